@@ -1,0 +1,49 @@
+"""What every activity of a process shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import httpx
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio.client import Client
+
+from connectors import channels, nodes
+from connectors.channels.base import ChannelAdapter, Connection
+from connectors.nodes import NodeAdapter
+from domain.errors import NotFound
+from storage import network
+from storage.network import Channel
+from workflows.addressing import ORDERS
+from workflows.codec import Keyring
+from workflows.messages import Patience
+
+
+@dataclass(frozen=True)
+class House:
+    """The database, Temporal, the keys, and the adapters to partners, made once per process."""
+
+    engine: AsyncEngine
+    client: Client
+    keyring: Keyring
+    http: httpx.AsyncClient
+    patience: Patience = Patience()
+    queue: str = ORDERS
+    nodes: dict[str, NodeAdapter] = field(init=False)
+    channels: dict[str, ChannelAdapter] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nodes", nodes.adapters(self.http))
+        object.__setattr__(self, "channels", channels.adapters(self.http))
+
+    async def connection(self, conn: AsyncConnection, code: str) -> tuple[Channel, Connection]:
+        """A channel and how it is reached, its credentials unsealed. Raises NotFound."""
+        channel = await network.channel(conn, code)
+        if channel is None:
+            raise NotFound(f"no channel {code}")
+        sealed = await network.credentials(conn, f"channel:{code}")
+        secrets = {name: self.keyring.unseal(text) for name, text in sealed.items()}
+        connection = Connection(
+            code=code, url=channel.url, settings=channel.settings, secrets=secrets
+        )
+        return channel, connection

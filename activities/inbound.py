@@ -1,0 +1,112 @@
+"""Delivers what partners told us: orders to their workflows, events to the orders they are of."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from activities.house import House
+from activities.pump import pump
+from domain.errors import Conflict, NotFound
+from domain.fulfillments import NodeEvent
+from domain.orders import Declined, order_id
+from storage import inbox
+from storage.database import transaction
+from storage.inbox import InboxItem
+from workflows import client
+from workflows.messages import Cancel, NodeDown, Supply
+
+_BATCH: Final = 40
+_LEASE_SECONDS: Final = 60
+_LATE: Final = "late: the order is closed or unknown"
+
+
+async def run(house: House) -> None:
+    """Deliver for ever."""
+    await pump(
+        lambda: _claim(house),
+        lambda item: _deliver(house, item),
+        lambda row, note: _done(house, row, note),
+        lambda row, error, at: _failed(house, row, error, at),
+    )
+
+
+async def _claim(house: House) -> Sequence[Sequence[InboxItem]]:
+    """Groups by order: what is told of one order is delivered in the order in which it came."""
+    async with transaction(house.engine) as conn:
+        items = await inbox.claim(conn, _BATCH, _LEASE_SECONDS)
+    groups: dict[str, list[InboxItem]] = defaultdict(list)
+    for item in items:
+        groups[item.order_id or f"#{item.id}"].append(item)
+    return list(groups.values())
+
+
+async def _deliver(house: House, item: InboxItem) -> str:
+    try:
+        match item.kind:
+            case "node_event":
+                event = NodeEvent.model_validate(item.body)
+                await client.signal_node_event(house.client, _order(item), event)
+            case "node_down":
+                message = NodeDown.model_validate(item.body)
+                await client.signal_node_down(house.client, _order(item), message)
+            case "supply":
+                await client.signal_supply(
+                    house.client, _order(item), Supply.model_validate(item.body)
+                )
+            case _:
+                return await _channel_order(house, item)
+    except (NotFound, Conflict):
+        return _LATE
+    return "delivered"
+
+
+async def _channel_order(house: House, item: InboxItem) -> str:
+    """An order as its channel wrote it: submitted, cancelled, or declined with the reason."""
+    code = item.body["channel"]
+    async with transaction(house.engine) as conn:
+        channel, connection = await house.connection(conn, code)
+    adapter = house.channels[channel.kind]
+    read = adapter.translate(
+        code, item.raw, channel.settings, channel.when_short, received_at=item.received_at
+    )
+    if isinstance(read, Declined):
+        if read.code == "cancelled":
+            return await _cancelled(house, read)
+        return f"declined: {read.code}: {read.reason}"
+    order = await adapter.complete(connection, read)
+    try:
+        answer = await client.submit(house.client, order, house.patience, queue=house.queue)
+    except Conflict as known:
+        return f"known: {known}"
+    return f"{answer.outcome}: {answer.reason}" if answer.reason else answer.outcome
+
+
+async def _cancelled(house: House, declined: Declined) -> str:
+    """The channel cancelled an order: one that we have under way is called back."""
+    message = Cancel(by=f"channel:{declined.channel}", note=declined.reason)
+    known = order_id(declined.channel, declined.channel_order_id)
+    try:
+        return f"cancelled: {await client.cancel(house.client, known, message)}"
+    except (NotFound, Conflict):
+        return f"declined: cancelled: {declined.reason}"
+
+
+def _order(item: InboxItem) -> str:
+    if not item.order_id:
+        raise NotFound(f"inbox item {item.id} names no order")
+    return item.order_id
+
+
+async def _done(house: House, row: int, note: str) -> None:
+    async with transaction(house.engine) as conn:
+        await inbox.done(conn, [row], note)
+
+
+async def _failed(house: House, row: int, error: str, retry_at: datetime) -> None:
+    async with transaction(house.engine) as conn:
+        await inbox.failed(conn, row, error, retry_at)
+
+

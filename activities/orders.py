@@ -1,0 +1,52 @@
+"""Orders as they are written down: intake, verdict, and every change of their record."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+
+from domain.orders import TERMINAL, Order
+from domain.records import Change
+from domain.validation import validate
+from storage import network, records
+from storage.database import transaction
+from workflows import ports
+from workflows.ports import Validated, ValidateOrder
+
+
+class Orders(ports.Orders):
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @activity.defn
+    async def validate(self, request: ValidateOrder) -> Validated:
+        """
+        Write the order down if it is new, and say whether it may go on.
+
+        An order that is under way in our records goes on from there, whichever run asks: a workflow
+        id has one open run. One that is closed there is a duplicate, but for its own chain of runs.
+        """
+        order = request.order
+        async with transaction(self._engine) as conn:
+            known = await records.accept(conn, order, request.run, request.change)
+            names = [(line.sku, *line.aliases) for line in order.lines]
+            found = await network.resolve_skus(conn, names)
+        skus = {line.line_id: sku or "" for line, sku in zip(order.lines, found, strict=True)}
+        if known.state.status in TERMINAL and not known.same_run:
+            reason = f"{order.order_id} was placed before and is {known.state.status.value}"
+            return Validated(verdict="duplicate", code="closed", reason=reason)
+        if known.state.lines:
+            return Validated(verdict="pass", skus=skus, resume=known.state)
+        verdict = validate(order, skus)
+        return Validated(
+            verdict=verdict.outcome,
+            skus=skus,
+            holds=verdict.holds,
+            code=verdict.code,
+            reason=verdict.reason,
+        )
+
+    @activity.defn
+    async def record(self, change: Change) -> None:
+        async with transaction(self._engine) as conn:
+            await records.apply(conn, change)

@@ -1,0 +1,96 @@
+"""Sends what must leave the house: write-back to channels, and late recalls to nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from activities.house import House
+from activities.nodes import Nodes
+from activities.pump import pump
+from connectors.channels.base import Shipment
+from domain.errors import NotFound
+from domain.fulfillments import LineQuantity, Package
+from domain.records import OrderEvent
+from storage import outbox, records
+from storage.database import transaction
+from storage.outbox import OutboxItem
+from workflows.ports import Recall
+
+_BATCH: Final = 20
+_LEASE_SECONDS: Final = 60
+
+
+async def run(house: House) -> None:
+    """Send for ever."""
+    await pump(
+        lambda: _claim(house),
+        lambda item: _send(house, item),
+        lambda row, note: _done(house, row, note),
+        lambda row, error, at: _failed(house, row, error, at),
+        idle=0.25,
+    )
+
+
+async def _claim(house: House) -> Sequence[Sequence[OutboxItem]]:
+    """Groups by order: a channel hears of an order's shipments one after the other."""
+    async with transaction(house.engine) as conn:
+        items = await outbox.claim(conn, _BATCH, _LEASE_SECONDS)
+    groups: dict[str, list[OutboxItem]] = {}
+    for item in items:
+        groups.setdefault(item.order_id, []).append(item)
+    return list(groups.values())
+
+
+async def _send(house: House, item: OutboxItem) -> str:
+    if item.kind == "node.recall":
+        nodes = Nodes(house.engine, house.nodes, house.keyring)
+        recall = Recall(fulfillment_id=item.body["fulfillment_id"], reason=item.body["reason"])
+        return (await nodes.recall(recall)).answer
+    return await _tell_channel(house, item)
+
+
+async def _tell_channel(house: House, item: OutboxItem) -> str:
+    async with transaction(house.engine) as conn:
+        order = await records.order(conn, item.order_id)
+        if order is None:
+            raise NotFound(f"no order {item.order_id}")
+        channel, connection = await house.connection(conn, order.channel)
+        fulfillment = await records.fulfillment(conn, item.body.get("fulfillment_id", ""))
+    adapter = house.channels.get(channel.kind)
+    if adapter is None:
+        return f"channel {channel.code} reads our API itself"
+    if item.kind == "channel.cancelled":
+        await adapter.cancelled(connection, order, item.body["reason"])
+        return "told"
+    if fulfillment is None:
+        raise NotFound(f"no fulfillment {item.body.get('fulfillment_id')}")
+    shipment = Shipment(
+        order=order,
+        fulfillment=fulfillment,
+        lines=tuple(LineQuantity.model_validate(lq) for lq in item.body.get("lines", ())),
+        packages=tuple(Package.model_validate(p) for p in item.body.get("packages", ())),
+        key=item.key,
+    )
+    if item.kind == "channel.ready_for_pickup":
+        waiting = shipment.model_copy(update={"lines": fulfillment.remaining()})
+        await adapter.ready_for_pickup(connection, waiting)
+    else:
+        await adapter.shipped(connection, shipment)
+    return "told"
+
+
+async def _done(house: House, row: int, note: str) -> None:
+    """What a partner refused for good stands on the order's timeline."""
+    async with transaction(house.engine) as conn:
+        item = await outbox.done(conn, row, note)
+        if item is not None and note.startswith("refused"):
+            told = OrderEvent(type="write_back_refused", summary=note, cause=item.kind)
+            key = f"outbox:{row}"
+            await records.append_event(conn, item.order_id, key, datetime.now(UTC), told)
+
+
+async def _failed(house: House, row: int, error: str, retry_at: datetime) -> None:
+    async with transaction(house.engine) as conn:
+        await outbox.failed(conn, row, error, retry_at)

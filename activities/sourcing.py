@@ -1,0 +1,59 @@
+"""The sourcing decision: one consistent snapshot, one proven answer, one immutable record."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+
+from domain.errors import NotFound
+from domain.sourcing.build import build
+from domain.sourcing.problem import Decision
+from domain.sourcing.solver import solve
+from storage import decisions, records, snapshot
+from storage.database import transaction
+from workflows import ports
+from workflows.ports import Sourced, SourceOrder
+
+
+class Sourcing(ports.Sourcing):
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @activity.defn
+    async def optimize_source(self, request: SourceOrder) -> Sourced:
+        async with transaction(self._engine) as conn:
+            made = await decisions.get(conn, request.order_id, request.round)
+            if made is not None:
+                return _sourced(made)
+            order = await records.order(conn, request.order_id)
+            now = await snapshot.sourcing(conn, [unit.sku for unit in request.units])
+        if order is None:
+            raise NotFound(f"no order {request.order_id}")
+        problem = build(
+            now,
+            order_id=request.order_id,
+            round=request.round,
+            as_of=datetime.now(UTC),
+            currency=order.currency,
+            promise_by=request.promise_by,
+            units=request.units,
+            ship_to=order.ship_to,
+            excluded=request.excluded,
+            firm_node=request.firm_node,
+            method=order.method,
+        )
+        decision_id = f"{request.order_id}/{request.round}"
+        decision = await asyncio.to_thread(solve, problem, decision_id)
+        async with transaction(self._engine) as conn:
+            await decisions.store(conn, decision)
+            stored = await decisions.get(conn, request.order_id, request.round)
+        return _sourced(stored or decision)
+
+
+def _sourced(decision: Decision) -> Sourced:
+    return Sourced(
+        decision_id=decision.decision_id, solver=decision.solver, plan=decision.plan
+    )

@@ -1,0 +1,145 @@
+"""The worker process: every workflow, every activity, both pumps, wired once."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from temporalio import workflow
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities import inbound, outbound
+from activities.failures import Failures
+from activities.house import House
+from activities.nodes import Nodes
+from activities.orders import Orders
+from activities.sourcing import Sourcing
+from activities.stock import Stock
+from activities.upkeep import Upkeep
+from workflows.addressing import partners_queue, sourcing_queue
+from workflows.order import OrderWorkflow
+from workflows.upkeep import PollChannelWorkflow, ReconcileWorkflow
+
+# Not reloaded for every run, so not watched by the sandbox either: ruff watches these.
+PURE: Final = (
+    "domain",
+    "workflows.addressing",
+    "workflows.messages",
+    "workflows.policies",
+    "workflows.ports",
+)
+SANDBOX: Final = SandboxedWorkflowRunner(
+    restrictions=SandboxRestrictions.default.with_passthrough_modules(
+        *PURE
+    ).with_import_notification_policy(
+        workflow.SandboxImportNotificationPolicy.RAISE_ON_UNINTENTIONAL_PASSTHROUGH
+        | workflow.SandboxImportNotificationPolicy.WARN_ON_DYNAMIC_IMPORT
+    )
+)
+WORKFLOWS: Final = [OrderWorkflow, PollChannelWorkflow, ReconcileWorkflow]
+_PARTNER_CALLS: Final = frozenset({"dispatch", "recall"})
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which work this process does; several processes may share a role."""
+
+    workflows: bool = True
+    partners: bool = True
+    sourcing: bool = True
+    pumps: bool = True
+
+
+def adapters(house: House) -> tuple[object, ...]:
+    """The answer to every port."""
+    return (
+        Orders(house.engine),
+        Stock(house.engine),
+        Sourcing(house.engine),
+        Nodes(house.engine, house.nodes, house.keyring),
+        Upkeep(house),
+    )
+
+
+def activities_of(answers: Sequence[object]) -> list[Callable[..., object]]:
+    """Every method that an adapter marks as an activity."""
+    return [
+        method
+        for adapter in answers
+        for _, method in inspect.getmembers(adapter, inspect.ismethod)
+        if hasattr(method, "__temporal_activity_definition")
+    ]
+
+
+def workers(
+    client: Client, answers: Sequence[object], queue: str, roles: Collection[str]
+) -> list[Worker]:
+    """The workers on the queues of these roles: `workflows`, `partners`, `sourcing`."""
+    activities = activities_of(answers)
+    of_partners = [a for a in activities if a.__name__ in _PARTNER_CALLS]
+    of_house = [a for a in activities if a.__name__ not in _PARTNER_CALLS]
+    interceptors = [Failures()]
+    grace = timedelta(seconds=5)
+    made: list[Worker] = []
+    if "workflows" in roles:
+        made.append(
+            Worker(
+                client,
+                task_queue=queue,
+                workflows=WORKFLOWS,
+                activities=of_house,
+                interceptors=interceptors,
+                workflow_runner=SANDBOX,
+                max_cached_workflows=1000,
+                graceful_shutdown_timeout=grace,
+            )
+        )
+    if "partners" in roles:
+        made.append(
+            Worker(
+                client,
+                task_queue=partners_queue(queue),
+                activities=of_partners,
+                interceptors=interceptors,
+                max_concurrent_activities=200,
+                graceful_shutdown_timeout=grace,
+            )
+        )
+    if "sourcing" in roles:
+        made.append(
+            Worker(
+                client,
+                task_queue=sourcing_queue(queue),
+                activities=[a for a in of_house if a.__name__ == "optimize_source"],
+                interceptors=interceptors,
+                max_concurrent_activities=2,
+                graceful_shutdown_timeout=grace,
+            )
+        )
+    return made
+
+
+async def run(house: House, roles: Roles, stop: asyncio.Event) -> None:
+    """Work until `stop` is set, then finish what is under way within the grace."""
+    named = [name for name in ("workflows", "partners", "sourcing") if getattr(roles, name)]
+    pumps = (inbound.run, outbound.run) if roles.pumps else ()
+    async with AsyncExitStack() as stack:
+        for worker in workers(house.client, adapters(house), house.queue, named):
+            await stack.enter_async_context(worker)
+        pumping = [asyncio.create_task(run_pump(house)) for run_pump in pumps]
+        stopping = asyncio.create_task(stop.wait())
+        finished, rest = await asyncio.wait(
+            [stopping, *pumping], return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        for task in finished:
+            task.result()

@@ -1,0 +1,201 @@
+"""What the API answers with, where it is more than the domain's own values."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, Field
+
+from domain.fulfillments import Fulfillment, LineQuantity
+from domain.network import Node
+from domain.orders import Bucket, Hold, Order, OrderStatus
+from domain.records import Attention
+from domain.sourcing.problem import CostParts
+from domain.values import Value
+
+Item = TypeVar("Item")
+
+
+class Page(BaseModel, Generic[Item]):
+    """`next` is the cursor of the page that follows; null on the last."""
+
+    items: tuple[Item, ...]
+    next: str | None = None
+
+
+class SubmitPending(Value):
+    """The order is safe with us; whether it is accepted is known shortly: ask at `Location`."""
+
+    order_id: str
+    status: Literal["received"] = "received"
+    outcome: Literal["pending"] = "pending"
+    reason: str = "the order is stored and will be taken up; its outcome is not known yet"
+
+
+class Done(Value):
+    """What a command led to, in the order's own words."""
+
+    order_id: str
+    result: str
+
+
+class Extended(Value):
+    order_id: str
+    pickup_until: datetime
+
+
+class OrderSummary(Value):
+    """One row of a search."""
+
+    order_id: str
+    channel: str
+    channel_order_id: str
+    status: OrderStatus
+    reason: str = ""
+    attention: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+    customer: str = ""
+    total_minor: int = 0
+    currency: str = ""
+    promise_by: datetime | None = None
+    placed_at: datetime
+    updated_at: datetime
+
+
+class LineView(Value):
+    """A line and where its units are; the buckets sum to what was ordered."""
+
+    line_id: str
+    sku: str
+    title: str = ""
+    ordered: int
+    buckets: dict[Bucket, int]
+
+
+class PromiseView(Value):
+    """`expected` is when the last open fulfillment is due; `late` that it misses the promise."""
+
+    promised: datetime | None = None
+    expected: datetime | None = None
+    late: bool = False
+
+
+class Chosen(Value):
+    """One package as it was decided."""
+
+    node: str
+    service: str
+    carrier: str
+    units: int
+    ship_by: datetime
+    deliver_by: datetime
+    cost: CostParts
+    cost_minor: int
+
+
+class RunnerUp(Value):
+    """The best other set of nodes, and what it would have cost more."""
+
+    nodes: tuple[str, ...]
+    cost_minor: int
+    gap_minor: int | None = None
+
+
+class Why(Value):
+    """Why from there: one sourcing decision in short. All of it is under `decisions`."""
+
+    decision_id: str
+    round: int
+    decided_as_of: datetime
+    sentence: str
+    currency: str
+    chosen: tuple[Chosen, ...]
+    cost: CostParts
+    cost_minor: int
+    unsourced: tuple[LineQuantity, ...] = ()
+    runner_up: RunnerUp | None
+    eliminated: dict[str, str]
+    proof: str
+    solver: str
+
+
+class TimelineEntry(Value):
+    """Who did what, when and why."""
+
+    seq: int
+    at: datetime
+    type: str
+    summary: str
+    actor: str
+    cause: str
+    fulfillment_id: str
+    data: dict[str, Any]
+
+
+class ProblemView(Value):
+    """Something that went wrong, or waits for a person."""
+
+    kind: Literal["attention", "hold", "rejection", "exception", "short"]
+    message: str
+    since: datetime | None = None
+    fulfillment_id: str = ""
+    options: tuple[str, ...] = ()
+
+
+class OrderCard(Value):
+    """
+    All that customer service asks of an order, in one answer.
+
+    Where is it (`status`, `sentence`, `lines`, `fulfillments`), when will it come (`promise`), why
+    from there (`why`), what went wrong (`problems`), who did what (`timeline`: the newest 50, the
+    oldest of them first).
+    """
+
+    order_id: str
+    status: OrderStatus
+    sentence: Annotated[str, Field(examples=["1 of 2 units has shipped from DC-DAL."])]
+    reason: str = ""
+    order: Order
+    lines: tuple[LineView, ...]
+    holds: tuple[Hold, ...] = ()
+    attention: tuple[Attention, ...] = ()
+    fulfillments: tuple[Fulfillment, ...]
+    promise: PromiseView
+    why: Why | None = None
+    problems: tuple[ProblemView, ...] = ()
+    timeline: tuple[TimelineEntry, ...] = ()
+
+
+class Stored(Value):
+    """`new` is false where we had it already; nothing is taken in twice."""
+
+    new: bool
+
+
+class NodeChange(Value):
+    """`changed` is false where the node was so already. `orders` were told to look elsewhere."""
+
+    node: Node
+    changed: bool
+    orders: int = 0
+
+
+class StockChange(Value):
+    """`new` is false where the key was seen before; `woken` counts orders that try again."""
+
+    new: bool
+    woken: int = 0
+
+
+class Saved(Value):
+    saved: int
+
+
+class Readiness(Value):
+    ready: bool
+    down: tuple[str, ...] = ()
+
+
+class Health(Value):
+    status: Literal["up"] = "up"

@@ -1,0 +1,81 @@
+"""The HTTP face: routers, problems, limits and the document that describes them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api import (
+    codec,
+    commands,
+    fulfillments,
+    health,
+    nodes,
+    orders,
+    problems,
+    security,
+    sessions,
+    stock,
+    webhooks,
+)
+from api.limits import Limits
+from api.services import Services
+
+_TAGS: Final = [
+    {"name": "orders", "description": "Place, find, explain, and steer what is under way."},
+    {"name": "fulfillments", "description": "A node's share: its worklist and its events."},
+    {"name": "nodes", "description": "The places that fulfill, and whether they are up."},
+    {"name": "stock", "description": "Products, units on hand, and what may be sold."},
+    {"name": "webhooks", "description": "Where shops and nodes push, signed."},
+    {"name": "codec", "description": "Opens sealed payloads for the Temporal UI."},
+    {"name": "health", "description": "For load balancers and people in a hurry."},
+]
+_ABOUT: Final = (
+    "Distributed order management. Money is in minor units, times have their zone, lists come in "
+    "pages with a cursor, and every error is an RFC 9457 problem with a stable code."
+)
+_COMMON: Final = problems.documented(401, 403, 422, 503)
+
+
+def create_app(services: Services) -> FastAPI:
+    """The application over these services; it opens nothing that it would have to close."""
+    app = FastAPI(title="Crossdock", version="1", openapi_tags=_TAGS, docs_url=None, redoc_url=None)
+    security.install(app.state, services)
+    problems.install(app)
+    for module in (orders, commands, fulfillments, nodes, stock):
+        app.include_router(module.router, responses=_COMMON)
+    for router in (webhooks.router, codec.router, health.router, sessions.router):
+        app.include_router(router)
+    app.add_middleware(codec.CodecCors, origins=services.ui_origins)
+    app.add_middleware(Limits)
+    app.openapi = lambda: _described(app)  # type: ignore[method-assign]
+    return app
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, in which errors are what they are: problems."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=_ABOUT,
+            routes=app.routes,
+            tags=app.openapi_tags,
+        )
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                _say_problems(operation["responses"])
+        for unused in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(unused, None)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _say_problems(responses: dict[str, Any]) -> None:
+    for response in responses.values():
+        schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+        if schema.get("$ref", "").rpartition("/")[2] in ("Problem", "HTTPValidationError"):
+            problem = {"$ref": "#/components/schemas/Problem"}
+            response["content"] = {problems.MEDIA_TYPE: {"schema": problem}}

@@ -1,0 +1,99 @@
+"""What partners say is stored before it is answered; a pump in the worker takes it from there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.schemas import ShopifyHeaders
+from domain.fulfillments import Fulfillment, NodeEvent, NodeEventType
+from storage import inbox, records
+from workflows.messages import NodeDown, Supply
+
+# Read by `connectors.nodes.parse_event`, which tells of every field; so documented by hand.
+EVENT_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["event_id", "fulfillment_id", "type", "occurred_at"],
+                    "properties": {
+                        "event_id": {"type": "string", "maxLength": 128},
+                        "fulfillment_id": {"type": "string"},
+                        "type": {"type": "string", "enum": [kind.value for kind in NodeEventType]},
+                        "occurred_at": {"type": "string", "format": "date-time"},
+                        "reason": {"type": "string"},
+                        "lines": {"type": "array", "items": {"type": "object"}},
+                        "packages": {"type": "array", "items": {"type": "object"}},
+                        "final": {"type": "boolean", "default": True},
+                    },
+                },
+                "example": {
+                    "event_id": "evt-1",
+                    "fulfillment_id": "webshop-1001-F1",
+                    "type": "shipped",
+                    "occurred_at": "2026-11-22T15:04:05Z",
+                    "lines": [{"line_id": "1", "quantity": 2}],
+                    "packages": [{"tracking_number": "1Z999", "carrier": "ups"}],
+                    "final": True,
+                },
+            }
+        },
+    }
+}
+
+
+async def store_event(
+    conn: AsyncConnection, event: NodeEvent, fulfillment: Fulfillment, raw: bytes = b""
+) -> bool:
+    """Keep a node's event, once by its id, however it came. Whether it was new."""
+    return await inbox.put(
+        conn,
+        f"node:{event.node}",
+        event.event_id,
+        "node_event",
+        event.model_dump(mode="json"),
+        order_id=fulfillment.order_id,
+        raw=raw,
+    )
+
+
+async def store_shopify(
+    conn: AsyncConnection, channel: str, headers: ShopifyHeaders, raw: bytes
+) -> bool:
+    """Keep a shop's delivery as it came, once by its id. Whether it was new."""
+    shop, topic = headers.x_shopify_shop_domain, headers.x_shopify_topic
+    return await inbox.put(
+        conn,
+        f"shopify:{shop}:{topic}",
+        headers.x_shopify_webhook_id,
+        "shopify",
+        {"channel": channel, "shop": shop, "topic": topic},
+        raw=raw,
+        headers=headers.kept(),
+    )
+
+
+async def tell_node_down(conn: AsyncConnection, said: NodeDown, call: str) -> int:
+    """Have every order with work at the node look elsewhere. How many there are."""
+    orders = await records.open_orders_at(conn, said.node)
+    for order_id in orders:
+        body = {**said.model_dump(mode="json"), "order_id": order_id}
+        delivery = f"{call}:{order_id}"
+        await inbox.put(
+            conn, f"node_down:{said.node}", delivery, "node_down", body, order_id=order_id
+        )
+    return len(orders)
+
+
+async def wake_backordered(conn: AsyncConnection, skus: Collection[str], call: str) -> int:
+    """Have every order that waits for one of these SKUs try again, oldest first. How many."""
+    orders = await records.backordered_for(conn, sorted(skus)) if skus else []
+    for order_id in orders:
+        body = {**Supply().model_dump(mode="json"), "order_id": order_id}
+        await inbox.put(conn, "supply", f"{call}:{order_id}", "supply", body, order_id=order_id)
+    return len(orders)

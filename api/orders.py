@@ -1,0 +1,168 @@
+"""Orders come in here and can be looked up here."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Final, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Response, status
+from storage.access import Access
+
+from api import problems, story
+from api.answers import OrderCard, OrderSummary, Page, SubmitPending, TimelineEntry
+from api.problems import Forbidden
+from api.schemas import AfterEntry, FindOrders, PlaceOrder
+from api.security import ReadsOrders, WritesOrders, no_order, sees_order
+from api.services import Services, Serving
+from domain.errors import Conflict, Refused
+from domain.orders import Order, OrderStatus
+from domain.records import OrderState
+from domain.sourcing.problem import Decision
+from storage import decisions, reads, records
+from storage.database import transaction
+from workflows import client
+from workflows.client import Pending
+from workflows.messages import Submitted
+
+router = APIRouter(prefix="/v1/orders", tags=["orders"])
+
+ANSWER: Final = timedelta(seconds=10)
+_CARD_EVENTS: Final = 50
+Outcome = Literal["accepted", "held", "backordered", "refused", "duplicate"]
+
+_PLACED = {
+    200: {"model": Submitted, "description": "The same order again: as it stands now."},
+    202: {"model": SubmitPending, "description": "Stored; its outcome is not known yet."},
+    **problems.documented(409),
+}
+
+
+@router.post("", status_code=status.HTTP_201_CREATED, responses=_PLACED)
+async def place(
+    body: PlaceOrder, access: WritesOrders, services: Serving, response: Response
+) -> Submitted | SubmitPending:
+    """
+    Place an order.
+
+    The answer says at once whether it is accepted, held or backordered; a refusal is a problem with
+    its code. (`channel`, `channel_order_id`) is its identity: the same order again answers 200 and
+    changes nothing, another one under the same identity is a conflict.
+    """
+    if not sees_order(access, body.channel):
+        raise Forbidden(f"this key may not place orders of channel {body.channel}")
+    order = body.order()
+    known = await _known(services, order)
+    if known is not None:
+        response.status_code = status.HTTP_200_OK
+        return _or_refused(known)
+    response.headers["Location"] = f"/v1/orders/{quote(order.order_id, safe='')}"
+    try:
+        submitted = await client.submit(services.temporal, order, services.patience, timeout=ANSWER)
+    except Pending:
+        response.status_code = status.HTTP_202_ACCEPTED
+        return SubmitPending(order_id=order.order_id)
+    if submitted.outcome == "duplicate":
+        response.status_code = status.HTTP_200_OK
+    return _or_refused(submitted)
+
+
+@router.get("")
+async def find(
+    access: ReadsOrders, services: Serving, asked: Annotated[FindOrders, Query()]
+) -> Page[OrderSummary]:
+    """Search orders, newest first."""
+    if not _may_find(access, asked.channel):
+        return Page(items=())
+    async with transaction(services.read_engine) as conn:
+        page = await reads.find_orders(conn, channels=access.channels, **asked.model_dump())
+    return Page(items=tuple(_summary(row) for row in page.items), next=page.next)
+
+
+@router.get("/{order_id}", responses=problems.documented(404))
+async def card(order_id: str, access: ReadsOrders, services: Serving) -> OrderCard:
+    """Where is it, when will it come, why from there, what went wrong, who did what."""
+    async with transaction(services.read_engine) as conn:
+        state = await records.state(conn, order_id)
+        if state is None or not sees_order(access, state.channel):
+            raise no_order(order_id)
+        order = await records.order(conn, order_id)
+        decided = await decisions.of_order(conn, order_id)
+        newest = await reads.latest(conn, order_id, limit=_CARD_EVENTS)
+    return story.card(order, state, decided, tuple(_entry(event) for event in newest))
+
+
+@router.get("/{order_id}/timeline", responses=problems.documented(404))
+async def timeline(
+    order_id: str,
+    access: ReadsOrders,
+    services: Serving,
+    asked: Annotated[AfterEntry, Query()],
+) -> Page[TimelineEntry]:
+    """Who did what, oldest first."""
+    async with transaction(services.read_engine) as conn:
+        _seen(await records.state(conn, order_id), access, order_id)
+        events = await reads.timeline(conn, order_id, after=asked.after, limit=asked.limit)
+    entries = tuple(_entry(event) for event in events)
+    return Page(items=entries, next=str(entries[-1].seq) if len(entries) == asked.limit else None)
+
+
+@router.get("/{order_id}/decisions", responses=problems.documented(404))
+async def decided(order_id: str, access: ReadsOrders, services: Serving) -> tuple[Decision, ...]:
+    """Every sourcing decision in full: what it knew, what it cost, why not from elsewhere."""
+    async with transaction(services.read_engine) as conn:
+        _seen(await records.state(conn, order_id), access, order_id)
+        return tuple(await decisions.of_order(conn, order_id))
+
+
+async def _known(services: Services, order: Order) -> Submitted | None:
+    """
+    The answer from the record, where this very order stands there; Conflict where another does.
+
+    The record outlives the workflow, whose id Temporal forgets after the namespace's retention.
+    """
+    async with transaction(services.engine) as conn:
+        state = await records.state(conn, order.order_id)
+        if state is None:
+            return None
+        stored = await records.order(conn, order.order_id)
+    if stored != order:
+        raise Conflict(f"order {order.order_id} is already here with other content")
+    return as_submitted(state)
+
+
+def as_submitted(state: OrderState) -> Submitted:
+    """What `submit` would answer of an order in this state."""
+    outcome: Outcome = "accepted"
+    if state.status is OrderStatus.REJECTED:
+        outcome = "refused"
+    elif state.status is OrderStatus.ON_HOLD:
+        outcome = "held"
+    elif state.status is OrderStatus.BACKORDERED:
+        outcome = "backordered"
+    return Submitted(
+        order_id=state.order_id,
+        status=state.status,
+        outcome=outcome,
+        code=state.reason if outcome == "refused" else "",
+        reason=state.reason.replace("_", " "),
+        holds=state.holds,
+        missing=state.short,
+    )
+
+
+def _or_refused(submitted: Submitted) -> Submitted:
+    if submitted.outcome == "refused":
+        raise Refused(
+            submitted.reason or "the order is refused", code=submitted.code or "order_refused"
+        )
+    return submitted
+
+
+def _may_find(access: Access, channel: str | None) -> bool:
+    return access.nodes is None and (channel is None or sees_order(access, channel))
+
+
+def _seen(state: OrderState | None, access: Access, order_id: str) -> None:
+    if state is None or not sees_order(access, state.channel):
+        raise no_order(order_id)

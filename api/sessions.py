@@ -1,0 +1,64 @@
+"""Signing in with a browser: a key of scope `ops` becomes a session cookie for twelve hours."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Cookie, Form, Request, status
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from api import pages
+from api.security import SESSION_COOKIE, SESSION_SECONDS, Keeper, allows
+from api.services import Serving
+
+router = APIRouter(include_in_schema=False)
+
+Session = Annotated[str | None, Cookie(alias=SESSION_COOKIE)]
+
+
+@router.get("/")
+async def landing(services: Serving, keeper: Keeper, session: Session = None) -> HTMLResponse:
+    access = await keeper.by_session(session) if session else None
+    ui_url = next(iter(services.ui_origins), None)
+    return pages.landing(ui_url=ui_url, signed_in_as=access.name if access else None)
+
+
+@router.get("/docs")
+async def reference(request: Request) -> HTMLResponse:
+    return pages.reference(request.app.openapi())
+
+
+@router.get("/login")
+async def form() -> HTMLResponse:
+    return pages.login()
+
+
+@router.post("/login")
+async def login(
+    services: Serving, keeper: Keeper, key: Annotated[str, Form(max_length=500)] = ""
+) -> Response:
+    """The cookie holds the key's id, never the key; a revoked key ends its sessions."""
+    access = await keeper.by_token(key.strip()) if key.strip() else None
+    if access is None:
+        wrong = "This API key is not known, or it was revoked."
+        return pages.login(wrong=wrong, status=status.HTTP_401_UNAUTHORIZED)
+    if not allows(access, "ops"):
+        wrong = "This API key has no scope ops."
+        return pages.login(wrong=wrong, status=status.HTTP_403_FORBIDDEN)
+    answer = RedirectResponse("/", status.HTTP_303_SEE_OTHER)
+    answer.set_cookie(
+        SESSION_COOKIE,
+        keeper.session(access),
+        max_age=SESSION_SECONDS,
+        httponly=True,
+        samesite="lax",
+        secure=services.api_url.startswith("https:"),
+    )
+    return answer
+
+
+@router.post("/logout")
+async def logout() -> Response:
+    answer = RedirectResponse("/", status.HTTP_303_SEE_OTHER)
+    answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
+    return answer

@@ -1,0 +1,51 @@
+"""Opens what a process stands on, from the settings."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+
+import uvicorn
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from cli.settings import Settings
+from storage import database
+from workflows.client import connect
+
+
+@contextlib.asynccontextmanager
+async def engine(settings: Settings, *, read_only: bool = False) -> AsyncIterator[AsyncEngine]:
+    """The database; the read-only one is the replica where there is one."""
+    url = (read_only and settings.read_database_url) or settings.database_url
+    opened = database.engine(url, read_only=read_only)
+    try:
+        yield opened
+    finally:
+        await opened.dispose()
+
+
+async def temporal(settings: Settings, *, lazy: bool = False) -> Client:
+    """Raises Outage where Temporal is away; a lazy client finds out at its first call."""
+    return await connect(
+        settings.temporal_address, settings.temporal_namespace, settings.keyring(), lazy=lazy
+    )
+
+
+def write_logs(level: str) -> None:
+    """One line a record on stderr, times in UTC."""
+    logging.Formatter.converter = time.gmtime
+    line = "%(asctime)sZ %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=level.upper(), format=line, datefmt="%Y-%m-%dT%H:%M:%S")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+async def serve(app: FastAPI, host: str, port: int, level: str) -> None:
+    """Until SIGINT or SIGTERM; requests under way get five seconds to end."""
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level=level, access_log=False, timeout_graceful_shutdown=5
+    )
+    await uvicorn.Server(config).serve()

@@ -1,0 +1,288 @@
+"""Writes orders as a Magento-shaped shop has them, and changes them as its REST calls do."""
+
+import json
+import zlib
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, Field
+
+from connectors.sandbox.shop_orders import Address, Item, OrderSpec
+from connectors.sandbox.world import World, iso
+
+Body = dict[str, Any]
+_INVALID: Final = "Shipment Document Validation Error(s):\n"
+
+
+class Fault(Exception):
+    """A refusal in Magento's words: a message with places, and what stands in them."""
+
+    def __init__(self, status: int, message: str, parameters: Any = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.parameters = status, message, parameters
+
+
+class ShipItem(BaseModel):
+    order_item_id: int
+    qty: Annotated[Decimal, Field(gt=0)]
+
+
+class Track(BaseModel):
+    track_number: str
+    title: str = ""
+    carrier_code: str = ""
+
+
+class SourceCode(BaseModel):
+    source_code: str = "default"
+
+
+class ShipArguments(BaseModel):
+    extension_attributes: SourceCode = SourceCode()
+
+
+class ShipRequest(BaseModel):
+    items: tuple[ShipItem, ...] = ()
+    tracks: tuple[Track, ...] = ()
+    arguments: ShipArguments = ShipArguments()
+
+
+def place(world: World, shop: str, spec: OrderSpec) -> tuple[int, str]:
+    """A customer's order: its entity_id and increment_id. Crossdock finds it by polling."""
+    with world.store.transaction():
+        entity = spec.order_id or 100 + world.store.next_number(f"{shop}:order")
+        body = _body(world, shop, spec, entity)
+        put(world, shop, body)
+    return entity, body["increment_id"]
+
+
+def get(world: World, shop: str, entity: int) -> Body:
+    row = world.store.one(
+        "SELECT body FROM shop_orders WHERE shop = ? AND order_id = ?", shop, entity
+    )
+    if row is None:
+        text = "The entity that was requested doesn't exist. Verify the entity and try again."
+        raise Fault(404, text)
+    body: Body = json.loads(row["body"])
+    return body
+
+
+def put(world: World, shop: str, body: Mapping[str, Any]) -> None:
+    """Store the order as it now is, in the same transaction as what changed it."""
+    cancelled = body["updated_at"] if body["state"] == "canceled" else None
+    world.store.run(
+        "INSERT OR REPLACE INTO shop_orders VALUES (?,?,?,?,?,?,?)",
+        *(shop, body["entity_id"], body["increment_id"]),
+        *(body["created_at"], body["updated_at"], cancelled),
+        json.dumps(body, separators=(",", ":")),
+    )
+
+
+def cancel(world: World, shop: str, entity: int) -> bool:
+    """Whether it could be cancelled; what was shipped or is over already cannot."""
+    with world.store.transaction():
+        body = get(world, shop, entity)
+        shipped = any(item["qty_shipped"] for item in body["items"])
+        if shipped or body["state"] in {"canceled", "complete", "closed"}:
+            return False
+        for item in body["items"]:
+            item["qty_canceled"] = item["qty_ordered"]
+        body |= {"state": "canceled", "status": "canceled", "updated_at": stamp(world.now())}
+        put(world, shop, body)
+    return True
+
+
+def ship(world: World, shop: str, entity: int, wanted: ShipRequest) -> int:
+    """A shipment of one source; its id. Never more than was ordered. Raises Fault."""
+    with world.store.transaction():
+        body = get(world, shop, entity)
+        if body["state"] in {"canceled", "complete", "closed", "holded"}:
+            text = f"{_INVALID}A shipment cannot be created when an order has a status of %1"
+            raise Fault(400, text, [body["status"]])
+        quantities = _quantities(body, wanted)
+        shipment = world.store.next_number(f"{shop}:shipment")
+        source = wanted.arguments.extension_attributes.source_code
+        carriers = ",".join(dict.fromkeys(track.carrier_code for track in wanted.tracks))
+        numbers = ",".join(track.track_number for track in wanted.tracks)
+        world.store.run(
+            "INSERT INTO shop_fulfillments VALUES (?,?,?,?,?,?,'',?,NULL)",
+            *(shop, shipment, entity, source, carriers, numbers, iso(world.now())),
+        )
+        for item in body["items"]:
+            quantity = quantities.get(item["item_id"])
+            if not quantity:
+                continue
+            item["qty_shipped"] += quantity
+            for child in body["items"]:
+                if child.get("parent_item_id") == item["item_id"]:
+                    child["qty_shipped"] += quantity
+            world.store.run(
+                "INSERT INTO shop_fulfillment_lines VALUES (?,?,NULL,?,?,?)",
+                *(shop, shipment, item["item_id"], item["sku"], quantity),
+            )
+        body["updated_at"] = stamp(world.now())
+        if all(_open(item) <= 0 for item in _top(body)):
+            body |= {"state": "complete", "status": "complete"}
+        put(world, shop, body)
+    return shipment
+
+
+def notify_ready(world: World, shop: str, orders: list[int]) -> tuple[list[int], list[Body]]:
+    """Mail the customers that their goods wait; who was mailed, and what went wrong."""
+    mailed, errors = [], []
+    with world.store.transaction():
+        for entity in orders:
+            try:
+                body = get(world, shop, entity)
+            except Fault as fault:
+                errors.append({"id": entity, "message": fault.message})
+                continue
+            if "pickup_location_code" not in body["extension_attributes"]:
+                errors.append({"id": entity, "message": "The order is not for in-store pickup."})
+                continue
+            body["extension_attributes"]["notification_sent"] = 1
+            body["updated_at"] = stamp(world.now())
+            put(world, shop, body)
+            notice = (shop, entity, iso(world.now()))
+            world.store.run("INSERT INTO shop_pickup_notices VALUES (?,?,?)", *notice)
+            mailed.append(entity)
+    return mailed, errors
+
+
+def stamp(instant: datetime) -> str:
+    """As Magento writes times: UTC, and no word of the zone."""
+    return instant.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _quantities(body: Body, wanted: ShipRequest) -> dict[int, int]:
+    top = {item["item_id"]: item for item in _top(body)}
+    asked: dict[int, int] = {}
+    for item in wanted.items:
+        asked[item.order_item_id] = asked.get(item.order_item_id, 0) + int(item.qty)
+    if not asked:
+        asked = {key: _open(item) for key, item in top.items() if _open(item) > 0}
+    for key, quantity in asked.items():
+        if key not in top:
+            text = f"{_INVALID}The shipment contains product item that is not part of the order."
+            raise Fault(400, text)
+        if quantity > _open(top[key]):
+            text = "The quantity to ship must not be greater than the unshipped quantity for %1"
+            raise Fault(400, _INVALID + text, [top[key]["sku"]])
+    if not asked:
+        raise Fault(400, f"{_INVALID}You can't create a shipment without products.")
+    return asked
+
+
+def _open(item: Body) -> int:
+    gone = item["qty_canceled"] + item["qty_refunded"] + item["qty_shipped"]
+    return int(item["qty_ordered"] - gone)
+
+
+def _top(body: Body) -> list[Body]:
+    return [item for item in body["items"] if "parent_item_id" not in item]
+
+
+def _body(world: World, shop: str, spec: OrderSpec, entity: int) -> Body:
+    at, total = stamp(world.now()), float(spec.total)
+    status = {"new": "pending"}.get(spec.state, spec.state)
+    items = [row for item in spec.lines for row in _rows(world, shop, item, entity, at)]
+    address = spec.address or Address(city="Dallas", region="TX", postal_code="75201")
+    is_pickup = spec.method == "pickup" and spec.location is not None
+    method = "instore_pickup" if is_pickup else "flatrate_flatrate"
+    shipping = {
+        "address": _address(address, "shipping", spec.email, entity),
+        "method": method,
+        "total": {"base_shipping_amount": 0, "shipping_amount": float(spec.shipping_price)},
+    }
+    extension: Body = {"shipping_assignments": [{"shipping": shipping, "items": items}]}
+    if is_pickup and spec.location:
+        extension["pickup_location_code"] = spec.location.code
+    currency = dict.fromkeys(("base", "global", "order", "store"), spec.currency)
+    return {
+        "entity_id": entity,
+        "increment_id": spec.name or f"{entity:09d}",
+        "state": spec.state,
+        "status": status,
+        "store_id": 1,
+        "store_name": "Main Website\nMain Website Store\n",
+        "created_at": at,
+        "updated_at": at,
+        **{f"{name}_currency_code": code for name, code in currency.items()},
+        "base_to_order_rate": 1,
+        "customer_email": spec.email,
+        "customer_firstname": address.first_name,
+        "customer_lastname": address.last_name,
+        "customer_is_guest": 1,
+        "is_virtual": 0,
+        **dict.fromkeys(("grand_total", "base_grand_total"), total),
+        **dict.fromkeys(("subtotal", "base_subtotal"), float(spec.goods)),
+        "shipping_amount": float(spec.shipping_price),
+        "shipping_description": "In-Store Pickup" if is_pickup else "Flat Rate - Fixed",
+        "tax_amount": 0,
+        "discount_amount": 0,
+        "total_paid": total if spec.financial_status == "paid" else 0,
+        "total_due": 0 if spec.financial_status == "paid" else total,
+        "total_item_count": len(spec.lines),
+        "total_qty_ordered": sum(item.quantity for item in spec.lines),
+        "items": items,
+        "billing_address": _address(address, "billing", spec.email, entity),
+        "payment": {"method": "checkmo", "additional_information": [""], "amount_ordered": total},
+        "status_histories": [],
+        "extension_attributes": extension,
+    }
+
+
+def _rows(world: World, shop: str, item: Item, entity: int, at: str) -> list[Body]:
+    if not item.configurable:
+        return [_row(world, shop, item, entity, at)]
+    parent = _row(world, shop, item, entity, at) | {"product_type": "configurable"}
+    free = item.model_copy(update={"price": Decimal(0)})
+    child = _row(world, shop, free, entity, at)
+    return [parent, {**child, "parent_item_id": parent["item_id"], "parent_item": dict(parent)}]
+
+
+def _row(world: World, shop: str, item: Item, entity: int, at: str) -> Body:
+    price, is_virtual = float(item.price), not item.requires_shipping or item.gift_card
+    return {
+        "item_id": 1000 + world.store.next_number(f"{shop}:item"),
+        "order_id": entity,
+        "product_id": zlib.crc32((item.sku or item.title).encode()) % 100_000,
+        "product_type": "virtual" if is_virtual else "simple",
+        "sku": item.sku or "",
+        "name": item.title or item.sku or "Product",
+        "store_id": 1,
+        "created_at": at,
+        "updated_at": at,
+        "is_virtual": int(is_virtual),
+        "is_qty_decimal": 0,
+        "qty_ordered": item.quantity,
+        **dict.fromkeys(("qty_canceled", "qty_invoiced", "qty_refunded", "qty_shipped"), 0),
+        **dict.fromkeys(("price", "base_price", "original_price", "price_incl_tax"), price),
+        **dict.fromkeys(("row_total", "base_row_total"), float(item.price * item.quantity)),
+        "discount_amount": 0,
+        "tax_amount": 0,
+        "weight": 1,
+        "row_weight": item.quantity,
+    }
+
+
+def _address(address: Address, kind: str, email: str, entity: int) -> Body:
+    return {
+        "address_type": kind,
+        "entity_id": entity * 2 + (kind == "shipping"),
+        "parent_id": entity,
+        "firstname": address.first_name,
+        "lastname": address.last_name,
+        **({"company": address.company} if address.company else {}),
+        "street": [line for line in (address.line1, address.line2) if line],
+        "city": address.city,
+        **(
+            {"region": address.region_name, "region_code": address.region} if address.region else {}
+        ),
+        "postcode": address.postal_code,
+        "country_id": address.country,
+        "telephone": address.phone,
+        "email": email,
+    }

@@ -1,0 +1,159 @@
+"""How an order's state moves: units between buckets, fulfillments between statuses, and the roll-up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from domain.fulfillments import (
+    ENDED,
+    Fulfillment,
+    FulfillmentStatus,
+    LineQuantity,
+    RequestStatus,
+)
+from domain.orders import GONE, SETTLED, TERMINAL, Bucket, LineState, Order, OrderStatus
+from domain.records import OrderState
+from domain.sourcing.problem import Assignment
+
+
+def received(order: Order) -> OrderState:
+    return OrderState(
+        order_id=order.order_id,
+        channel=order.channel,
+        channel_order_id=order.channel_order_id,
+        promise_by=order.deliver_by,
+    )
+
+
+def with_lines(state: OrderState, order: Order, skus: dict[str, str]) -> OrderState:
+    """The state once the catalogue has named the lines' SKUs."""
+    lines = tuple(LineState.new(line, skus.get(line.line_id, "")) for line in order.lines)
+    return state.model_copy(update={"lines": lines})
+
+
+def moved(
+    state: OrderState, units: Iterable[LineQuantity], source: Bucket, to: Bucket
+) -> OrderState:
+    """The state with units of lines moved from one bucket to another. Raises Invalid."""
+    quantities: dict[str, int] = {}
+    for lq in units:
+        quantities[lq.line_id] = quantities.get(lq.line_id, 0) + lq.quantity
+    lines = tuple(
+        line.moved(source, to, quantities[line.line_id]) if line.line_id in quantities else line
+        for line in state.lines
+    )
+    return state.model_copy(update={"lines": lines})
+
+
+def all_moved(state: OrderState, sources: Iterable[Bucket], to: Bucket) -> OrderState:
+    """Everything that is in `sources`, moved."""
+    for source in sources:
+        state = moved(state, units_in(state, source), source, to)
+    return state
+
+
+def units_in(state: OrderState, *buckets: Bucket) -> tuple[LineQuantity, ...]:
+    return tuple(
+        LineQuantity(line_id=line.line_id, quantity=line.units(*buckets))
+        for line in state.lines
+        if line.units(*buckets)
+    )
+
+
+def with_fulfillment(state: OrderState, fulfillment: Fulfillment) -> OrderState:
+    """The state with this fulfillment in place of its former self, or added."""
+    others = [f for f in state.fulfillments if f.fulfillment_id != fulfillment.fulfillment_id]
+    if len(others) == len(state.fulfillments):
+        return state.model_copy(update={"fulfillments": (*others, fulfillment)})
+    same = fulfillment.fulfillment_id
+    after = tuple(fulfillment if f.fulfillment_id == same else f for f in state.fulfillments)
+    return state.model_copy(update={"fulfillments": after})
+
+
+def split(
+    state: OrderState, order: Order, assignments: Iterable[Assignment]
+) -> tuple[Fulfillment, ...]:
+    """One fulfillment for every package of the plan; its share of the goods' value to the cent."""
+    prices = {line.line_id: line.unit_price_minor for line in order.lines}
+    skus = {line.line_id: line.sku for line in state.lines}
+    first = len(state.fulfillments) + 1
+    return tuple(
+        Fulfillment(
+            fulfillment_id=f"{state.order_id}-F{number}",
+            order_id=state.order_id,
+            node=a.node,
+            method=order.method,
+            service=a.service,
+            lines=a.lines,
+            skus={lq.line_id: skus[lq.line_id] for lq in a.lines},
+            ship_by=a.ship_by,
+            deliver_by=a.deliver_by,
+            cost_minor=a.cost.total,
+            goods_minor=sum(prices[lq.line_id] * lq.quantity for lq in a.lines),
+        )
+        for number, a in enumerate(assignments, first)
+    )
+
+
+def settled(state: OrderState) -> bool:
+    """Nothing more will happen to any unit."""
+    return bool(state.lines) and all(
+        line.units(*SETTLED) == line.ordered for line in state.lines
+    )
+
+
+def rolled_up(state: OrderState) -> OrderState:
+    """The state with its status derived from where the units are."""
+    return state.model_copy(update={"status": _status(state)})
+
+
+def _status(state: OrderState) -> OrderStatus:
+    if state.status in TERMINAL:
+        return state.status
+    units = {b: sum(line.units(b) for line in state.lines) for b in Bucket}
+    ordered = sum(line.ordered for line in state.lines)
+    if settled(state):
+        if units[Bucket.CANCELLED] < ordered:
+            return OrderStatus.COMPLETED
+        return OrderStatus.EXPIRED if state.reason == "pickup_expired" else OrderStatus.CANCELLED
+    if state.cancel is not None:
+        return OrderStatus.CANCEL_PENDING
+    if state.holds:
+        return OrderStatus.ON_HOLD
+    gone = sum(units[b] for b in GONE)
+    if gone:
+        whole = gone + units[Bucket.CANCELLED] == ordered
+        return OrderStatus.SHIPPED if whole else OrderStatus.PARTIALLY_SHIPPED
+    if units[Bucket.READY_FOR_PICKUP]:
+        return OrderStatus.READY_FOR_PICKUP
+    if units[Bucket.ALLOCATED] or units[Bucket.RELEASED]:
+        return OrderStatus.IN_FULFILLMENT
+    if units[Bucket.BACKORDERED]:
+        return OrderStatus.BACKORDERED
+    return OrderStatus.SOURCING if units[Bucket.RESERVED] else OrderStatus.RECEIVED
+
+
+def bucket_of(f: Fulfillment) -> Bucket:
+    """Where the units are that the node has not shipped."""
+    if f.pickup_until is not None:
+        return Bucket.READY_FOR_PICKUP
+    if f.request is RequestStatus.UNSUBMITTED:
+        return Bucket.ALLOCATED
+    return Bucket.RELEASED
+
+
+def in_transit(f: Fulfillment) -> tuple[LineQuantity, ...]:
+    """What has shipped and not arrived."""
+    on_the_way = ((line, q - f.delivered.get(line, 0)) for line, q in f.shipped.items())
+    return tuple(LineQuantity(line_id=line, quantity=q) for line, q in on_the_way if q > 0)
+
+
+def over(f: Fulfillment) -> bool:
+    """Nothing more is expected of the fulfillment."""
+    return f.status in ENDED and not in_transit(f)
+
+
+def nodes(state: OrderState) -> list[str]:
+    """The nodes that fulfill the order or did, sorted."""
+    kept = (f for f in state.fulfillments if f.status is not FulfillmentStatus.CANCELLED)
+    return sorted({f.node for f in kept})

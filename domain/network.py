@@ -1,0 +1,93 @@
+"""The places that fulfill, what they cost, and when they work."""
+
+from __future__ import annotations
+
+from datetime import time
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from domain.values import Value
+
+
+class NodeKind(StrEnum):
+    DC = "dc"
+    STORE = "store"
+    THREE_PL = "3pl"
+    VENDOR = "vendor"
+    MICRO = "micro"
+
+
+class Calendar(Value):
+    """
+    When a node works, in its own zone.
+
+    `weekdays` are open days (Monday is 0); `holidays` names a country whose public holidays are
+    closed days ("US", or "" for none); `closed` are further closed days, ISO dates.
+    """
+
+    timezone: str
+    weekdays: tuple[int, ...] = (0, 1, 2, 3, 4)
+    opens: time = time(8)
+    closes: time = time(18)
+    cutoff: time = time(14)
+    holidays: str = "US"
+    closed: tuple[str, ...] = ()
+
+
+class Node(Value):
+    """
+    A place that can fulfill. Money is in minor units of the network's currency.
+
+    `adapter` names how we talk to it (`signed_http`); `url` is where. `capacity_per_day` counts
+    fulfillments; None is unlimited. `handling_days` are open days between request and hand-over.
+    """
+
+    code: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
+    name: str
+    kind: NodeKind
+    postal_code: str
+    latitude: float
+    longitude: float
+    calendar: Calendar
+    status: Literal["online", "offline"] = "online"
+    ships: bool = True
+    pickup: bool = False
+    capacity_per_day: int | None = None
+    handling_days: int = 0
+    order_cost_minor: int = 0
+    unit_cost_minor: int = 0
+    handling_classes: tuple[str, ...] = ("standard",)
+    adapter: str = "signed_http"
+    url: str = ""
+
+
+class Product(Value):
+    """A sellable SKU. Weight in grams, sizes in millimetres."""
+
+    sku: Annotated[str, Field(min_length=1, max_length=128)]
+    title: str = ""
+    weight_g: Annotated[int, Field(ge=0)] = 500
+    length_mm: Annotated[int, Field(ge=0)] = 200
+    width_mm: Annotated[int, Field(ge=0)] = 150
+    height_mm: Annotated[int, Field(ge=0)] = 100
+    handling_class: str = "standard"
+    aliases: tuple[str, ...] = ()
+
+
+class Zone(Value):
+    """One row of a rate card: up to `max_miles`, what a package costs and how long it takes."""
+
+    max_miles: int
+    base_minor: int
+    per_lb_minor: int
+    transit_days: int
+
+
+class RateCard(Value):
+    """A carrier service: a package costs base + per_lb × (ceil(weight in lb) − 1), by zone."""
+
+    service: str
+    carrier: str
+    zones: tuple[Zone, ...]

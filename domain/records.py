@@ -1,0 +1,93 @@
+"""What is written down of an order: its state, its events, and what must leave the house."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from domain.fulfillments import Fulfillment
+from domain.orders import Hold, LineState, OrderStatus
+from domain.values import Value
+
+Action = Literal["retry", "skip", "reroute", "cancel"]
+
+
+class Attention(Value):
+    """A person must decide. `item` names it within its order; `options` are what may be answered."""
+
+    item: str
+    code: str
+    message: str
+    since: datetime
+    options: tuple[Action, ...] = ("retry", "cancel")
+    fulfillment_id: str = ""
+
+
+class CancelRequest(Value):
+    by: str = ""
+    note: str = ""
+
+
+class OrderState(Value):
+    """
+    All of an order that its workflow knows; the answer of the `state` query and the stored projection.
+
+    `round` counts sourcing decisions, `reservations` the reservations made. `excluded` are nodes that
+    may not be asked again, with the reason. `short` is what was missing when the order was backordered.
+    """
+
+    order_id: str
+    channel: str
+    channel_order_id: str
+    status: OrderStatus = OrderStatus.RECEIVED
+    reason: str = ""
+    lines: tuple[LineState, ...] = ()
+    fulfillments: tuple[Fulfillment, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    attention: tuple[Attention, ...] = ()
+    promise_by: datetime | None = None
+    round: int = 0
+    reservations: int = 0
+    excluded: dict[str, str] = {}
+    short: dict[str, int] = {}
+    cancel: CancelRequest | None = None
+
+
+class OrderEvent(Value):
+    """One fact of an order's story: what, by whom, why. `type` is stable, `summary` is for people."""
+
+    type: str
+    summary: str
+    actor: str = "crossdock"
+    cause: str = ""
+    fulfillment_id: str = ""
+    data: dict[str, Any] = {}
+
+
+class Message(Value):
+    """
+    Something that must leave the house, once: kept in the outbox until its receiver took it.
+
+    `kind` says who sends it: `channel.shipped`, `channel.ready_for_pickup`, `channel.cancelled`,
+    `node.recall`. `key` is its identity for ever.
+    """
+
+    key: str
+    kind: str
+    body: dict[str, Any]
+
+
+class Change(Value):
+    """
+    One step of an order's record: the state after it and the events that tell of it.
+
+    Written in the same transaction as the effect it describes. (`at`, `seq`) orders the changes of an
+    order, also across the runs of its workflow; `key` makes writing it twice writing it once.
+    """
+
+    key: str
+    at: datetime
+    seq: int
+    state: OrderState
+    events: tuple[OrderEvent, ...] = ()
+    messages: tuple[Message, ...] = ()

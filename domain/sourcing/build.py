@@ -1,0 +1,245 @@
+"""Makes the sourcing problem from one snapshot: which node may serve, how, for what, by when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final, Protocol
+
+from domain.calendars import ship_by
+from domain.geography import Place, locate, miles_between
+from domain.network import Node, Product, RateCard
+from domain.orders import Address, DeliveryMethod
+from domain.promising import days_late, deliver_by
+from domain.rates import zone_of
+from domain.sourcing.problem import Candidate, Demand, Problem, ServiceOption
+
+ABROAD_EXTRA_DAYS: Final = 5
+MILES_ABROAD: Final = -1
+SPLIT_FEE_MINOR: Final = 100
+LATE_DAY_MINOR: Final = 300
+UNKNOWN_PRODUCT: Final = Product(sku="?")
+
+
+class Wanted(Protocol):
+    """Units of a line that want a node."""
+
+    @property
+    def line_id(self) -> str: ...
+    @property
+    def sku(self) -> str: ...
+    @property
+    def quantity(self) -> int: ...
+
+
+class Snapshot(Protocol):
+    """The network at one instant: free units by node and SKU, fulfillments still possible today."""
+
+    @property
+    def nodes(self) -> Sequence[Node]: ...
+    @property
+    def stock(self) -> Mapping[str, Mapping[str, int]]: ...
+    @property
+    def capacity_left(self) -> Mapping[str, int | None]: ...
+    @property
+    def rate_cards(self) -> Sequence[RateCard]: ...
+    @property
+    def products(self) -> Mapping[str, Product]: ...
+
+
+def build(  # noqa: PLR0913  # an order's part of the problem, by name
+    snapshot: Snapshot,
+    *,
+    order_id: str,
+    round: int,
+    as_of: datetime,
+    currency: str,
+    promise_by: datetime | None,
+    units: Sequence[Wanted],
+    ship_to: Address,
+    excluded: Mapping[str, str],
+    firm_node: str | None = None,
+    method: DeliveryMethod = DeliveryMethod.SHIP,
+    split_fee_minor: int = SPLIT_FEE_MINOR,
+    late_day_minor: int = LATE_DAY_MINOR,
+) -> Problem:
+    """
+    The problem of one order, each node in it either with its services or with why it is out.
+
+    A destination abroad is served by each card's last zone, with five more days; its miles are -1.
+    The units of a pickup were taken at the store when they were reserved, so the store has them.
+    """
+    asked = tuple(
+        Demand(
+            line_id=unit.line_id,
+            sku=unit.sku,
+            quantity=unit.quantity,
+            weight_g=snapshot.products.get(unit.sku, UNKNOWN_PRODUCT).weight_g,
+        )
+        for unit in units
+    )
+    place = locate(ship_to.postal_code, ship_to.country, ship_to.region)
+    candidates = []
+    for node in sorted(snapshot.nodes, key=lambda node: node.code):
+        pickup = method is DeliveryMethod.PICKUP
+        free = snapshot.stock.get(node.code, {})
+        if pickup and node.code == firm_node:
+            free = _asked_for(asked)
+        candidate = _candidate(snapshot, node, free, asked, place)
+        reason = _barred(node, excluded, firm_node, method) or _unable(
+            candidate, {_class_of(snapshot, d.sku) for d in asked if free.get(d.sku, 0) > 0}
+        )
+        options: tuple[ServiceOption, ...] = ()
+        if reason is None and pickup:
+            options = (_pickup(node, as_of, promise_by),)
+        elif reason is None:
+            services = _services(snapshot.rate_cards, node, place, as_of, promise_by)
+            options = cheapest(services, late_day_minor)
+            reason = None if options else f"too far: {candidate.miles} miles, beyond the last zone"
+        candidates.append(candidate.model_copy(update={"options": options, "eliminated": reason}))
+    return Problem(
+        order_id=order_id,
+        round=round,
+        as_of=as_of,
+        currency=currency,
+        promise_by=promise_by,
+        demands=asked,
+        candidates=tuple(candidates),
+        split_fee_minor=split_fee_minor,
+        late_day_minor=late_day_minor,
+        located_by=place.precision if place else "abroad",
+    )
+
+
+def cheapest(options: Sequence[ServiceOption], late_day_minor: int) -> tuple[ServiceOption, ...]:
+    """The options that no other one beats at every weight; of equal ones the one that is sooner."""
+    kept: list[ServiceOption] = []
+    for option in sorted(
+        options,
+        key=lambda o: (_fixed(o, late_day_minor), o.per_lb_minor, o.deliver_by, o.service),
+    ):
+        if all(option.per_lb_minor < other.per_lb_minor for other in kept):
+            kept.append(option)
+    return tuple(kept)
+
+
+def _fixed(option: ServiceOption, late_day_minor: int) -> int:
+    return option.base_minor + option.days_late * late_day_minor
+
+
+def _asked_for(asked: Sequence[Demand]) -> Mapping[str, int]:
+    units: dict[str, int] = {}
+    for demand in asked:
+        units[demand.sku] = units.get(demand.sku, 0) + demand.quantity
+    return units
+
+
+def _candidate(
+    snapshot: Snapshot,
+    node: Node,
+    free: Mapping[str, int],
+    asked: Sequence[Demand],
+    place: Place | None,
+) -> Candidate:
+    """The node with the stock it may send: goods of a class that it does not handle stay out."""
+    here = (node.latitude, node.longitude)
+    there = (place.latitude, place.longitude) if place else None
+    return Candidate(
+        node=node.code,
+        kind=node.kind,
+        miles=round(miles_between(here, there)) if there else MILES_ABROAD,
+        stock={
+            sku: free[sku]
+            for sku in sorted({demand.sku for demand in asked})
+            if free.get(sku, 0) > 0 and _class_of(snapshot, sku) in node.handling_classes
+        },
+        capacity_left=snapshot.capacity_left.get(node.code, node.capacity_per_day),
+        order_cost_minor=node.order_cost_minor,
+        unit_cost_minor=node.unit_cost_minor,
+        options=(),
+    )
+
+
+def _class_of(snapshot: Snapshot, sku: str) -> str:
+    return snapshot.products.get(sku, UNKNOWN_PRODUCT).handling_class
+
+
+def _barred(
+    node: Node, excluded: Mapping[str, str], firm_node: str | None, method: DeliveryMethod
+) -> str | None:
+    """Why the node may not serve this order whatever it has."""
+    if node.code in excluded:
+        return excluded[node.code] or "excluded"
+    if node.status == "offline":
+        return "offline"
+    if firm_node is not None and node.code != firm_node:
+        return f"the order is bound to {firm_node}"
+    if method is DeliveryMethod.PICKUP and not node.pickup:
+        return "offers no pickup"
+    if method is DeliveryMethod.SHIP and not node.ships:
+        return "does not ship"
+    return None
+
+
+def _unable(candidate: Candidate, classes: set[str]) -> str | None:
+    """Why the node cannot serve any of it now. `classes` are those of the goods it has."""
+    if not candidate.stock and classes:
+        return f"does not handle {', '.join(sorted(classes))} goods"
+    if not candidate.stock:
+        return "no stock of any line"
+    if candidate.capacity_left is not None and candidate.capacity_left <= 0:
+        return "no capacity left today"
+    return None
+
+
+def _pickup(node: Node, as_of: datetime, promise_by: datetime | None) -> ServiceOption:
+    ready = ship_by(node.calendar, as_of, node.handling_days)
+    return ServiceOption(
+        service="pickup",
+        carrier="",
+        zone=0,
+        base_minor=0,
+        per_lb_minor=0,
+        ship_by=ready,
+        deliver_by=ready,
+        days_late=days_late(ready, promise_by),
+    )
+
+
+def _services(
+    cards: Sequence[RateCard],
+    node: Node,
+    place: Place | None,
+    as_of: datetime,
+    promise_by: datetime | None,
+) -> tuple[ServiceOption, ...]:
+    leaves = ship_by(node.calendar, as_of, node.handling_days)
+    here = (node.latitude, node.longitude)
+    options = []
+    for card in cards:
+        if place is None:
+            reached = (len(card.zones), card.zones[-1]) if card.zones else None
+        else:
+            reached = zone_of(card, miles_between(here, (place.latitude, place.longitude)))
+        if reached is None:
+            continue
+        number, zone = reached
+        arrives = deliver_by(
+            leaves,
+            zone.transit_days + (0 if place else ABROAD_EXTRA_DAYS),
+            origin=node.calendar.timezone,
+            destination=place.timezone if place else "UTC",
+        )
+        options.append(
+            ServiceOption(
+                service=card.service,
+                carrier=card.carrier,
+                zone=number,
+                base_minor=zone.base_minor,
+                per_lb_minor=zone.per_lb_minor,
+                ship_by=leaves,
+                deliver_by=arrives,
+                days_late=days_late(arrives, promise_by),
+            )
+        )
+    return tuple(options)

@@ -1,0 +1,9 @@
+"""The frozen model that everything which crosses a boundary is made of."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Value(BaseModel):
+    """Immutable, compared by content, tolerant of fields it does not know (payloads evolve)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")

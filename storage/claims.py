@@ -1,0 +1,332 @@
+"""Whose units are whose: the rows of reservations, allocations and capacity, below the verbs."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import NamedTuple, Protocol
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.errors import Conflict, Refused
+from domain.fulfillments import Fulfillment, LineQuantity
+from storage.tables import (
+    allocation_lines,
+    allocations,
+    node_capacity,
+    reservation_lines,
+    reservations,
+)
+
+
+class Units(Protocol):
+    """Units of a line, however whoever asks for them writes them."""
+
+    @property
+    def line_id(self) -> str: ...
+    @property
+    def sku(self) -> str: ...
+    @property
+    def quantity(self) -> int: ...
+
+
+class Held(NamedTuple):
+    """Units of a line that a reservation or an allocation holds now."""
+
+    line_id: str
+    sku: str
+    quantity: int
+
+
+class Reservation(NamedTuple):
+    reservation_id: str
+    order_id: str | None
+    node: str | None
+    released: bool
+
+
+class Allocation(NamedTuple):
+    fulfillment_id: str
+    order_id: str
+    node: str
+    lines: tuple[Held, ...]
+    shipped: int
+    capacity_day: date | None
+
+    def take(self, lines: Sequence[LineQuantity]) -> tuple[Held, ...]:
+        """These units of what is allocated; no lines means all. Raises Conflict(not_allocated)."""
+        if not lines:
+            return tuple(line for line in self.lines if line.quantity)
+        wanted: Counter[str] = Counter()
+        for line in lines:
+            wanted[line.line_id] += line.quantity
+        here = {line.line_id: line for line in self.lines}
+        for line_id, quantity in wanted.items():
+            if line_id not in here or quantity > here[line_id].quantity:
+                raise Conflict(
+                    f"{self.fulfillment_id} line {line_id}: {quantity} units are more than are"
+                    " allocated",
+                    code="not_allocated",
+                )
+        return tuple(
+            here[line_id]._replace(quantity=quantity) for line_id, quantity in wanted.items()
+        )
+
+    def is_all(self, lines: Sequence[Held]) -> bool:
+        return sum(line.quantity for line in lines) == sum(line.quantity for line in self.lines)
+
+
+async def open_reservation(
+    conn: AsyncConnection, reservation_id: str, order_id: str, node: str | None
+) -> bool:
+    """False where the reservation is held already. Raises Refused(reservation_released)."""
+    statement = upsert(reservations).values(
+        reservation_id=reservation_id, order_id=order_id, node=node, state="held"
+    )
+    statement = statement.on_conflict_do_nothing()
+    if (await conn.execute(statement.returning(reservations.c.node))).first():
+        return True
+    held(await lock_reservation(conn, reservation_id), reservation_id)
+    return False
+
+
+async def drop_reservation(conn: AsyncConnection, reservation_id: str) -> None:
+    """Forget a reservation that this transaction opened and could not fill."""
+    await conn.execute(delete(reservations).where(reservations.c.reservation_id == reservation_id))
+
+
+async def lock_reservation(conn: AsyncConnection, reservation_id: str) -> Reservation | None:
+    query = select(reservations).where(reservations.c.reservation_id == reservation_id)
+    row = (await conn.execute(query.with_for_update())).first()
+    if row is None:
+        return None
+    return Reservation(row.reservation_id, row.order_id, row.node, row.state == "released")
+
+
+def held(reservation: Reservation | None, reservation_id: str) -> Reservation:
+    """Raises Conflict(not_reserved) or Refused(reservation_released) where it is not held."""
+    if reservation is None:
+        raise Conflict(f"there is no reservation {reservation_id}", code="not_reserved")
+    if reservation.released:
+        raise Refused(f"{reservation_id} was released", code="reservation_released")
+    return reservation
+
+
+async def bury_reservation(conn: AsyncConnection, reservation_id: str) -> tuple[Held, ...]:
+    """Release it for ever. Answers what it still held."""
+    statement = upsert(reservations).values(reservation_id=reservation_id, state="released")
+    await conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=["reservation_id"], set_={"state": statement.excluded.state}
+        )
+    )
+    lines = await _reserved_lines(conn, reservation_id)
+    await _add_reserved(conn, reservation_id, {line.line_id: -line.quantity for line in lines})
+    return lines
+
+
+async def add_to_reservation(
+    conn: AsyncConnection, reservation_id: str, units: Iterable[Units]
+) -> None:
+    quantities: Counter[tuple[str, str]] = Counter()
+    for unit in units:
+        quantities[unit.line_id, unit.sku] += unit.quantity
+    if not quantities:
+        return
+    statement = upsert(reservation_lines)
+    await conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=["reservation_id", "line_id"],
+            set_={"quantity": reservation_lines.c.quantity + statement.excluded.quantity},
+        ),
+        [
+            {"reservation_id": reservation_id, "line_id": line, "sku": sku, "quantity": quantity}
+            for (line, sku), quantity in quantities.items()
+        ],
+    )
+
+
+async def reserved_skus(
+    conn: AsyncConnection, reservation: Reservation, fulfillments: Sequence[Fulfillment]
+) -> dict[str, str]:
+    """The SKU of each line. Raises Conflict(not_reserved) unless the units are all reserved."""
+    lines = {line.line_id: line for line in await _reserved_lines(conn, reservation.reservation_id)}
+    for line_id, quantity in _by_line(fulfillments).items():
+        here = lines[line_id].quantity if line_id in lines else 0
+        if quantity > here:
+            raise Conflict(
+                f"{reservation.reservation_id} line {line_id}: {quantity} units are to be"
+                f" allocated where {here} are reserved",
+                code="not_reserved",
+            )
+    return {line_id: line.sku for line_id, line in lines.items()}
+
+
+async def take_from_reservation(
+    conn: AsyncConnection, reservation_id: str, fulfillments: Sequence[Fulfillment]
+) -> None:
+    taken = {line_id: -quantity for line_id, quantity in _by_line(fulfillments).items()}
+    await _add_reserved(conn, reservation_id, taken)
+
+
+async def open_allocations(
+    conn: AsyncConnection,
+    fulfillments: Sequence[Fulfillment],
+    skus: Mapping[str, str],
+    capacity_days: Mapping[str, date],
+) -> None:
+    """Raises Refused(allocation_released) where one was given back before it was made."""
+    rows = [
+        {
+            "fulfillment_id": f.fulfillment_id,
+            "order_id": f.order_id,
+            "node": f.node,
+            "capacity_day": capacity_days.get(f.node),
+            "state": "held",
+        }
+        for f in fulfillments
+    ]
+    statement = upsert(allocations).values(rows).on_conflict_do_nothing()
+    result = await conn.execute(statement.returning(allocations.c.fulfillment_id))
+    if late := sorted({f.fulfillment_id for f in fulfillments} - set(result.scalars())):
+        raise Refused(f"{late[0]} was allocated or given back before", code="allocation_released")
+    await conn.execute(
+        insert(allocation_lines),
+        [
+            {
+                "fulfillment_id": f.fulfillment_id,
+                "line_id": line.line_id,
+                "sku": skus[line.line_id],
+                "quantity": line.quantity,
+            }
+            for f in fulfillments
+            for line in f.lines
+        ],
+    )
+
+
+async def lock_allocation(conn: AsyncConnection, fulfillment_id: str) -> Allocation | None:
+    """The allocation; None where it was never made, and then it never will be."""
+    tombstone = upsert(allocations).values(fulfillment_id=fulfillment_id, order_id="", state="void")
+    tombstone = tombstone.on_conflict_do_nothing()
+    if (await conn.execute(tombstone.returning(allocations.c.state))).first():
+        return None
+    row = (
+        await conn.execute(
+            select(allocations)
+            .where(allocations.c.fulfillment_id == fulfillment_id)
+            .with_for_update()
+        )
+    ).one()
+    if row.state == "void":
+        return None
+    lines = (
+        await conn.execute(
+            select(allocation_lines).where(allocation_lines.c.fulfillment_id == fulfillment_id)
+        )
+    ).all()
+    return Allocation(
+        fulfillment_id,
+        row.order_id,
+        row.node,
+        tuple(Held(line.line_id, line.sku, line.quantity) for line in lines),
+        sum(line.shipped for line in lines),
+        row.capacity_day,
+    )
+
+
+async def take_from_allocation(
+    conn: AsyncConnection, fulfillment_id: str, lines: Iterable[Held], *, into: str
+) -> None:
+    """Move units out of the allocation, into the column `shipped` or `returned`."""
+    counted = allocation_lines.c[into]
+    for line in lines:
+        await conn.execute(
+            update(allocation_lines)
+            .where(
+                allocation_lines.c.fulfillment_id == fulfillment_id,
+                allocation_lines.c.line_id == line.line_id,
+            )
+            .values(
+                {
+                    "quantity": allocation_lines.c.quantity - line.quantity,
+                    into: counted + line.quantity,
+                }
+            )
+        )
+
+
+async def capacity_used(conn: AsyncConnection, days: Mapping[str, date]) -> dict[str, int]:
+    """How many fulfillments each node has on its day. Locks the days."""
+    if not days:
+        return {}
+    rows = [{"node": node, "day": days[node], "used": 0} for node in sorted(days)]
+    statement = upsert(node_capacity).values(rows)
+    result = await conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=["node", "day"], set_={"used": node_capacity.c.used}
+        ).returning(node_capacity.c.node, node_capacity.c.used)
+    )
+    return {row.node: row.used for row in result}
+
+
+async def take_capacity(
+    conn: AsyncConnection, node: str, day: date, count: int, limit: int | None
+) -> None:
+    await conn.execute(
+        update(node_capacity)
+        .where(node_capacity.c.node == node, node_capacity.c.day == day)
+        .values(used=node_capacity.c.used + count, capacity=limit)
+    )
+
+
+async def free_capacity(conn: AsyncConnection, allocation: Allocation) -> None:
+    """Give up the place that the allocation has on its node's day, if it has one."""
+    if allocation.capacity_day is None:
+        return
+    await conn.execute(
+        update(allocations)
+        .where(allocations.c.fulfillment_id == allocation.fulfillment_id)
+        .values(capacity_day=None)
+    )
+    await conn.execute(
+        update(node_capacity)
+        .where(
+            node_capacity.c.node == allocation.node,
+            node_capacity.c.day == allocation.capacity_day,
+        )
+        .values(used=node_capacity.c.used - 1)
+    )
+
+
+async def _reserved_lines(conn: AsyncConnection, reservation_id: str) -> tuple[Held, ...]:
+    lines = reservation_lines.c
+    rows = await conn.execute(
+        select(lines.line_id, lines.sku, lines.quantity).where(
+            lines.reservation_id == reservation_id, lines.quantity > 0
+        )
+    )
+    return tuple(Held(row.line_id, row.sku, row.quantity) for row in rows)
+
+
+async def _add_reserved(
+    conn: AsyncConnection, reservation_id: str, deltas: Mapping[str, int]
+) -> None:
+    for line_id, delta in deltas.items():
+        await conn.execute(
+            update(reservation_lines)
+            .where(
+                reservation_lines.c.reservation_id == reservation_id,
+                reservation_lines.c.line_id == line_id,
+            )
+            .values(quantity=reservation_lines.c.quantity + delta)
+        )
+
+
+def _by_line(fulfillments: Sequence[Fulfillment]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for fulfillment in fulfillments:
+        for line in fulfillment.lines:
+            total[line.line_id] += line.quantity
+    return total

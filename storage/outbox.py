@@ -1,0 +1,47 @@
+"""What must leave the house, kept until its receiver took it. `records.apply` puts it here."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.values import Value
+from storage import leases
+from storage.leases import Waiting
+from storage.tables import outbox
+
+
+class OutboxItem(Value):
+    """A message (`records.Message`) of an order, with its tries so far, this one included."""
+
+    id: int
+    key: str
+    kind: str
+    order_id: str
+    body: dict[str, Any]
+    created_at: datetime
+    attempts: int
+
+
+async def claim(
+    conn: AsyncConnection, limit: int = 100, lease_seconds: float = 60
+) -> tuple[OutboxItem, ...]:
+    """Messages that are due, oldest first, an order's of one kind in order; leased to the caller."""
+    rows = await leases.claim(conn, outbox, ("order_id", "kind"), limit, lease_seconds)
+    return tuple(OutboxItem.model_validate(dict(row._mapping)) for row in rows)  # noqa: SLF001
+
+
+async def done(conn: AsyncConnection, ids: Collection[int], note: str = "") -> None:
+    await leases.done(conn, outbox, ids, note)
+
+
+async def failed(
+    conn: AsyncConnection, item_id: int, error: str, retry_at: datetime | None
+) -> None:
+    """Try again at `retry_at`; None gives the message up, which the auditor reports."""
+    await leases.failed(conn, outbox, item_id, error, retry_at)
+
+
+async def pending(conn: AsyncConnection) -> Waiting:
+    return await leases.waiting(conn, outbox, "created_at")

@@ -1,0 +1,330 @@
+"""
+What is written down of an order: its row, its fulfillments, its story, and what must leave.
+
+A change may arrive twice, and after a later one: events and messages are known by their keys, and
+an older state never replaces a newer one.
+"""
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic_core import to_json
+from sqlalchemy import func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.errors import NotFound
+from domain.fulfillments import ENDED, Fulfillment, FulfillmentStatus, RequestStatus
+from domain.orders import TERMINAL, Order
+from domain.records import Change, Message, OrderEvent, OrderState
+from domain.values import Value
+from storage.tables import fulfillments, order_events, orders, outbox
+
+_ASKED_BACK = frozenset(
+    {
+        RequestStatus.CANCELLATION_REQUESTED,
+        RequestStatus.CANCELLATION_ACCEPTED,
+        RequestStatus.CANCELLATION_REJECTED,
+    }
+)
+_STILL_OPEN = [s.value for s in FulfillmentStatus if s not in ENDED]
+
+
+class Acceptance(Value):
+    """
+    Whether the order is `new`; else how it stands, and whether the `same_run` of a workflow (the
+    same chain of runs) wrote it.
+    """
+
+    new: bool
+    same_run: bool
+    state: OrderState
+    payload_hash: str
+    same_payload: bool
+
+
+class OpenOrder(Value):
+    """An order that is not over. `since` is its last change."""
+
+    order_id: str
+    accepted_at: datetime
+    updated_at: datetime
+
+
+def payload_hash(order: Order) -> str:
+    """The same for the same order, whoever sends it."""
+    canonical = to_json(order.model_dump(mode="json"), by_alias=True)
+    return hashlib.sha256(canonical).hexdigest()
+
+
+async def accept(conn: AsyncConnection, order: Order, run: str, change: Change) -> Acceptance:
+    """Write the order down with its first change, unless it is there already."""
+    digest = payload_hash(order)
+    statement = upsert(orders).values(
+        order_id=order.order_id,
+        channel=order.channel,
+        channel_order_id=order.channel_order_id,
+        run=run,
+        payload_hash=digest,
+        body=order,
+        email=order.email,
+        name=order.ship_to.name,
+        postal_code=order.ship_to.postal_code,
+        currency=order.currency,
+        total_minor=order.total_minor,
+        placed_at=order.placed_at,
+        accepted_at=change.at,
+        **_row(change),
+    )
+    added = await conn.execute(statement.on_conflict_do_nothing().returning(orders.c.order_id))
+    if added.first():
+        await _write_fulfillments(conn, change)
+        await _tell(conn, change)
+        return Acceptance(
+            new=True, same_run=True, state=change.state, payload_hash=digest, same_payload=True
+        )
+    query = select(orders.c.run, orders.c.payload_hash, orders.c.state)
+    row = (await conn.execute(query.where(orders.c.order_id == order.order_id))).one()
+    return Acceptance(
+        new=False,
+        same_run=row.run == run,
+        state=OrderState.model_validate(row.state),
+        payload_hash=row.payload_hash,
+        same_payload=row.payload_hash == digest,
+    )
+
+
+async def adopt(conn: AsyncConnection, order_id: str, run: str) -> None:
+    """Another chain of runs takes the order over."""
+    await conn.execute(update(orders).where(orders.c.order_id == order_id).values(run=run))
+
+
+async def apply(conn: AsyncConnection, change: Change) -> None:
+    """Write a change. Raises NotFound where the order was never accepted."""
+    order_id = change.state.order_id
+    changed = await conn.execute(
+        update(orders)
+        .where(
+            orders.c.order_id == order_id,
+            tuple_(orders.c.version_at, orders.c.version_seq) <= tuple_(change.at, change.seq),
+        )
+        .values(**_row(change))
+    )
+    if changed.rowcount:
+        await _write_fulfillments(conn, change)
+    elif not await _is_known(conn, order_id):
+        raise NotFound(f"no order {order_id}")
+    await _tell(conn, change)
+
+
+async def append_event(
+    conn: AsyncConnection, order_id: str, key: str, at: datetime, event: OrderEvent
+) -> None:
+    """Add to the order's story, once by key."""
+    await _add_events(conn, order_id, at, {key: event})
+
+
+async def mark_request(  # noqa: PLR0913, PLR0917 - one row of the story
+    conn: AsyncConnection,
+    fulfillment_id: str,
+    request: RequestStatus,
+    at: datetime,
+    event_key: str,
+    event: OrderEvent,
+) -> None:
+    """
+    Note how the talk with the node stands, and tell it in the order's story. Raises NotFound.
+
+    A request that the node has answered is not `submitted` again; what has ended stays as it is.
+    """
+    f = await _lock_fulfillment(conn, fulfillment_id)
+    if f is None:
+        raise NotFound(f"no fulfillment {fulfillment_id}")
+    submitting = request is RequestStatus.SUBMITTED
+    if f.status not in ENDED and not (submitting and f.request is not RequestStatus.UNSUBMITTED):
+        f = f.model_copy(update={"request": request})
+    await _save(conn, f, submitted_at=at if submitting else None)
+    await append_event(conn, f.order_id, event_key, at, event)
+
+
+async def mark_accepted(conn: AsyncConnection, fulfillment_id: str, at: datetime) -> None:
+    """The node has taken the work on; unless it or we have said something later already."""
+    f = await _lock_fulfillment(conn, fulfillment_id)
+    before = {RequestStatus.UNSUBMITTED, RequestStatus.SUBMITTED, RequestStatus.UNKNOWN}
+    if f is None or f.status in ENDED or f.request not in before:
+        return
+    accepted = {"request": RequestStatus.ACCEPTED, "status": FulfillmentStatus.IN_PROGRESS}
+    await _save(conn, f.model_copy(update=accepted), submitted_at=at)
+
+
+async def order(conn: AsyncConnection, order_id: str) -> Order:
+    """The order as it was accepted. Raises NotFound."""
+    query = select(orders.c.body).where(orders.c.order_id == order_id)
+    body = (await conn.execute(query)).scalar()
+    if body is None:
+        raise NotFound(f"no order {order_id}")
+    return Order.model_validate(body)
+
+
+async def state(conn: AsyncConnection, order_id: str) -> OrderState | None:
+    query = select(orders.c.state).where(orders.c.order_id == order_id)
+    body = (await conn.execute(query)).scalar()
+    return OrderState.model_validate(body) if body else None
+
+
+async def fulfillment(conn: AsyncConnection, fulfillment_id: str) -> Fulfillment | None:
+    query = select(fulfillments.c.body).where(fulfillments.c.fulfillment_id == fulfillment_id)
+    body = (await conn.execute(query)).scalar()
+    return Fulfillment.model_validate(body) if body else None
+
+
+async def submitted(conn: AsyncConnection, fulfillment_id: str) -> bool:
+    """Whether the node was ever given the request, or spoke of it."""
+    query = select(fulfillments.c.submitted_at)
+    row = (await conn.execute(query.where(fulfillments.c.fulfillment_id == fulfillment_id))).first()
+    return row is not None and row.submitted_at is not None
+
+
+async def open_orders_at(conn: AsyncConnection, node: str) -> list[str]:
+    """The orders with a fulfillment at the node that has not ended, oldest first."""
+    at_node = select(fulfillments.c.order_id).where(
+        fulfillments.c.node == node, fulfillments.c.status.in_(_STILL_OPEN)
+    )
+    query = select(orders.c.order_id).where(orders.c.order_id.in_(at_node))
+    return list((await conn.execute(query.order_by(orders.c.accepted_at))).scalars())
+
+
+async def backordered_for(conn: AsyncConnection, skus: Collection[str]) -> list[str]:
+    """The orders that wait for one of these SKUs, first come first."""
+    query = select(orders.c.order_id).where(
+        orders.c.terminal_at.is_(None), orders.c.state["short"].has_any(array(sorted(skus)))
+    )
+    rows = await conn.execute(query.order_by(orders.c.accepted_at, orders.c.order_id))
+    return list(rows.scalars())
+
+
+async def open_order_ids(conn: AsyncConnection) -> tuple[OpenOrder, ...]:
+    """Every order that is not over, oldest first."""
+    query = select(orders.c.order_id, orders.c.accepted_at, orders.c.updated_at)
+    rows = await conn.execute(
+        query.where(orders.c.terminal_at.is_(None)).order_by(orders.c.accepted_at)
+    )
+    return tuple(OpenOrder.model_validate(dict(row)) for row in rows.mappings())
+
+
+def _row(change: Change) -> dict[str, Any]:
+    state = change.state
+    return {
+        "updated_at": change.at,
+        "status": state.status,
+        "reason": state.reason,
+        "attention": sorted({item.code for item in state.attention}),
+        "nodes": sorted({f.node for f in state.fulfillments}),
+        "state": state,
+        "version_at": change.at,
+        "version_seq": change.seq,
+        "promise_by": state.promise_by,
+        "terminal_at": change.at if state.status in TERMINAL else None,
+    }
+
+
+async def _write_fulfillments(conn: AsyncConnection, change: Change) -> None:
+    """Write those that differ. What partners said meanwhile is kept until the workflow knows it."""
+    told = {f.fulfillment_id: f for f in change.state.fulfillments}
+    if not told:
+        return
+    query = select(fulfillments.c.fulfillment_id, fulfillments.c.body)
+    rows = await conn.execute(
+        query.where(fulfillments.c.fulfillment_id.in_(told))
+        .order_by(fulfillments.c.fulfillment_id)
+        .with_for_update()
+    )
+    known = {row.fulfillment_id: Fulfillment.model_validate(row.body) for row in rows}
+    for fulfillment_id, f in sorted(told.items()):
+        stored = known.get(fulfillment_id)
+        merged = _merged(f, stored) if stored else f
+        if merged != stored:
+            asked = merged.request is not RequestStatus.UNSUBMITTED
+            await _save(conn, merged, submitted_at=change.at if asked else None)
+
+
+def _merged(told: Fulfillment, stored: Fulfillment) -> Fulfillment:
+    """The workflow's word, but for a request or an acceptance that it has not heard of yet."""
+    open_, in_progress = FulfillmentStatus.OPEN, FulfillmentStatus.IN_PROGRESS
+    if told.status is open_ and stored.status is in_progress:
+        request = told.request if told.request in _ASKED_BACK else stored.request
+        return told.model_copy(update={"status": in_progress, "request": request})
+    if (told.request, stored.request) == (RequestStatus.UNSUBMITTED, RequestStatus.SUBMITTED):
+        return told.model_copy(update={"request": stored.request})
+    return told
+
+
+async def _lock_fulfillment(conn: AsyncConnection, fulfillment_id: str) -> Fulfillment | None:
+    query = select(fulfillments.c.body).where(fulfillments.c.fulfillment_id == fulfillment_id)
+    body = (await conn.execute(query.with_for_update())).scalar()
+    return Fulfillment.model_validate(body) if body else None
+
+
+async def _save(conn: AsyncConnection, f: Fulfillment, *, submitted_at: datetime | None) -> None:
+    row = {
+        "order_id": f.order_id,
+        "node": f.node,
+        "method": f.method,
+        "service": f.service,
+        "status": f.status,
+        "request": f.request,
+        "ship_by": f.ship_by,
+        "deliver_by": f.deliver_by,
+        "pickup_until": f.pickup_until,
+        "cost_minor": f.cost_minor,
+        "goods_minor": f.goods_minor,
+        "reason": f.reason,
+        "body": f,
+        "updated_at": func.now(),
+    }
+    statement = upsert(fulfillments).values(
+        fulfillment_id=f.fulfillment_id, submitted_at=submitted_at, **row
+    )
+    first = func.coalesce(fulfillments.c.submitted_at, statement.excluded.submitted_at)
+    await conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=["fulfillment_id"], set_={**row, "submitted_at": first}
+        )
+    )
+
+
+async def _tell(conn: AsyncConnection, change: Change) -> None:
+    order_id = change.state.order_id
+    events = {f"{change.key}:{i}": event for i, event in enumerate(change.events)}
+    await _add_events(conn, order_id, change.at, events)
+    await put_messages(conn, order_id, change.messages)
+
+
+async def put_messages(conn: AsyncConnection, order_id: str, messages: Sequence[Message]) -> None:
+    """Have messages sent, each once by its key."""
+    if messages:
+        await conn.execute(
+            upsert(outbox).on_conflict_do_nothing(),
+            [{**dict(message), "order_id": order_id} for message in messages],
+        )
+
+
+async def _add_events(
+    conn: AsyncConnection, order_id: str, at: datetime, events: Mapping[str, OrderEvent]
+) -> None:
+    if events:
+        await conn.execute(
+            upsert(order_events).on_conflict_do_nothing(),
+            [
+                {"order_id": order_id, "key": key, "at": at, **dict(event)}
+                for key, event in events.items()
+            ],
+        )
+
+
+async def _is_known(conn: AsyncConnection, order_id: str) -> bool:
+    query = select(orders.c.order_id).where(orders.c.order_id == order_id)
+    return (await conn.execute(query)).first() is not None

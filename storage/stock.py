@@ -1,0 +1,334 @@
+"""
+Units and promises of units: every verb that moves them, each done once however often it is called.
+
+Callers bring the transaction. What is taken back before it was taken stays untaken: a release or
+give-back leaves a tombstone, and a late attempt is refused.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, Literal
+
+from sqlalchemy import insert, select, text, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.errors import Conflict, Invalid, NotFound, Refused
+from domain.fulfillments import Fulfillment, LineQuantity
+from domain.values import Value
+from storage import claims, ledger
+from storage.claims import Units
+from storage.ledger import Entry, NodeNow, Shelf, Why
+from storage.tables import node_log, nodes, pool, stock
+
+_SYSTEM: Final = "crossdock"
+_EMPTY: Final = Shelf(0, 0)
+
+
+class Level(Value):
+    """A SKU at a node. What is on hand and not allocated is free."""
+
+    sku: str
+    node: str
+    on_hand: int
+    allocated: int
+    free: int
+
+
+async def reserve(  # noqa: PLR0913, PLR0917 - what the port's request carries
+    conn: AsyncConnection,
+    reservation_id: str,
+    order_id: str,
+    units: Sequence[Units],
+    node: str | None,
+    actor: str = _SYSTEM,
+) -> dict[str, int]:
+    """
+    Take all units or none: from the network, or with `node` at that node at once.
+
+    Answers what is missing by SKU; empty is done. A short attempt leaves nothing and may be made
+    again; a reservation that is held stays as it is. Raises Refused(reservation_released).
+    """
+    if not await claims.open_reservation(conn, reservation_id, order_id, node):
+        return {}
+    wanted = _by_sku(units)
+    places = await ledger.lock_nodes(conn, [node] if node else [])
+    free = await ledger.lock_pool(conn, wanted)
+    if node:
+        shelves = await ledger.lock_stock(conn, {(sku, node) for sku in wanted})
+        online = places[node].online
+        free = {
+            sku: min(units, shelves.get((sku, node), _EMPTY).free) if online else 0
+            for sku, units in free.items()
+        }
+    missing = {sku: quantity - max(free.get(sku, 0), 0) for sku, quantity in wanted.items()}
+    missing = {sku: quantity for sku, quantity in missing.items() if quantity > 0}
+    if missing:
+        await claims.drop_reservation(conn, reservation_id)
+        return missing
+    await claims.add_to_reservation(conn, reservation_id, units)
+    why = Why(f"reserved for {order_id}", actor, reservation_id, order_id)
+    await ledger.post(conn, _promised(wanted, node), places, why)
+    return {}
+
+
+async def release(conn: AsyncConnection, reservation_id: str, cause: str) -> None:
+    """Give back what is still reserved, and let no late attempt take it again."""
+    reservation = await claims.lock_reservation(conn, reservation_id)
+    lines = await claims.bury_reservation(conn, reservation_id)
+    if reservation is None or not lines:
+        return
+    node = reservation.node
+    units = _by_sku(lines)
+    places = await ledger.lock_nodes(conn, [node] if node else [])
+    await ledger.lock_pool(conn, units)
+    await ledger.lock_stock(conn, {(sku, node) for sku in units if node})
+    returned = {sku: -quantity for sku, quantity in units.items()}
+    why = Why(cause, _SYSTEM, reservation_id, reservation.order_id)
+    await ledger.post(conn, _promised(returned, node), places, why)
+
+
+async def allocate(
+    conn: AsyncConnection, key: str, reservation_id: str, fulfillments: Sequence[Fulfillment]
+) -> dict[str, str]:
+    """
+    Move reserved units to the nodes of these fulfillments, and take capacity of the nodes' today.
+
+    Answers the nodes that cannot, with the reason (offline, out of stock, no capacity), and then
+    has moved nothing; empty is done. What was reserved at a node (pickup) is there already and
+    takes no capacity. Raises Refused(reservation_released, allocation_released), Conflict(not_reserved).
+    """
+    reservation = await claims.lock_reservation(conn, reservation_id)
+    if await ledger.was_done(conn, "allocate", key):
+        return {}
+    held = claims.held(reservation, reservation_id)
+    skus = await claims.reserved_skus(conn, held, fulfillments)
+    places = await ledger.lock_nodes(conn, {f.node for f in fulfillments})
+    dry = {code: "offline" for code, node in places.items() if not node.online}
+    moved: Counter[tuple[str, str]] = Counter()
+    load: Counter[str] = Counter()
+    if held.node is None:
+        for f in fulfillments:
+            load[f.node] += 1
+            moved.update({(skus[lq.line_id], f.node): lq.quantity for lq in f.lines})
+        dry = await _dry(conn, places, moved, load) | dry
+    if dry:
+        return dry
+    await ledger.first_time(conn, "allocate", key)
+    days = {node: places[node].today for node in load}
+    await claims.take_from_reservation(conn, reservation_id, fulfillments)
+    await claims.open_allocations(conn, fulfillments, skus, days)
+    for node, count in sorted(load.items()):
+        limit = places[node].capacity_per_day
+        await claims.take_capacity(conn, node, days[node], count, limit)
+    entries = [Entry(sku, node, allocated=units) for (sku, node), units in moved.items()]
+    entries += [Entry(sku, None, reserved=-units) for (sku, _), units in moved.items()]
+    why = Why("allocated", _SYSTEM, key, fulfillments[0].order_id)
+    await ledger.post(conn, entries, places, why)
+    return {}
+
+
+async def give_back(  # noqa: PLR0913, PLR0917 - what the port's request carries
+    conn: AsyncConnection,
+    key: str,
+    fulfillment_id: str,
+    lines: Sequence[LineQuantity],
+    to: Literal["reservation", "free"],
+    reservation_id: str,
+    cause: str,
+) -> None:
+    """
+    Take units back from a node: to the reservation, or free for all. No lines means all of them.
+
+    Units of a released reservation become free. The node's capacity comes back with the last unit,
+    if nothing shipped. Raises Conflict(not_allocated) for more than the node has.
+    """
+    if not await ledger.first_time(conn, "give_back", key):
+        return
+    reservation = await claims.lock_reservation(conn, reservation_id)
+    allocation = await claims.lock_allocation(conn, fulfillment_id)
+    if allocation is None:
+        return
+    back = allocation.take(lines)
+    node = allocation.node
+    places = await ledger.lock_nodes(conn, [node])
+    skus = _by_sku(back)
+    await ledger.lock_pool(conn, skus)
+    await ledger.lock_stock(conn, {(sku, node) for sku in skus})
+    await claims.take_from_allocation(conn, fulfillment_id, back, into="returned")
+    if allocation.is_all(back) and not allocation.shipped:
+        await claims.free_capacity(conn, allocation)
+    entries = [Entry(sku, node, allocated=-units) for sku, units in skus.items()]
+    if to == "reservation" and reservation is not None and not reservation.released:
+        await claims.add_to_reservation(conn, reservation_id, back)
+        entries += _promised(skus, reservation.node)
+    await ledger.post(conn, entries, places, Why(cause, _SYSTEM, key, allocation.order_id))
+
+
+async def ship(
+    conn: AsyncConnection, key: str, fulfillment_id: str, lines: Sequence[LineQuantity]
+) -> None:
+    """The units left the node. No lines means all that is left. Raises Conflict(not_allocated)."""
+    if not await ledger.first_time(conn, "ship", key):
+        return
+    allocation = await claims.lock_allocation(conn, fulfillment_id)
+    if allocation is None:
+        raise Conflict(f"{fulfillment_id} has no units to ship", code="not_allocated")
+    gone = allocation.take(lines)
+    node = allocation.node
+    places = await ledger.lock_nodes(conn, [node])
+    skus = _by_sku(gone)
+    await ledger.lock_stock(conn, {(sku, node) for sku in skus})
+    await claims.take_from_allocation(conn, fulfillment_id, gone, into="shipped")
+    entries = [Entry(sku, node, on_hand=-units, allocated=-units) for sku, units in skus.items()]
+    await ledger.post(conn, entries, places, Why("shipped", _SYSTEM, key, allocation.order_id))
+
+
+async def receive(  # noqa: PLR0913, PLR0917 - what the port's request carries
+    conn: AsyncConnection,
+    key: str,
+    node: str,
+    lines: Sequence[tuple[str, int]],
+    cause: str,
+    actor: str,
+) -> bool:
+    """Units came in. False where the key was seen before. Raises NotFound(node), Invalid."""
+    if bad := [sku for sku, quantity in lines if quantity < 1]:
+        raise Invalid(f"lines: a receipt of {bad[0]} must be of 1 unit or more")
+    if not await ledger.first_time(conn, "receive", f"{node}:{key}"):
+        return False
+    units: Counter[str] = Counter()
+    for sku, quantity in lines:
+        units[sku] += quantity
+    places = await ledger.lock_nodes(conn, [node])
+    await ledger.open_shelves(conn, node, units)
+    entries = [Entry(sku, node, on_hand=quantity) for sku, quantity in units.items()]
+    await ledger.post(conn, entries, places, Why(cause, actor, key))
+    return True
+
+
+async def count(
+    conn: AsyncConnection, key: str, node: str, lines: Sequence[tuple[str, int]], actor: str
+) -> bool:
+    """
+    What was counted is what is on hand. False where the key was seen before.
+
+    Raises Refused(below_allocated) where fewer were found than are allocated, NotFound(node),
+    Invalid.
+    """
+    found = dict(lines)
+    if bad := [sku for sku, quantity in lines if quantity < 0 or found[sku] != quantity]:
+        raise Invalid(f"lines: the count of {bad[0]} must be one number of 0 or more")
+    if not await ledger.first_time(conn, "count", f"{node}:{key}"):
+        return False
+    places = await ledger.lock_nodes(conn, [node])
+    shelves = await ledger.open_shelves(conn, node, found)
+    for (sku, _), shelf in sorted(shelves.items()):
+        if found[sku] < shelf.allocated:
+            raise Refused(
+                f"{sku}: {found[sku]} were counted but {shelf.allocated} are allocated to orders;"
+                " give those back first",
+                code="below_allocated",
+            )
+    entries = [
+        Entry(sku, node, on_hand=found[sku] - shelf.on_hand) for (sku, _), shelf in shelves.items()
+    ]
+    await ledger.post(conn, entries, places, Why("counted", actor, key))
+    return True
+
+
+async def set_node_status(
+    conn: AsyncConnection,
+    node: str,
+    status: Literal["online", "offline"],
+    actor: str,
+    reason: str = "",
+) -> bool:
+    """Take a node's free units off sale, or put them on again. True if that changed it."""
+    locked = select(nodes.c.status).where(nodes.c.code == node).with_for_update(key_share=True)
+    before = (await conn.execute(locked)).scalar()
+    if before is None:
+        raise NotFound(f"no node {node}")
+    if before == status:
+        return False
+    await conn.execute(
+        update(nodes).where(nodes.c.code == node).values(status=status, updated_at=text("now()"))
+    )
+    entry = {"node": node, "status": status, "actor": actor, "reason": reason}
+    await conn.execute(insert(node_log), entry)
+    free = stock.c.on_hand - stock.c.allocated
+    stocked = select(stock.c.sku).where(stock.c.node == node, free != 0).scalar_subquery()
+    await conn.execute(
+        select(pool.c.sku).where(pool.c.sku.in_(stocked)).order_by(pool.c.sku).with_for_update()
+    )
+    sign = 1 if status == "online" else -1
+    await conn.execute(
+        update(pool)
+        .where(pool.c.sku == stock.c.sku, stock.c.node == node, free != 0)
+        .values(available=pool.c.available + sign * free)
+    )
+    return True
+
+
+async def available(conn: AsyncConnection, skus: Collection[str]) -> dict[str, int]:
+    """What may be promised now, never below zero; zero for what is not known."""
+    rows = await conn.execute(select(pool).where(pool.c.sku.in_(skus)))
+    return dict.fromkeys(skus, 0) | {row.sku: max(row.available, 0) for row in rows}
+
+
+async def skus_at(conn: AsyncConnection, node: str) -> list[str]:
+    """The SKUs of which the node has free units."""
+    query = select(stock.c.sku).where(stock.c.node == node, stock.c.on_hand > stock.c.allocated)
+    return list((await conn.execute(query.order_by(stock.c.sku))).scalars())
+
+
+async def levels(
+    conn: AsyncConnection,
+    *,
+    skus: Collection[str] | None = None,
+    node: str | None = None,
+    after: tuple[str, str] | None = None,
+    limit: int = 100,
+) -> tuple[Level, ...]:
+    """Shelves by SKU and node; `after` is the (sku, node) that the page before ended with."""
+    query = select(stock, (stock.c.on_hand - stock.c.allocated).label("free"))
+    if skus is not None:
+        query = query.where(stock.c.sku.in_(skus))
+    if node is not None:
+        query = query.where(stock.c.node == node)
+    if after is not None:
+        query = query.where(tuple_(stock.c.sku, stock.c.node) > tuple_(*after))
+    rows = await conn.execute(query.order_by(stock.c.sku, stock.c.node).limit(limit))
+    return tuple(Level.model_validate(dict(row)) for row in rows.mappings())
+
+
+async def _dry(
+    conn: AsyncConnection,
+    places: Mapping[str, NodeNow],
+    moved: Mapping[tuple[str, str], int],
+    load: Mapping[str, int],
+) -> dict[str, str]:
+    shelves = await ledger.lock_stock(conn, moved)
+    used = await claims.capacity_used(conn, {node: places[node].today for node in load})
+    dry = {
+        node: "no capacity"
+        for node, count in load.items()
+        if (limit := places[node].capacity_per_day) is not None and used[node] + count > limit
+    }
+    for (sku, node), units in moved.items():
+        if units > shelves.get((sku, node), _EMPTY).free:
+            dry[node] = "out of stock"
+    return dry
+
+
+def _by_sku(units: Sequence[Units]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for unit in units:
+        total[unit.sku] += unit.quantity
+    return total
+
+
+def _promised(units: Mapping[str, int], node: str | None) -> list[Entry]:
+    """A reservation's units as the ledger books them: the network's promise, or a place's units."""
+    if node is None:
+        return [Entry(sku, None, reserved=quantity) for sku, quantity in units.items()]
+    return [Entry(sku, node, allocated=quantity) for sku, quantity in units.items()]

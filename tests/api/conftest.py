@@ -1,0 +1,165 @@
+"""The API over real HTTP and a real database; Temporal is spoken to in the tests that need it."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+import uvicorn
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.app import create_app
+from api.services import Services
+from domain.fulfillments import Fulfillment, LineQuantity
+from domain.network import Calendar, Node, NodeKind, Product
+from domain.orders import Address, DeliveryMethod, Line, LineState, Order, OrderStatus
+from domain.records import Change, OrderEvent, OrderState
+from storage import access, database, network, records
+from workflows.client import connect
+from workflows.codec import Keyring
+from workflows.messages import Patience
+
+UI = "http://127.0.0.1:18999"
+NODE_SECRET = "a-secret-of-the-node-that-is-long"
+SHOP_SECRET = "shpss_0123456789abcdef"
+AT = datetime(2026, 11, 20, 10, tzinfo=UTC)
+
+MakeKey = Callable[..., Awaitable[dict[str, str]]]
+MakeOrder = Callable[..., Awaitable[Order]]
+
+
+@dataclass(frozen=True)
+class Api:
+    """A running API: its address and what it stands on."""
+
+    url: str
+    services: Services
+
+
+@pytest.fixture(scope="module")
+def keyring() -> Keyring:
+    return Keyring({"k1": bytes(32)}, "k1")
+
+
+@pytest.fixture(scope="module")
+async def api(postgres_url: str, engine: AsyncEngine, keyring: Keyring) -> AsyncIterator[Api]:
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    read_engine = database.engine(postgres_url, read_only=True)
+    nobody = _closed_port()
+    services = Services(
+        engine=engine,
+        read_engine=read_engine,
+        temporal=await connect(f"127.0.0.1:{nobody}", "crossdock", keyring, lazy=True),
+        keyring=keyring,
+        patience=Patience(),
+        session_secret="a session secret for tests",
+        ui_origins=(UI,),
+        api_url=url,
+    )
+    server = uvicorn.Server(uvicorn.Config(create_app(services), log_level="warning"))
+    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    await _network(engine, keyring)
+    yield Api(url, services)
+    server.should_exit = True
+    await serving
+    await read_engine.dispose()
+
+
+@pytest.fixture
+async def http(api: Api) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=api.url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def key(api: Api) -> MakeKey:
+    """Headers of a new API key."""
+
+    async def make(
+        *scopes: str, channels: Sequence[str] | None = None, nodes: Sequence[str] | None = None
+    ) -> dict[str, str]:
+        async with database.transaction(api.services.engine) as conn:
+            token = await access.create(conn, "test key", scopes, channels, nodes)
+        return {"Authorization": f"Bearer {token}"}
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def stored(api: Api) -> MakeOrder:
+    """Writes an order as its workflow would: in fulfillment at one node."""
+
+    async def store(
+        number: str, *, channel: str = "webshop", node: str = "DC-DAL", name: str = "Ada Byron"
+    ) -> Order:
+        order = an_order(number, channel=channel, name=name)
+        async with database.transaction(api.services.engine) as conn:
+            await write(conn, order, in_fulfillment(order, node))
+        return order
+
+    return store
+
+
+def an_order(number: str, *, channel: str = "webshop", name: str = "Ada Byron") -> Order:
+    return Order(
+        channel=channel,
+        channel_order_id=number,
+        placed_at=AT,
+        currency="USD",
+        total_minor=5998,
+        lines=(Line(line_id="1", sku="SKU-1", quantity=2, unit_price_minor=2999, title="Mug"),),
+        ship_to=Address(name=name, postal_code="75202", country="US"),
+        email="ada@example.com",
+    )
+
+
+def body_of(order: Order) -> dict[str, object]:
+    return order.model_dump(mode="json")
+
+
+def in_fulfillment(order: Order, node: str) -> OrderState:
+    line = LineState.new(order.lines[0], "SKU-1")
+    return OrderState(
+        order_id=order.order_id,
+        channel=order.channel,
+        channel_order_id=order.channel_order_id,
+        status=OrderStatus.IN_FULFILLMENT,
+        lines=(line,),
+        fulfillments=(
+            Fulfillment(
+                fulfillment_id=f"{order.order_id}-F1",
+                order_id=order.order_id,
+                node=node,
+                method=DeliveryMethod.SHIP,
+                service="ground",
+                lines=(LineQuantity(line_id="1", quantity=2),),
+                skus={"1": "SKU-1"},
+                ship_by=AT + timedelta(days=1),
+                deliver_by=AT + timedelta(days=3),
+            ),
+        ),
+        promise_by=AT + timedelta(days=4),
+    )
+
+
+async def rows_of(engine: AsyncEngine, kind: str) -> list[str]:
+    """The delivery ids that the inbox holds of a kind."""
+    async with database.transaction(engine) as conn:
+        found = await conn.execute(
+            text("select delivery_id from inbox where kind = :kind order by id"), {"kind": kind}
+        )
+        return [str(row.delivery_id) for row in found]
+
+
+def _closed_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

@@ -1,0 +1,116 @@
+"""Every error is a problem with a stable code, and says which field and what to do."""
+
+import httpx
+import pytest
+
+from tests.api.conftest import Api, MakeKey, an_order, body_of
+
+PROBLEM = "application/problem+json"
+
+
+@pytest.fixture
+async def writer(key: MakeKey) -> dict[str, str]:
+    return await key("orders:write")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"chanel": "webshop"}, "chanel"),
+        ({"lines": [{"line_id": "1", "sku": "A", "quantity": 0}]}, "lines.0.quantity"),
+        ({"lines": [{"line_id": "1", "sku": "A", "quantity": 1, "qty": 2}]}, "lines.0.qty"),
+        ({"lines": []}, "lines"),
+        ({"placed_at": "2026-11-20T10:00:00"}, "placed_at"),
+        ({"currency": "dollars"}, "currency"),
+        ({"ship_to": {"zip": "75202"}}, "ship_to.zip"),
+        ({"ship_to": {"name": "A\x00da"}}, "ship_to.name"),
+        ({"method": "pickup"}, "pickup_node"),
+        ({"lines": [{"line_id": "1", "quantity": 1}] * 2}, "lines"),
+        ({"total_minor": 10**30}, "total_minor"),
+        ({"deliver_by": "2026-11-22T10:00:00"}, "deliver_by"),
+        ({"channel_order_id": "a/b"}, "channel_order_id"),
+    ],
+)
+async def test_a_body_that_is_wrong_names_the_field(
+    http: httpx.AsyncClient, writer: dict[str, str], change: dict[str, object], field: str
+) -> None:
+    body = {**body_of(an_order("1")), **change}
+    answer = await http.post("/v1/orders", json=body, headers=writer)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == PROBLEM
+    assert field in [error["field"] for error in answer.json()["errors"]]
+    assert answer.json()["code"] == "invalid"
+
+
+async def test_what_is_not_json_is_said_to_be_so(
+    http: httpx.AsyncClient, writer: dict[str, str]
+) -> None:
+    headers = {**writer, "content-type": "application/json"}
+    answer = await http.post("/v1/orders", content=b'{"channel": ', headers=headers)
+    assert answer.status_code == 422
+    assert "JSON" in answer.json()["detail"]
+    form = await http.post("/v1/orders", data={"channel": "webshop"}, headers=writer)
+    assert (form.status_code, form.json()["code"]) == (415, "unsupported_media_type")
+
+
+async def test_a_body_too_large_is_refused_with_and_without_its_length(
+    http: httpx.AsyncClient, writer: dict[str, str]
+) -> None:
+    async def chunks():  # noqa: ANN202
+        for _ in range(40):
+            yield b" " * 65_536
+
+    headers = {**writer, "content-type": "application/json"}
+    for content in (b" " * 1_100_000, chunks()):
+        answer = await http.post("/v1/orders", content=content, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("path", ["/v1/orders?q=%00", "/v1/orders/a%00b", "/v1/stock?cursor=x%00"])
+async def test_a_nul_in_the_address_is_refused(
+    http: httpx.AsyncClient, key: MakeKey, path: str
+) -> None:
+    answer = await http.get(path, headers=await key("admin"))
+    assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
+
+
+async def test_unknown_paths_and_verbs_are_problems(http: httpx.AsyncClient) -> None:
+    missing = await http.get("/v1/nothing")
+    assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+    verb = await http.delete("/v1/orders")
+    assert (verb.status_code, verb.json()["code"]) == (405, "method_not_allowed")
+    assert verb.headers["allow"]
+
+
+async def test_temporal_away_is_an_outage_that_says_when_to_come_again(
+    http: httpx.AsyncClient, writer: dict[str, str]
+) -> None:
+    answer = await http.post("/v1/orders", json=body_of(an_order("77")), headers=writer)
+    assert (answer.status_code, answer.json()["code"]) == (503, "outage")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_readiness_names_what_is_down(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/healthz")).json() == {"status": "up"}
+    ready = await http.get("/readyz")
+    assert ready.status_code == 503
+    assert ready.json() == {"ready": False, "down": ["temporal"]}
+
+
+async def test_the_openapi_document_shows_problems_examples_and_scopes(
+    http: httpx.AsyncClient, api: Api
+) -> None:
+    document = (await http.get("/openapi.json")).json()
+    place = document["paths"]["/v1/orders"]["post"]
+    assert place["security"] == [{"API key": ["orders:write"]}]
+    for status in ("401", "403", "409", "422", "503"):
+        assert set(place["responses"][status]["content"]) == {PROBLEM}
+    assert document["components"]["schemas"]["PlaceOrder"]["examples"]
+    assert "HTTPValidationError" not in str(document)
+    for path, operations in document["paths"].items():
+        for verb, operation in operations.items():
+            assert operation["summary"], (verb, path)
+            assert operation["tags"], (verb, path)
+    page = await http.get("/docs")
+    assert "/v1/orders/{order_id}/cancel" in page.text
+    assert "script" not in page.text

@@ -1,0 +1,301 @@
+"""The order's record inside its workflow: the state, its one writer, and what people must decide."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeUpdate
+from temporalio.exceptions import ApplicationError
+
+from domain.errors import Refused
+from domain.fulfillments import ENDED, Fulfillment
+from domain.lifecycle import nodes, received, rolled_up, with_fulfillment
+from domain.orders import TERMINAL, Order, OrderStatus
+from domain.records import (
+    Action,
+    Attention,
+    CancelRequest,
+    Change,
+    Message,
+    OrderEvent,
+    OrderState,
+)
+from workflows import addressing, details
+from workflows.clock import Clock
+from workflows.messages import Patience, Resolve
+from workflows.ports import Orders
+from workflows.steps import step
+
+_UNFULFILLED: Final = frozenset({OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED})
+
+Result = TypeVar("Result")
+Request = TypeVar("Request")
+
+
+@dataclass(frozen=True)
+class Effect(Generic[Request, Result]):
+    """A database step about to be taken, and the state that its result leads to."""
+
+    method: Callable[[Any, Request], Awaitable[Result]]
+    request: Request
+    summary: str
+    leads_to: Callable[[Result], OrderState | None]
+
+
+class Book:
+    """Shared by the order and the drivers of its fulfillments. One write is under way at a time."""
+
+    def __init__(self, order: Order, patience: Patience) -> None:
+        self.order = order
+        self.patience = patience
+        self.clock = Clock()
+        self.state = received(order)
+        self._seq = 0
+        self._writing = asyncio.Lock()
+        self._answers: dict[str, Resolve] = {}
+        self._published = _Searchable.of(self.state)
+
+    # ---- reading
+
+    @property
+    def cancelling(self) -> bool:
+        return self.state.cancel is not None
+
+    @property
+    def closed(self) -> bool:
+        return self.state.status in TERMINAL
+
+    def fulfillment(self, fulfillment_id: str) -> Fulfillment:
+        return next(f for f in self.state.fulfillments if f.fulfillment_id == fulfillment_id)
+
+    # ---- writing
+
+    def adopt(self, state: OrderState) -> None:
+        """Take a state as the one that holds; what the UI can search for follows."""
+        self.state = state
+        self._publish()
+
+    def amend(self, fulfillment: Fulfillment) -> None:
+        """Note what needs no write of its own: the next change carries it."""
+        self.adopt(with_fulfillment(self.state, fulfillment))
+
+    def change(
+        self, state: OrderState, *events: OrderEvent, messages: tuple[Message, ...] = ()
+    ) -> Change:
+        """The change that a step writes with its effect; ending unfulfilled is told to the channel."""
+        self._seq += 1
+        after = rolled_up(state)
+        if after.status in _UNFULFILLED and not self.closed:
+            messages = (*messages, _to_channel(after))
+        return Change(
+            key=f"{workflow.info().run_id}:{self._seq}",
+            at=workflow.now(),
+            seq=self._seq,
+            state=after,
+            events=events,
+            messages=messages,
+        )
+
+    async def write(self, build: Callable[[], Effect[Request, Result]], item: str) -> Result:
+        """
+        Take a database step and adopt the state it leads to. A step that is refused waits for a
+        person under the name `item`, and is built and taken again.
+        """
+
+        async def attempt() -> Result:
+            async with self._writing:
+                effect = build()
+                result = await step(effect.method, effect.request, summary=effect.summary)
+                after = effect.leads_to(result)
+                if after is not None:
+                    self.adopt(rolled_up(after))
+                return result
+
+        return await self.insist(attempt, item)
+
+    async def insist(self, attempt: Callable[[], Awaitable[Result]], item: str) -> Result:
+        """Attempt a step until it is not refused; each refusal waits for a person."""
+        while True:
+            try:
+                return await attempt()
+            except Refused as refusal:
+                message = f"The step was refused: {refusal}"
+                await self.attend(item, refusal.code, message, ("retry",))
+
+    async def record(
+        self,
+        update: Callable[[OrderState], OrderState],
+        *events: OrderEvent,
+        messages: tuple[Message, ...] = (),
+    ) -> None:
+        """Write a change that has no other effect than to be known."""
+
+        def effect() -> Effect[Change, None]:
+            change = self.change(update(self.state), *events, messages=messages)
+            summary = f"record {events[0].type}" if events else "record"
+            return Effect(Orders.record, change, summary, lambda _: change.state)
+
+        await self.write(effect, "record")
+
+    # ---- what a person must decide
+
+    async def attend(
+        self,
+        item: str,
+        code: str,
+        message: str,
+        options: tuple[Action, ...],
+        *,
+        unless: Callable[[], bool] = lambda: False,
+        fulfillment_id: str = "",
+    ) -> Resolve | None:
+        """
+        Wait for a person's decision; None when `unless` made it needless.
+
+        The item stands in the state, the search attributes and the details until then.
+        """
+        attention = Attention(
+            item=item,
+            code=code,
+            message=message,
+            since=workflow.now(),
+            options=options,
+            fulfillment_id=fulfillment_id,
+        )
+        self._answers.pop(item, None)
+        self.adopt(_with_attention(self.state, item, attention))
+        await self._note(
+            OrderEvent(
+                type="attention",
+                summary=message,
+                cause=code,
+                fulfillment_id=fulfillment_id,
+                data={"item": item, "options": list(options)},
+            )
+        )
+        await workflow.wait_condition(lambda: item in self._answers or unless())
+        answer = self._answers.pop(item, None)
+        self.adopt(_with_attention(self.state, item, None))
+        await self._note(_resolved(item, answer, fulfillment_id))
+        return answer
+
+    def check(self, answer: Resolve) -> Attention:
+        """The open item that an answer speaks to. Raises ApplicationError, in words for a person."""
+        waiting = [a for a in self.state.attention if a.item not in self._answers]
+        if answer.item:
+            waiting = [a for a in waiting if a.item == answer.item]
+        if not waiting:
+            raise ApplicationError("nothing here waits for a decision", type="not_waiting")
+        attention = waiting[0]
+        if answer.action not in attention.options:
+            allowed = ", ".join(attention.options)
+            message = f"{answer.action} is not possible for {attention.item}; choose from {allowed}"
+            raise ApplicationError(message, type="not_an_option")
+        return attention
+
+    def answer(self, answer: Resolve) -> Attention:
+        attention = self.check(answer)
+        self._answers[attention.item] = answer
+        if answer.action == "cancel":
+            self.ask_cancel(CancelRequest(by=answer.by, note=answer.note))
+        return attention
+
+    def ask_cancel(self, request: CancelRequest) -> None:
+        if not self.cancelling:
+            self.adopt(rolled_up(self.state.model_copy(update={"cancel": request})))
+
+    async def _note(self, event: OrderEvent) -> None:
+        """Write an attention event; where even that is refused, the UI alone shows it."""
+        async with self._writing:
+            change = self.change(self.state, event)
+            try:
+                await step(Orders.record, change, summary=f"record {event.type}")
+            except Refused as refusal:
+                workflow.logger.warning("attention was not recorded: %s", refusal)
+
+    # ---- what the UI shows
+
+    def _publish(self) -> None:
+        """Upsert the search attributes that changed, together, and show the state as details."""
+        now = _Searchable.of(self.state)
+        if now.wakes(self._published):
+            workflow.upsert_search_attributes(now.updates(self._published))
+            self._published = now
+        workflow.set_current_details(details.markdown(self.state))
+
+
+@dataclass(frozen=True)
+class _Searchable:
+    """What the search attributes say of an order. Each upsert is an event of history."""
+
+    status: str
+    attention: tuple[str, ...]
+    nodes: tuple[str, ...]
+    promise_by: datetime | None
+    ship_by: datetime | None
+
+    @classmethod
+    def of(cls, state: OrderState) -> _Searchable:
+        to_ship = [f.ship_by for f in state.fulfillments if f.status not in ENDED]
+        return cls(
+            status=state.status.value,
+            attention=tuple(sorted({a.code for a in state.attention})),
+            nodes=tuple(nodes(state)),
+            promise_by=state.promise_by,
+            ship_by=min(to_ship, default=None),
+        )
+
+    def wakes(self, before: _Searchable) -> bool:
+        """The date by which to ship moves with every shipment: alone it is not worth an event."""
+        return replace(self, ship_by=before.ship_by) != before
+
+    def updates(self, before: _Searchable) -> list[SearchAttributeUpdate[Any]]:
+        updates: list[SearchAttributeUpdate[Any]] = []
+        if self.status != before.status:
+            updates.append(addressing.ORDER_STATUS.value_set(self.status))
+        if self.attention != before.attention:
+            reasons = addressing.ATTENTION_REASON
+            some = self.attention
+            updates.append(reasons.value_set(list(some)) if some else reasons.value_unset())
+        if self.nodes != before.nodes:
+            updates.append(addressing.NODES.value_set(list(self.nodes)))
+        if self.promise_by and self.promise_by != before.promise_by:
+            updates.append(addressing.PROMISE_BY.value_set(self.promise_by))
+        if self.ship_by and self.ship_by != before.ship_by:
+            updates.append(addressing.SHIP_BY.value_set(self.ship_by))
+        return updates
+
+
+def _with_attention(state: OrderState, item: str, attention: Attention | None) -> OrderState:
+    others = tuple(a for a in state.attention if a.item != item)
+    after = (*others, attention) if attention else others
+    return rolled_up(state.model_copy(update={"attention": after}))
+
+
+def _to_channel(state: OrderState) -> Message:
+    cancel = state.cancel
+    reason = (cancel.note if cancel else "") or state.reason or state.status.value
+    body = {"order_id": state.order_id, "reason": reason}
+    return Message(key=f"{state.order_id}:cancelled", kind="channel.cancelled", body=body)
+
+
+def _resolved(item: str, answer: Resolve | None, fulfillment_id: str) -> OrderEvent:
+    if answer is None:
+        summary, actor, cause = f"{item} settled itself", "crossdock", "settled"
+    else:
+        note = f": {answer.note}" if answer.note else ""
+        summary, actor, cause = f"{answer.action} of {item}{note}", answer.by, answer.action
+    return OrderEvent(
+        type="attention_resolved",
+        summary=summary,
+        actor=actor,
+        cause=cause,
+        fulfillment_id=fulfillment_id,
+        data={"item": item},
+    )
+

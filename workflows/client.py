@@ -1,0 +1,236 @@
+"""How the rest of the house talks with the orders' workflows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from domain.errors import Conflict, NotFound, Outage
+from domain.fulfillments import NodeEvent
+from domain.orders import Order
+from domain.records import OrderState
+from workflows.addressing import CHANNEL, ORDER_STATUS, ORDERS, PROMISE_BY, order_workflow_id
+from workflows.codec import Keyring, data_converter
+from workflows.conversation import digest_of
+from workflows.messages import (
+    Cancel,
+    ExtendPickup,
+    HandOver,
+    NodeDown,
+    Patience,
+    PlaceHold,
+    ReleaseHold,
+    Resolve,
+    StartOrder,
+    Submitted,
+    Supply,
+)
+from workflows.order import OrderWorkflow
+
+_AWAY: Final = (
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+    RPCStatusCode.INTERNAL,
+)
+_ANSWER: Final = timedelta(seconds=10)
+
+
+class Pending(Outage):
+    """The order may be durable already, but its answer did not come in time: look again later."""
+
+
+async def connect(
+    address: str, namespace: str, keyring: Keyring | None, *, lazy: bool = False
+) -> Client:
+    """A client whose payloads are sealed. Raises Outage where Temporal is not there (unless lazy)."""
+    converter = data_converter(keyring)
+    try:
+        return await Client.connect(
+            address, namespace=namespace, data_converter=converter, lazy=lazy
+        )
+    except RuntimeError as error:
+        raise Outage("temporal", f"at {address} does not answer") from error
+
+
+async def submit(
+    client: Client,
+    order: Order,
+    patience: Patience,
+    timeout: timedelta = timedelta(seconds=5),
+    *,
+    queue: str = ORDERS,
+) -> Submitted:
+    """
+    Start the order's workflow, if there is none, and return its first answer.
+
+    The same order again gets the same answer. Raises Conflict for another order under the same id,
+    Pending where the answer did not come within `timeout`, Outage where Temporal is away.
+    """
+    digest = digest_of(order)
+    start = WithStartWorkflowOperation(
+        OrderWorkflow.run,
+        StartOrder(order=order, patience=patience),
+        id=order_workflow_id(order.order_id),
+        task_queue=queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        static_summary=_summary(order),
+        search_attributes=_first_attributes(order),
+    )
+    try:
+        return await client.execute_update_with_start_workflow(
+            OrderWorkflow.submit,
+            digest,
+            start_workflow_operation=start,
+            id=f"submit-{digest}",
+            rpc_timeout=timeout,
+        )
+    except WorkflowAlreadyStartedError as error:
+        raise Conflict(f"{order.order_id} was placed before and is closed") from error
+    except WorkflowUpdateFailedError as error:
+        raise Conflict(_words(error.cause)) from error
+    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+        raise Pending("temporal", "has not answered yet") from error
+    except RPCError as error:
+        raise Outage("temporal", f"says {error.status.name.lower()}") from error
+
+
+async def restart_to_cancel(
+    client: Client, order: Order, patience: Patience, why: str, *, queue: str = ORDERS
+) -> None:
+    """Run the order on from its record, in order to cancel it. Nothing if it is running."""
+    try:
+        await client.start_workflow(
+            OrderWorkflow.run,
+            StartOrder(order=order, patience=patience, cancel=why),
+            id=order_workflow_id(order.order_id),
+            task_queue=queue,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+            static_summary=f"{_summary(order)}, recovered",
+            search_attributes=_first_attributes(order),
+        )
+    except WorkflowAlreadyStartedError:
+        return
+
+
+async def cancel(client: Client, order_id: str, message: Cancel) -> str:
+    """The order's status after it: cancelled, cancel_pending, or what it has become."""
+    return await _update(client, order_id, OrderWorkflow.cancel, message)
+
+
+async def resolve(client: Client, order_id: str, message: Resolve) -> str:
+    return await _update(client, order_id, OrderWorkflow.resolve, message)
+
+
+async def place_hold(client: Client, order_id: str, message: PlaceHold) -> str:
+    return await _update(client, order_id, OrderWorkflow.hold, message)
+
+
+async def release_hold(client: Client, order_id: str, message: ReleaseHold) -> str:
+    return await _update(client, order_id, OrderWorkflow.release_hold, message)
+
+
+async def extend_pickup(client: Client, order_id: str, message: ExtendPickup) -> str:
+    """The window's new end, ISO 8601."""
+    return await _update(client, order_id, OrderWorkflow.extend_pickup, message)
+
+
+async def hand_over(client: Client, order_id: str, message: HandOver) -> str:
+    return await _update(client, order_id, OrderWorkflow.hand_over, message)
+
+
+async def signal_node_event(client: Client, order_id: str, event: NodeEvent) -> None:
+    """Raises NotFound where the order is closed or unknown."""
+    async with _talking(order_id):
+        await _handle(client, order_id).signal(OrderWorkflow.node_event, event)
+
+
+async def signal_node_down(client: Client, order_id: str, message: NodeDown) -> None:
+    async with _talking(order_id):
+        await _handle(client, order_id).signal(OrderWorkflow.node_down, message)
+
+
+async def signal_supply(client: Client, order_id: str, message: Supply) -> None:
+    async with _talking(order_id):
+        await _handle(client, order_id).signal(OrderWorkflow.supply, message)
+
+
+async def state(client: Client, order_id: str) -> OrderState:
+    """The live truth of one order; needs a worker."""
+    async with _talking(order_id):
+        return await _handle(client, order_id).query(OrderWorkflow.state, rpc_timeout=_ANSWER)
+
+
+def _handle(client: Client, order_id: str) -> WorkflowHandle[OrderWorkflow, OrderState]:
+    return client.get_workflow_handle_for(OrderWorkflow.run, order_workflow_id(order_id))
+
+
+async def _update(
+    client: Client, order_id: str, update: Callable[..., Awaitable[str]], message: Any
+) -> str:
+    async with _talking(order_id):
+        answer: str = await _handle(client, order_id).execute_update(
+            update, message, rpc_timeout=_ANSWER
+        )
+        return answer
+
+
+@asynccontextmanager
+async def _talking(order_id: str) -> AsyncIterator[None]:
+    try:
+        yield
+    except WorkflowUpdateFailedError as error:
+        code = error.cause.type if isinstance(error.cause, ApplicationError) else None
+        raise Conflict(_words(error.cause), code=code) from error
+    except WorkflowQueryFailedError as error:
+        raise Outage("temporal", "cannot query the order") from error
+    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+        raise Pending("temporal", "has not answered yet") from error
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            if "completed" in error.message:
+                raise Conflict(f"{order_id} is closed", code="closed") from error
+            raise NotFound(f"no order {order_id} is under way") from error
+        if error.status in _AWAY:
+            raise Outage("temporal", f"says {error.status.name.lower()}") from error
+        raise
+
+
+def _words(cause: BaseException) -> str:
+    return cause.message if isinstance(cause, ApplicationError) else str(cause)
+
+
+def _summary(order: Order) -> str:
+    units = sum(line.quantity for line in order.lines)
+    return f"{order.channel} {order.channel_order_id}: {units} units, {order.method.value}"
+
+
+def _first_attributes(order: Order) -> TypedSearchAttributes:
+    pairs: list[SearchAttributePair[Any]] = [
+        SearchAttributePair(ORDER_STATUS, "received"),
+        SearchAttributePair(CHANNEL, order.channel),
+    ]
+    if order.deliver_by:
+        pairs.append(SearchAttributePair(PROMISE_BY, order.deliver_by))
+    return TypedSearchAttributes(pairs)

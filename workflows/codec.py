@@ -1,0 +1,97 @@
+"""Encryption of what Temporal stores: AES-256-GCM, the key's id in the clear so that keys rotate."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from temporalio.api.common.v1 import Payload
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import (
+    DataConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    PayloadCodec,
+)
+
+from domain.errors import Invalid
+
+ENCODING: Final = b"binary/encrypted"
+_NONCE: Final = 12
+
+
+class Keyring:
+    """
+    The keys by id. New data is sealed with `active`; old data opens with whichever key it names.
+
+    Keys are 32 bytes. Raises Invalid for an unknown key id, a key of another size, or tampered data.
+    """
+
+    def __init__(self, keys: Mapping[str, bytes], active: str) -> None:
+        if active not in keys:
+            raise Invalid(f"the active key {active!r} is not among the keys {sorted(keys)}")
+        if short := sorted(kid for kid, key in keys.items() if len(key) != 32):
+            raise Invalid(f"keys must be 32 bytes long; these are not: {short}")
+        self._ciphers = {kid: AESGCM(key) for kid, key in keys.items()}
+        self.active = active
+
+    def encrypt(self, plain: bytes) -> bytes:
+        nonce = os.urandom(_NONCE)
+        return nonce + self._ciphers[self.active].encrypt(nonce, plain, None)
+
+    def decrypt(self, sealed: bytes, kid: str) -> bytes:
+        if kid not in self._ciphers:
+            raise Invalid(f"no key {kid!r}: it was retired before the data that it sealed")
+        try:
+            return self._ciphers[kid].decrypt(sealed[:_NONCE], sealed[_NONCE:], None)
+        except (InvalidTag, ValueError) as error:
+            raise Invalid(f"data sealed with key {kid!r} does not open: it was altered") from error
+
+    def seal(self, text: str) -> str:
+        """A secret as it may be stored: `kid:base64`."""
+        return f"{self.active}:{base64.b64encode(self.encrypt(text.encode())).decode()}"
+
+    def unseal(self, sealed: str) -> str:
+        kid, _, body = sealed.partition(":")
+        return self.decrypt(base64.b64decode(body), kid).decode()
+
+
+class EncryptionCodec(PayloadCodec):
+    """Seals every payload; opens what it sealed and lets pass what it did not."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    async def encode(self, payloads: Iterable[Payload]) -> list[Payload]:
+        kid = self._keyring.active.encode()
+        return [
+            Payload(
+                metadata={"encoding": ENCODING, "key-id": kid},
+                data=self._keyring.encrypt(payload.SerializeToString()),
+            )
+            for payload in payloads
+        ]
+
+    async def decode(self, payloads: Iterable[Payload]) -> list[Payload]:
+        return [self._open(payload) for payload in payloads]
+
+    def _open(self, payload: Payload) -> Payload:
+        if payload.metadata.get("encoding") != ENCODING:
+            return payload
+        kid = payload.metadata.get("key-id", b"").decode()
+        return Payload.FromString(self._keyring.decrypt(payload.data, kid))
+
+
+def data_converter(keyring: Keyring | None) -> DataConverter:
+    """Pydantic payloads, sealed where there is a keyring, failures' messages and stacks included."""
+    if keyring is None:
+        return pydantic_data_converter
+    return dataclasses.replace(
+        pydantic_data_converter,
+        payload_codec=EncryptionCodec(keyring),
+        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+    )

@@ -1,0 +1,291 @@
+"""One fulfillment inside its order: ask the node, hear what it says, and take back what it cannot."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime
+from typing import Final, Literal
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError
+
+from domain.fulfillments import (
+    ENDED,
+    Fulfillment,
+    LineQuantity,
+    NodeEvent,
+    NodeEventType,
+    RequestStatus,
+    advance,
+)
+from domain.lifecycle import bucket_of, in_transit, moved, over, with_fulfillment
+from domain.orders import Bucket, DeliveryMethod
+from workflows import taking
+from workflows.addressing import partners_queue
+from workflows.book import Book
+from workflows.messages import Resolve
+from workflows.policies import PARTNER
+from workflows.ports import Nodes, Recall
+from workflows.steps import refusal
+from workflows.taking import count
+
+_ASKED: Final = (RequestStatus.UNSUBMITTED, RequestStatus.SUBMITTED)
+_LET_GO: Final = (NodeEventType.REJECTED, NodeEventType.EXCEPTION, NodeEventType.CANCELLED)
+
+
+class Fulfilling:
+    """
+    The driver of one fulfillment, from its dispatch to the customer's hands.
+
+    All that happens to it is taken one at a time: what the node says (`news`), that it is wanted back,
+    and the deadline that its state has. Once `expiring`, a pickup is not handed over any more.
+    """
+
+    def __init__(self, book: Book, fulfillment_id: str) -> None:
+        self.id = fulfillment_id
+        self.news: deque[NodeEvent] = deque()
+        self.down = ""
+        self.expiring = False
+        self._book = book
+        self._next: Literal["dispatch", "recall", "listen"] = "dispatch"
+        self._asked_back_for: set[str] = set()
+        self._since = workflow.now()
+        self._patient_until: datetime | None = None
+        self._early: NodeEvent | None = None
+
+    @property
+    def now(self) -> Fulfillment:
+        return self._book.fulfillment(self.id)
+
+    async def run(self) -> None:
+        while not over(self.now):
+            match self._next:
+                case "dispatch":
+                    await self._dispatch()
+                case "recall":
+                    await self._recall("asked again by a person")
+                case "listen":
+                    await self._listen()
+
+    async def _listen(self) -> None:
+        wake = lambda: bool(self.news) or bool(self._wanted_back())  # noqa: E731
+        await self._book.clock.until(wake, self._deadline())
+        if self.news:
+            await self._take(self.news.popleft())
+        elif cause := self._wanted_back():
+            await self._recall(cause)
+        else:
+            await self._overdue()
+
+    # ---- asking the node
+
+    async def _dispatch(self) -> None:
+        """Until the node has the request, has refused it, or the units are wanted back."""
+        self._next = "listen"
+        await workflow.wait_condition(lambda: not self._book.state.holds or self._wanted_back() != "")
+        if self._wanted_back():
+            return
+        f = self.now
+        asking = workflow.start_activity_method(
+            Nodes.dispatch,
+            f.fulfillment_id,
+            **PARTNER,
+            task_queue=partners_queue(workflow.info().task_queue),
+            schedule_to_close_timeout=self._book.patience.dispatch,
+            summary=f"{f.fulfillment_id} → {f.node}: {count(f.remaining())}",
+        )
+        await workflow.wait_condition(lambda: asking.done() or self._wanted_back() != "")
+        if not asking.done():
+            asking.cancel()
+            return
+        try:
+            answer = await asking
+        except FailureError as failure:
+            if no := refusal(failure):
+                await self._give_back("rejected", no.message)
+            elif not self.news:
+                await self._recall("it does not answer our request")
+            return
+        self._note("dispatch")
+        self.news.extend(answer.events)
+        if answer.refused:
+            await self._give_back("rejected", answer.refused)
+
+    # ---- hearing the node
+
+    async def _take(self, event: NodeEvent) -> None:
+        if event.event_id in self.now.seen:
+            return
+        match event.type:
+            case NodeEventType.ACCEPTED:
+                self._note("accepted", event)
+            case NodeEventType.SHIPPED:
+                await self._shipped(event)
+            case NodeEventType.DELIVERED:
+                await self._delivered(event)
+            case NodeEventType.READY_FOR_PICKUP:
+                if advance(self.now, event.type) and self.now.pickup_until is None:
+                    await taking.ready(self._book, event)
+            case NodeEventType.COLLECTED:
+                if advance(self.now, event.type):
+                    await taking.collected(self._book, event)
+            case _ if event.type in _LET_GO:
+                await self._give_back(event.type, event.reason or event.type, event)
+
+    async def _shipped(self, event: NodeEvent) -> None:
+        left = {lq.line_id: lq.quantity for lq in self.now.remaining()}
+        lines = tuple(
+            LineQuantity(line_id=lq.line_id, quantity=min(lq.quantity, left[lq.line_id]))
+            for lq in event.lines or self.now.remaining()
+            if left.get(lq.line_id)
+        )
+        rest = sum(left.values()) - sum(lq.quantity for lq in lines)
+        name = "shipped" if not rest else "short_shipped" if event.final else "partly_shipped"
+        if not lines or advance(self.now, name) is None:
+            await taking.contradicted(self._book, event)
+            return
+        await taking.shipped(self._book, event, lines, name)
+        if name == "short_shipped":
+            reason = event.reason or "shipped short"
+            await taking.given_back(self._book, self.id, name, reason, None)
+        if self._early is not None:
+            await self._delivered(self._early)
+
+    async def _delivered(self, event: NodeEvent) -> None:
+        if in_transit(self.now):
+            self._early = None
+            await taking.delivered(self._book, self.id, event, f"node:{event.node}")
+        elif self.now.status not in ENDED:
+            self._early = event  # it overtook its shipment, which is still to come
+
+    # ---- taking work back
+
+    def _wanted_back(self) -> str:
+        """Why the node should give back what it has not shipped, if it was not asked for that yet."""
+        if self.now.status in ENDED:
+            return ""
+        cancelled = "the order was cancelled" if self._book.cancelling else ""
+        causes = [cause for cause in (cancelled, self.down) if cause]
+        return next((cause for cause in causes if cause not in self._asked_back_for), "")
+
+    async def _recall(self, cause: str) -> None:
+        """Ask the node to give the work back; only its word, or a person's, lets go of the units."""
+        self._next = "listen"
+        self._asked_back_for.add(cause)
+        f = self.now
+        asking = workflow.start_activity_method(
+            Nodes.recall,
+            Recall(fulfillment_id=self.id, reason=cause),
+            **PARTNER,
+            task_queue=partners_queue(workflow.info().task_queue),
+            schedule_to_close_timeout=self._book.patience.recall,
+            summary=f"ask {f.node} to give back {f.fulfillment_id}: {cause}",
+        )
+        self._note("recall")
+        self._patient_until = None
+        try:
+            answer = await asking
+        except FailureError:
+            if not self.news:
+                self._note("no_answer")
+                await self._unproven(cause)
+            return
+        self.news.extend(e for e in answer.events if e.event_id not in self.now.seen)
+        shipped = any(e.type is NodeEventType.SHIPPED for e in self.news)
+        if answer.answer in ("cancelled", "never_received") and not shipped:
+            await self._give_back("cancelled", cause)
+        elif answer.answer == "refused":
+            self._note("recall_refused")
+            self._patient_until = workflow.now() + self._book.patience.ship_grace
+
+    async def _unproven(self, cause: str) -> None:
+        """Nobody can say whether the node ships. A person vouches, or we go on waiting."""
+        f = self.now
+        answer = await self._book.attend(
+            f"{self.id}:unproven",
+            "node_unreachable",
+            f"{f.node} does not say whether it ships {count(f.remaining())} ({cause}). "
+            "`retry` asks again. `reroute`: you vouch that it will not ship, and the units are "
+            "sourced elsewhere. `skip` goes on waiting for it. `cancel` cancels the order.",
+            ("retry", "reroute", "skip", "cancel"),
+            unless=lambda: bool(self.news) or self._wanted_back() != "",
+            fulfillment_id=self.id,
+        )
+        self._patient_until = workflow.now() + self._book.patience.ship_grace
+        match answer:
+            case Resolve(action="reroute"):
+                reason = f"{answer.by} vouches that {f.node} will not ship"
+                await self._give_back("vouched", f"{reason}: {answer.note}" if answer.note else reason)
+            case Resolve(action="retry"):
+                asked = f.request is RequestStatus.UNKNOWN and f.status not in ENDED
+                fresh = asked and not self.down and advance(f, "dispatch") is not None
+                self._next = "dispatch" if fresh else "recall"
+
+    async def _give_back(self, name: str, reason: str, event: NodeEvent | None = None) -> None:
+        if self.now.remaining() and advance(self.now, name) is not None:
+            await taking.given_back(self._book, self.id, name, reason, event)
+
+    # ---- deadlines
+
+    def _deadline(self) -> datetime:
+        f, patience = self.now, self._book.patience
+        if f.pickup_until is not None:
+            return f.pickup_until
+        if f.status in ENDED:
+            due = f.deliver_by + patience.delivery_grace
+        elif f.request in _ASKED:
+            due = self._since + patience.acknowledge
+        elif f.request is RequestStatus.CANCELLATION_REQUESTED:
+            due = self._since + patience.recall
+        elif f.method is DeliveryMethod.PICKUP:
+            due = self._since + patience.pickup_prepare
+        else:
+            due = f.ship_by + patience.ship_grace
+        return max(due, self._patient_until) if self._patient_until else due
+
+    async def _overdue(self) -> None:
+        f = self.now
+        if workflow.now() < self._deadline():
+            return  # it was moved out while we waited
+        if f.pickup_until is not None:
+            self.expiring = True
+            ended = f"not collected by {f.pickup_until:%Y-%m-%d %H:%M} UTC"
+            await self._give_back("expired", ended)
+        elif f.status in ENDED:
+            await self._not_delivered()
+        elif f.request is RequestStatus.CANCELLATION_REQUESTED:
+            self._note("no_answer")
+            await self._unproven("it has not answered our cancellation request")
+        elif f.request in (RequestStatus.CANCELLATION_REJECTED, RequestStatus.UNKNOWN):
+            await self._unproven("it neither ships nor gives back")
+        elif f.request in _ASKED:
+            await self._recall("it has not acknowledged in time")
+        else:
+            await self._recall(f"it was to ship by {f.ship_by:%Y-%m-%d %H:%M} UTC")
+
+    async def _not_delivered(self) -> None:
+        f = self.now
+        answer = await self._book.attend(
+            f"{self.id}:delivery",
+            "delivery_overdue",
+            f"Shipped from {f.node}, due {f.deliver_by:%Y-%m-%d}, and not reported delivered. "
+            "`retry` waits on; `skip` takes it as delivered.",
+            ("retry", "skip"),
+            unless=lambda: bool(self.news),
+            fulfillment_id=self.id,
+        )
+        self._patient_until = workflow.now() + self._book.patience.delivery_grace
+        if answer is not None and answer.action == "skip":
+            await taking.delivered(self._book, self.id, None, answer.by)
+
+    def _note(self, name: str, event: NodeEvent | None = None) -> None:
+        """Advance the fulfillment in memory, its units with it; the next change carries it."""
+        before = self.now
+        after = advance(before, name) or before
+        if event is not None:
+            after = after.model_copy(update={"seen": (*after.seen, event.event_id)})
+        state = with_fulfillment(self._book.state, after)
+        if bucket_of(before) is Bucket.ALLOCATED and bucket_of(after) is Bucket.RELEASED:
+            state = moved(state, before.remaining(), Bucket.ALLOCATED, Bucket.RELEASED)
+        self._since = workflow.now()
+        self._book.adopt(state)

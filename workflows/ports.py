@@ -1,0 +1,239 @@
+"""
+What the workflows ask of the world. Answered in `activities/`.
+
+Every request that changes something carries the `Change` to write with it, in the same transaction,
+and may arrive twice or after its own undo: doing it again is doing it once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from datetime import datetime, timedelta
+from typing import Literal
+
+from temporalio import activity
+
+from domain.fulfillments import Fulfillment, LineQuantity, NodeEvent
+from domain.orders import Hold, Order
+from domain.records import Change, OrderState
+from domain.sourcing.problem import Plan
+from domain.values import Value
+
+
+class Units(Value):
+    line_id: str
+    sku: str
+    quantity: int
+
+
+class ValidateOrder(Value):
+    """`run` is the first run of the workflow's chain: the same after a reset, another after a reuse."""
+
+    order: Order
+    run: str
+    change: Change
+
+
+class Validated(Value):
+    """
+    The verdict. `skus` maps line ids to catalogue SKUs (empty where unknown).
+
+    `resume` is the stored state where this order was already under way in this chain of runs, or in
+    one that was terminated; `duplicate` says that another chain finished it.
+    """
+
+    verdict: Literal["pass", "hold", "reject", "duplicate"]
+    skus: dict[str, str] = {}
+    holds: tuple[Hold, ...] = ()
+    code: str = ""
+    reason: str = ""
+    resume: OrderState | None = None
+
+
+class Reserve(Value):
+    """Take all units or none. With `node`, at that node at once (pickup); else from the network."""
+
+    reservation_id: str
+    order_id: str
+    units: tuple[Units, ...]
+    node: str | None
+    reserved: Change
+    short: Change
+
+
+class Reserved(Value):
+    """`missing` maps SKU to units short, where not ok."""
+
+    ok: bool
+    missing: dict[str, int] = {}
+
+
+class SourceOrder(Value):
+    order_id: str
+    round: int
+    units: tuple[Units, ...]
+    excluded: dict[str, str]
+    firm_node: str | None
+    promise_by: datetime | None
+
+
+class Sourced(Value):
+    decision_id: str
+    solver: str
+    plan: Plan
+
+
+class Allocate(Value):
+    """Move the reserved units to the nodes of these fulfillments, with their capacity."""
+
+    key: str
+    reservation_id: str
+    fulfillments: tuple[Fulfillment, ...]
+    change: Change
+
+
+class Allocated(Value):
+    """Not ok: nothing was moved; `dry` names the nodes that could not keep the plan, and why."""
+
+    ok: bool
+    dry: dict[str, str] = {}
+
+
+class GiveBack(Value):
+    """Take units back from a node: to the order's reservation, or free for all."""
+
+    key: str
+    fulfillment_id: str
+    lines: tuple[LineQuantity, ...]
+    to: Literal["reservation", "free"]
+    reservation_id: str
+    change: Change
+
+
+class Release(Value):
+    """Give the reservation back, and let no late attempt take it again."""
+
+    reservation_id: str
+    change: Change
+
+
+class Ship(Value):
+    """The units left the node: on hand and allocation go down together."""
+
+    key: str
+    fulfillment_id: str
+    lines: tuple[LineQuantity, ...]
+    change: Change
+
+
+class OpenPickup(Value):
+    """Open or extend a pickup window: `days` open days of the store from `since`, or `window`."""
+
+    fulfillment_id: str
+    since: datetime
+    days: int
+    window: timedelta | None
+    change: Change
+
+
+class Dispatched(Value):
+    """`refused` is why the node said no at once, else empty. `events` are all it has said so far."""
+
+    refused: str = ""
+    events: tuple[NodeEvent, ...] = ()
+
+
+class Recall(Value):
+    fulfillment_id: str
+    reason: str
+
+
+class Recalled(Value):
+    """
+    What the node said to a cancellation request.
+
+    `cancelled` and `never_received` prove that it will not ship; `refused` that it ships or shipped;
+    `pending` that its answer comes as an event.
+    """
+
+    answer: Literal["cancelled", "never_received", "refused", "pending"]
+    reason: str = ""
+    events: tuple[NodeEvent, ...] = ()
+
+
+class Orders(ABC):
+    @activity.defn
+    @abstractmethod
+    async def validate(self, request: ValidateOrder) -> Validated:
+        """Write the order down if it is new, and say whether it may go on."""
+
+    @activity.defn
+    @abstractmethod
+    async def record(self, change: Change) -> None:
+        """Write a change that has no other effect."""
+
+
+class Stock(ABC):
+    @activity.defn
+    @abstractmethod
+    async def reserve(self, request: Reserve) -> Reserved: ...
+
+    @activity.defn
+    @abstractmethod
+    async def release(self, request: Release) -> None: ...
+
+    @activity.defn
+    @abstractmethod
+    async def allocate(self, request: Allocate) -> Allocated: ...
+
+    @activity.defn
+    @abstractmethod
+    async def give_back(self, request: GiveBack) -> None: ...
+
+    @activity.defn
+    @abstractmethod
+    async def ship(self, request: Ship) -> None: ...
+
+    @activity.defn
+    @abstractmethod
+    async def open_pickup(self, request: OpenPickup) -> datetime:
+        """When the window ends, in the store's own calendar. Writes it into the change's state."""
+
+
+class Sourcing(ABC):
+    @activity.defn
+    @abstractmethod
+    async def optimize_source(self, request: SourceOrder) -> Sourced:
+        """Decide, and write the decision down. The same round is decided once."""
+
+
+class Nodes(ABC):
+    @activity.defn
+    @abstractmethod
+    async def dispatch(self, fulfillment_id: str) -> Dispatched:
+        """Ask the node to fulfill. One request reaches it, however often this runs."""
+
+    @activity.defn
+    @abstractmethod
+    async def recall(self, request: Recall) -> Recalled:
+        """Ask the node to give the work back."""
+
+
+class Abandoned(Value):
+    """An order that is open in our records while its workflow has ended."""
+
+    order_id: str
+    workflow_id: str
+    status: str
+
+
+class Upkeep(ABC):
+    @activity.defn
+    @abstractmethod
+    async def recover_abandoned(self) -> tuple[Abandoned, ...]:
+        """Restart, in order to cancel, every open order whose workflow was terminated or lost."""
+
+    @activity.defn
+    @abstractmethod
+    async def poll_channel(self, channel: str) -> int:
+        """Fetch what changed at a polled channel since the stored cursor; how many orders came."""

@@ -1,0 +1,31 @@
+"""Work that runs on a schedule: polling channels, and finding orders whose workflow is gone."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+
+from workflows.policies import PATIENT
+from workflows.ports import Upkeep
+
+
+@workflow.defn(name="PollChannel")
+class PollChannelWorkflow:
+    """Fetches what changed at one channel. Scheduled with overlap skipped."""
+
+    @workflow.run
+    async def run(self, channel: str) -> int:
+        return await workflow.execute_activity_method(
+            Upkeep.poll_channel, channel, **PATIENT, summary=f"poll {channel}"
+        )
+
+
+@workflow.defn(name="Reconcile")
+class ReconcileWorkflow:
+    """Restarts, in order to cancel, open orders whose workflow was terminated."""
+
+    @workflow.run
+    async def run(self) -> int:
+        found = await workflow.execute_activity_method(
+            Upkeep.recover_abandoned, **PATIENT, summary="look for abandoned orders"
+        )
+        return len(found)
