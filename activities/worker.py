@@ -31,9 +31,16 @@ from workflows.upkeep import PollChannelWorkflow, ReconcileWorkflow
 PURE: Final = (
     "domain",
     "workflows.addressing",
+    "workflows.book",
+    "workflows.clock",
+    "workflows.conversation",
+    "workflows.details",
+    "workflows.fulfilling",
     "workflows.messages",
     "workflows.policies",
     "workflows.ports",
+    "workflows.steps",
+    "workflows.taking",
 )
 SANDBOX: Final = SandboxedWorkflowRunner(
     restrictions=SandboxRestrictions.default.with_passthrough_modules(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from domain.fulfillments import Fulfillment, LineQuantity
 from domain.network import Node
@@ -13,15 +13,7 @@ from domain.orders import Bucket, Hold, Order, OrderStatus
 from domain.records import Attention
 from domain.sourcing.problem import CostParts
 from domain.values import Value
-
-Item = TypeVar("Item")
-
-
-class Page(BaseModel, Generic[Item]):
-    """`next` is the cursor of the page that follows; null on the last."""
-
-    items: tuple[Item, ...]
-    next: str | None = None
+from storage.reads import TimelineEvent
 
 
 class SubmitPending(Value):
@@ -43,24 +35,6 @@ class Done(Value):
 class Extended(Value):
     order_id: str
     pickup_until: datetime
-
-
-class OrderSummary(Value):
-    """One row of a search."""
-
-    order_id: str
-    channel: str
-    channel_order_id: str
-    status: OrderStatus
-    reason: str = ""
-    attention: tuple[str, ...] = ()
-    nodes: tuple[str, ...] = ()
-    customer: str = ""
-    total_minor: int = 0
-    currency: str = ""
-    promise_by: datetime | None = None
-    placed_at: datetime
-    updated_at: datetime
 
 
 class LineView(Value):
@@ -120,19 +94,6 @@ class Why(Value):
     solver: str
 
 
-class TimelineEntry(Value):
-    """Who did what, when and why."""
-
-    seq: int
-    at: datetime
-    type: str
-    summary: str
-    actor: str
-    cause: str
-    fulfillment_id: str
-    data: dict[str, Any]
-
-
 class ProblemView(Value):
     """Something that went wrong, or waits for a person."""
 
@@ -164,7 +125,9 @@ class OrderCard(Value):
     promise: PromiseView
     why: Why | None = None
     problems: tuple[ProblemView, ...] = ()
-    timeline: tuple[TimelineEntry, ...] = ()
+    timeline: tuple[TimelineEvent, ...] = ()
+    accepted_at: datetime
+    updated_at: datetime
 
 
 class Stored(Value):

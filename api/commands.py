@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from fastapi import APIRouter
-from storage.access import Access
 
 from api import problems
 from api.answers import Done, Extended
@@ -22,6 +21,7 @@ from api.security import (
 )
 from api.services import Services, Serving
 from storage import records
+from storage.access import Access
 from storage.database import transaction
 from workflows import client
 from workflows.messages import Cancel, ExtendPickup, PlaceHold, ReleaseHold, Resolve

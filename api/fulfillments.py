@@ -6,10 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, status
 from sqlalchemy.ext.asyncio import AsyncConnection
-from storage.access import Access
 
 from api import problems
-from api.answers import Done, Page, Stored
+from api.answers import Done, Stored
 from api.intake import EVENT_BODY, store_event
 from api.schemas import FindFulfillments, HandOverGoods
 from api.security import (
@@ -26,7 +25,9 @@ from connectors.nodes import parse_event
 from domain.errors import Invalid
 from domain.fulfillments import Fulfillment
 from storage import reads, records
+from storage.access import Access
 from storage.database import transaction
+from storage.reads import Page
 from workflows import client
 from workflows.messages import HandOver
 
@@ -41,7 +42,7 @@ async def find(
     if asked.node is not None and not sees_node(access, asked.node):
         return Page(items=())
     async with transaction(services.read_engine) as conn:
-        page = await reads.find_fulfillments(
+        return await reads.find_fulfillments(
             conn,
             nodes=(asked.node,) if asked.node is not None else access.nodes,
             channels=access.channels,
@@ -49,7 +50,6 @@ async def find(
             cursor=asked.cursor,
             limit=asked.limit,
         )
-    return Page(items=page.items, next=page.next)
 
 
 @router.get("/{fulfillment_id}", responses=problems.documented(404))

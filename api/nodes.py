@@ -16,6 +16,7 @@ from api.security import (
     ReadsNodes,
     WritesNodes,
     actor,
+    no_node,
     own_node,
     sees_node,
 )

@@ -7,10 +7,9 @@ from typing import Annotated, Final, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Response, status
-from storage.access import Access
 
 from api import problems, story
-from api.answers import OrderCard, OrderSummary, Page, SubmitPending, TimelineEntry
+from api.answers import OrderCard, SubmitPending
 from api.problems import Forbidden
 from api.schemas import AfterEntry, FindOrders, PlaceOrder
 from api.security import ReadsOrders, WritesOrders, no_order, sees_order
@@ -20,7 +19,9 @@ from domain.orders import Order, OrderStatus
 from domain.records import OrderState
 from domain.sourcing.problem import Decision
 from storage import decisions, reads, records
+from storage.access import Access
 from storage.database import transaction
+from storage.reads import OrderSummary, Page, TimelineEvent
 from workflows import client
 from workflows.client import Pending
 from workflows.messages import Submitted
@@ -28,7 +29,6 @@ from workflows.messages import Submitted
 router = APIRouter(prefix="/v1/orders", tags=["orders"])
 
 ANSWER: Final = timedelta(seconds=10)
-_CARD_EVENTS: Final = 50
 Outcome = Literal["accepted", "held", "backordered", "refused", "duplicate"]
 
 _PLACED = {
@@ -75,21 +75,17 @@ async def find(
     if not _may_find(access, asked.channel):
         return Page(items=())
     async with transaction(services.read_engine) as conn:
-        page = await reads.find_orders(conn, channels=access.channels, **asked.model_dump())
-    return Page(items=tuple(_summary(row) for row in page.items), next=page.next)
+        return await reads.find_orders(conn, channels=access.channels, **asked.model_dump())
 
 
 @router.get("/{order_id}", responses=problems.documented(404))
 async def card(order_id: str, access: ReadsOrders, services: Serving) -> OrderCard:
     """Where is it, when will it come, why from there, what went wrong, who did what."""
     async with transaction(services.read_engine) as conn:
-        state = await records.state(conn, order_id)
-        if state is None or not sees_order(access, state.channel):
-            raise no_order(order_id)
-        order = await records.order(conn, order_id)
-        decided = await decisions.of_order(conn, order_id)
-        newest = await reads.latest(conn, order_id, limit=_CARD_EVENTS)
-    return story.card(order, state, decided, tuple(_entry(event) for event in newest))
+        record = await reads.order_card(conn, order_id)
+    if record is None or not sees_order(access, record.order.channel):
+        raise no_order(order_id)
+    return story.card(record)
 
 
 @router.get("/{order_id}/timeline", responses=problems.documented(404))
@@ -98,13 +94,13 @@ async def timeline(
     access: ReadsOrders,
     services: Serving,
     asked: Annotated[AfterEntry, Query()],
-) -> Page[TimelineEntry]:
+) -> Page[TimelineEvent]:
     """Who did what, oldest first."""
     async with transaction(services.read_engine) as conn:
         _seen(await records.state(conn, order_id), access, order_id)
         events = await reads.timeline(conn, order_id, after=asked.after, limit=asked.limit)
-    entries = tuple(_entry(event) for event in events)
-    return Page(items=entries, next=str(entries[-1].seq) if len(entries) == asked.limit else None)
+    more = str(events[-1].seq) if len(events) == asked.limit else None
+    return Page(items=events, next=more)
 
 
 @router.get("/{order_id}/decisions", responses=problems.documented(404))

@@ -270,7 +270,9 @@ class FindOrders(PageOf):
     status: OrderStatus | None = None
     channel: Text | None = None
     node: Annotated[str | None, Field(max_length=64, description="with work at this node")] = None
-    attention: Annotated[str | None, Field(max_length=64, description="an attention code")] = None
+    attention: Annotated[
+        str | None, Field(max_length=64, description="an attention code; empty is any")
+    ] = None
     q: Annotated[
         str | None,
         Field(max_length=200, description="order id, channel's id, e-mail, name or postcode"),

@@ -11,13 +11,13 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlalchemy.ext.asyncio import AsyncEngine
-from storage.access import Access
 
 from api.problems import Forbidden, Unauthorized
 from api.services import Services
 from domain.errors import NotFound
 from storage import access as keys
 from storage import network
+from storage.access import Access
 from storage.database import transaction
 from workflows.codec import Keyring
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from storage.access import Access
 
 from api import problems
-from api.answers import Page, Saved, StockChange
+from api.answers import Saved, StockChange
 from api.intake import wake_backordered
 from api.schemas import CountStock, FindStock, PutProducts, ReceiveStock
 from api.security import ReadsStock, WritesStock, actor, needs, own_node, whole_network
@@ -16,7 +15,9 @@ from api.services import Serving
 from domain.errors import Invalid, NotFound
 from domain.network import Product
 from storage import network, stock
+from storage.access import Access
 from storage.database import transaction
+from storage.reads import Page
 from storage.stock import Level
 
 router = APIRouter(prefix="/v1", tags=["stock"])

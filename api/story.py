@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 
 from api.answers import (
@@ -12,14 +12,15 @@ from api.answers import (
     ProblemView,
     PromiseView,
     RunnerUp,
-    TimelineEntry,
     Why,
 )
 from domain.fulfillments import ENDED, Fulfillment
 from domain.money import Money
-from domain.orders import GONE, Bucket, Order, OrderStatus
+from domain.orders import GONE, Bucket, OrderStatus
 from domain.records import OrderState
 from domain.sourcing.problem import Decision
+from storage.reads import OrderCard as Record
+from storage.reads import TimelineEvent
 
 _TOLD = {
     OrderStatus.RECEIVED: "The order was received and is being checked.",
@@ -34,13 +35,9 @@ _ENDED = {
 _WENT_WRONG = frozenset({"rejected", "exception"})
 
 
-def card(
-    order: Order,
-    state: OrderState,
-    decisions: Sequence[Decision],
-    timeline: tuple[TimelineEntry, ...],
-) -> OrderCard:
+def card(record: Record) -> OrderCard:
     """The one answer that says where, when, why, what went wrong and who did what."""
+    order, state = record.order, record.state
     titles = {line.line_id: line.title for line in order.lines}
     lines = tuple(
         LineView(
@@ -61,11 +58,13 @@ def card(
         lines=lines,
         holds=state.holds,
         attention=state.attention,
-        fulfillments=state.fulfillments,
+        fulfillments=record.fulfillments,
         promise=promise(state),
-        why=why(decisions[-1]) if decisions else None,
-        problems=problems(state, timeline),
-        timeline=timeline,
+        why=why(record.decisions[-1]) if record.decisions else None,
+        problems=problems(state, record.events),
+        timeline=record.events,
+        accepted_at=record.accepted_at,
+        updated_at=record.updated_at,
     )
 
 
@@ -115,7 +114,7 @@ def why(decision: Decision) -> Why:
     )
 
 
-def problems(state: OrderState, timeline: Iterable[TimelineEntry]) -> tuple[ProblemView, ...]:
+def problems(state: OrderState, timeline: Iterable[TimelineEvent]) -> tuple[ProblemView, ...]:
     """What waits for a person, what holds the order, what nodes refused or reported."""
     found = [
         ProblemView(

@@ -23,9 +23,12 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
+from cli.scheduling import ensure_schedules
 from cli.settings import Settings
+from cli.wiring import engine
 from domain.errors import Outage, Refused
-from storage import database
+from storage import database, network
+from storage.database import transaction
 from workflows.addressing import SEARCH_ATTRIBUTES
 from workflows.client import connect
 
@@ -35,7 +38,7 @@ _WAIT_SECONDS: Final = 60.0
 
 async def migrate(settings: Settings) -> None:
     """
-    The schema's newest version; the namespace, its retention and its search attributes.
+    The schema's newest version; the namespace, its retention, search attributes and schedules.
 
     Waits up to a minute for a Temporal that is still starting. Raises Outage for either that stays
     away, and Refused where a search attribute already has another type.
@@ -44,6 +47,9 @@ async def migrate(settings: Settings) -> None:
     client = await _patiently_connected(settings)
     await ensure_namespace(client)
     await ensure_search_attributes(client)
+    async with engine(settings) as opened, transaction(opened) as conn:
+        channels = await network.channels(conn)
+    await ensure_schedules(client, settings, channels)
 
 
 async def ensure_namespace(client: Client) -> None:

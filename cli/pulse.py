@@ -19,12 +19,16 @@ _UNSEEN_SECONDS: Final = 0.2
 _FRESH_SECONDS: Final = 30.0
 
 
-async def beat(client: Client, queue: str, file: Path) -> None:
-    """Touches the file for as long as Temporal sees this client's worker poll the queue."""
+async def beat(client: Client, queue: str | None, file: Path) -> None:
+    """
+    Touches the file for as long as Temporal sees this client's worker poll the queue.
+
+    A worker that polls none says with it only that it lives.
+    """
     while True:
-        seen = False
+        seen = queue is None
         with contextlib.suppress(RPCError):
-            seen = await _polls(client, queue)
+            seen = seen or await _polls(client, str(queue))
         if seen:
             file.touch()  # noqa: ASYNC240  # takes microseconds
         await asyncio.sleep(_EVERY_SECONDS if seen else _UNSEEN_SECONDS)
@@ -38,14 +42,15 @@ def is_fresh(file: Path) -> bool:
 
 
 async def _polls(client: Client, queue: str) -> bool:
-    request = DescribeTaskQueueRequest(
-        namespace=client.namespace,
-        task_queue=TaskQueue(name=queue),
-        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-    )
-    answer = await client.workflow_service.describe_task_queue(request)
     oldest = time.time() - 2 * _FRESH_SECONDS
-    return any(
-        poller.identity == client.identity and poller.last_access_time.seconds > oldest
-        for poller in answer.pollers
-    )
+    for kind in (
+        TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+    ):
+        request = DescribeTaskQueueRequest(
+            namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
+        )
+        for poller in (await client.workflow_service.describe_task_queue(request)).pollers:
+            if poller.identity == client.identity and poller.last_access_time.seconds > oldest:
+                return True
+    return False

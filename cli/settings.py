@@ -17,7 +17,7 @@ from workflows.messages import Patience
 
 PREFIX: Final = "CROSSDOCK_"
 _Kind = TypeVar("_Kind", bound=BaseSettings)
-Role = Literal["orders", "partners", "sourcing"]
+Role = Literal["workflows", "partners", "sourcing", "pumps"]
 _CURES: Final = {
     "database_url": "set it to postgresql://user:password@host/database, or run ./crossdock up",
     "keys": 'set it to {"k1": "<32 random bytes in base64>"}, as `openssl rand -base64 32` prints',
@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     patience: Patience = Patience()
     reconcile_seconds: float = Field(default=60, gt=0)
     poll_seconds: float = Field(default=30, gt=0)
-    worker_roles: tuple[Role, ...] = ("orders", "partners", "sourcing")
+    worker_roles: tuple[Role, ...] = ("workflows", "partners", "sourcing", "pumps")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     def keyring(self) -> Keyring:

@@ -1,4 +1,4 @@
-"""API keys: shown once, stored as a hash, limited by scope and to a partner's own channels or nodes."""
+"""API keys: shown once, stored as a hash, limited by scope and to a partner's own resources."""
 
 import hashlib
 import hmac
@@ -54,7 +54,7 @@ async def create(
 
 
 async def authenticate(conn: AsyncConnection, token: str) -> Access | None:
-    """Whose key this is; None where it is nobody's or was revoked. Takes the same time either way."""
+    """Whose key this is; None where it is nobody's or was revoked, after the same time."""
     prefix, _, rest = token.partition("_")
     key_id, _, secret = rest.partition("_")
     row = await _good(conn, key_id) if prefix == "cd" and key_id.isalnum() else None

@@ -34,7 +34,7 @@ class InboxItem(Value):
     attempts: int
 
 
-async def put(
+async def put(  # noqa: PLR0913 - one row's columns
     conn: AsyncConnection,
     source: str,
     delivery_id: str,
@@ -48,8 +48,8 @@ async def put(
     """
     Keep a delivery, once by source and delivery id; whether it was new.
 
-    A new `node_event` (its body is a NodeEvent) also enters the order's story, and an `accepted` moves
-    the fulfillment's request, so that the record shows it before the workflow has taken it in.
+    A new `node_event` (its body is a NodeEvent) also enters the order's story, and an `accepted`
+    moves the fulfillment's request: the record shows it before the workflow has taken it in.
     """
     said = NodeEvent.model_validate(body) if kind == NODE_EVENT else None
     statement = upsert(inbox).values(

@@ -2,8 +2,8 @@
 Every movement of units is posted here, so that the sums, the shelves and the pool stay one truth.
 
 Rows are locked in one order everywhere: reservation, allocation, nodes, pool by SKU, stock by SKU
-and node, capacity. A free unit is one on hand and not allocated; the pool of a SKU is its free units
-at online nodes less its open network reservations: what a posting does to the pool follows.
+and node, capacity. A free unit is one on hand and not allocated; the pool of a SKU is its free
+units at online nodes less its open network reservations: what a posting does to the pool follows.
 """
 
 from collections import Counter
@@ -74,7 +74,8 @@ async def lock_nodes(conn: AsyncConnection, codes: Collection[str]) -> dict[str,
     rows = await conn.execute(
         text(
             "SELECT code, status = 'online' AS online, capacity_per_day,"
-            " (now() AT TIME ZONE timezone)::date AS today FROM nodes WHERE code = ANY(:codes) ORDER BY code FOR SHARE"
+            " (now() AT TIME ZONE timezone)::date AS today FROM nodes"
+            " WHERE code = ANY(:codes) ORDER BY code FOR SHARE"
         ),
         {"codes": sorted(set(codes))},
     )
@@ -123,8 +124,8 @@ async def open_shelves(conn: AsyncConnection, node: str, skus: Collection[str]) 
     await lock_pool(conn, skus)
     await conn.execute(
         text(
-            "INSERT INTO stock (sku, node) SELECT sku, :node FROM unnest(CAST(:skus AS text[])) AS sku"
-            " ORDER BY sku ON CONFLICT DO NOTHING"
+            "INSERT INTO stock (sku, node) SELECT sku, :node"
+            " FROM unnest(CAST(:skus AS text[])) AS sku ORDER BY sku ON CONFLICT DO NOTHING"
         ),
         wanted,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+from pydantic import Field
 from sqlalchemy import Row, any_, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,7 +21,7 @@ class Channel(Value):
     code: str
     kind: Literal["shopify", "magento", "api"]
     url: str = ""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     when_short: Literal["backorder", "refuse"] = "backorder"
 
 

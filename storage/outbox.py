@@ -27,7 +27,7 @@ class OutboxItem(Value):
 async def claim(
     conn: AsyncConnection, limit: int = 100, lease_seconds: float = 60
 ) -> tuple[OutboxItem, ...]:
-    """Messages that are due, oldest first, an order's of one kind in order; leased to the caller."""
+    """Messages that are due, oldest first, an order's of one kind in order; leased."""
     rows = await leases.claim(conn, outbox, ("order_id", "kind"), limit, lease_seconds)
     return tuple(OutboxItem.model_validate(dict(row._mapping)) for row in rows)  # noqa: SLF001
 

@@ -76,7 +76,7 @@ class OrderCard(Value):
     updated_at: datetime
 
 
-async def find_orders(
+async def find_orders(  # noqa: PLR0913 - the filters of a search
     conn: AsyncConnection,
     *,
     status: str | None = None,
@@ -90,8 +90,8 @@ async def find_orders(
     limit: int = 50,
 ) -> Page[OrderSummary]:
     """
-    Orders, newest first. `q` is an order id, a channel's order id, an e-mail address, a postal code, or
-    how a name begins. `channels` and `nodes` are what the asker may see. Raises Invalid(cursor).
+    Orders, newest first. `q` is an order id, a channel's order id, an e-mail, a postal code,
+    or how a name begins. `channels` and `nodes` are what the asker may see. Raises Invalid(cursor).
     """
     o = orders.c
     wanted: list[ColumnElement[bool]] = []
@@ -119,7 +119,7 @@ async def find_orders(
     return Page(items=items, next=more)
 
 
-async def find_fulfillments(
+async def find_fulfillments(  # noqa: PLR0913 - the filters of a search
     conn: AsyncConnection,
     *,
     status: FulfillmentStatus | None = None,

@@ -95,7 +95,8 @@ async def allocate(
 
     Answers the nodes that cannot, with the reason (offline, out of stock, no capacity), and then
     has moved nothing; empty is done. What was reserved at a node (pickup) is there already and
-    takes no capacity. Raises Refused(reservation_released, allocation_released), Conflict(not_reserved).
+    takes no capacity. Raises Refused(reservation_released, allocation_released),
+    Conflict(not_reserved).
     """
     reservation = await claims.lock_reservation(conn, reservation_id)
     if await ledger.was_done(conn, "allocate", key):

@@ -181,8 +181,7 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
         now = datetime.now(UTC)
         assignments = []
         for node in sorted(self.stock):
-            barred = request.firm_node not in (None, node) or node in request.excluded
-            if barred and request.firm_node != node:
+            if request.firm_node not in (None, node) or node in request.excluded:
                 continue
             taken = []
             free = dict(self.stock[node])

@@ -173,10 +173,11 @@ async def given_back(
         pickup = after.method is DeliveryMethod.PICKUP
         to = Bucket.CANCELLED if ends else Bucket.OPEN if pickup else Bucket.RESERVED
         state = moved(with_fulfillment(book.state, after), lines, source, to)
-        why = {"reason": "pickup_expired"} if expired else {}
-        state = state.model_copy(
-            update={"excluded": {**state.excluded, after.node: reason[:200]}, **why}
-        )
+        if expired:
+            state = state.model_copy(update={"reason": "pickup_expired"})
+        elif not pickup:
+            excluded = {**state.excluded, after.node: reason[:200]}
+            state = state.model_copy(update={"excluded": excluded})
         change = book.change(state, told, messages=messages)
         request = GiveBack(
             key=f"{fulfillment_id}/back",

@@ -1,33 +1,65 @@
-"""Runs workflows and activities."""
+"""Runs workflows, activities and pumps."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Final
+
+import httpx
 
 from activities import worker
+from activities.house import House
+from activities.worker import Roles
 from cli.pulse import beat
 from cli.settings import Settings
 from cli.wiring import engine, temporal, write_logs
-from workflows.addressing import ORDERS
+from workflows.addressing import ORDERS, partners_queue, sourcing_queue
+
+_PARTNER_SECONDS: Final = 15.0
 
 
 async def run(settings: Settings, pulse: Path | None) -> None:
     """Until SIGINT or SIGTERM, then what is under way ends in peace. Outage without Temporal."""
     write_logs(settings.log_level)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     client = await temporal(settings)
-    async with engine(settings) as opened:
-        working = asyncio.ensure_future(
-            worker.run(opened, client, settings.keyring(), settings.patience, ...)
+    async with AsyncExitStack() as stack:
+        house = House(
+            engine=await stack.enter_async_context(engine(settings)),
+            client=client,
+            keyring=settings.keyring(),
+            http=await stack.enter_async_context(httpx.AsyncClient(timeout=_PARTNER_SECONDS)),
+            patience=settings.patience,
         )
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, working.cancel)
-        beating = asyncio.ensure_future(beat(client, ORDERS, pulse)) if pulse else None
+        beating = asyncio.create_task(beat(client, _queue(settings), pulse)) if pulse else None
         try:
-            await working
-        except asyncio.CancelledError:
-            return
+            await worker.run(house, _roles(settings), stop)
         finally:
             if beating is not None:
                 beating.cancel()
+
+
+def _roles(settings: Settings) -> Roles:
+    asked = set(settings.worker_roles)
+    return Roles(
+        workflows="workflows" in asked,
+        partners="partners" in asked,
+        sourcing="sourcing" in asked,
+        pumps="pumps" in asked,
+    )
+
+
+def _queue(settings: Settings) -> str | None:
+    """A queue that this worker polls, if it polls any."""
+    queues = {
+        "workflows": ORDERS,
+        "partners": partners_queue(ORDERS),
+        "sourcing": sourcing_queue(ORDERS),
+    }
+    named = [queues[role] for role in settings.worker_roles if role in queues]
+    return named[0] if named else None

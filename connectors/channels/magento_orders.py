@@ -8,6 +8,7 @@ less cancelled, refunded and shipped. Fractions of a unit are rounded up, and ho
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -29,6 +30,7 @@ _CLOSED_STATES: Final[dict[str, tuple[_Code, str]]] = {
     "pending_payment": ("not_ready", "the shop still waits for its payment"),
     "payment_review": ("not_ready", "the shop reviews its payment"),
 }
+_NUMBER: Final = re.compile(r"[A-Za-z0-9_.#:+=@-]{1,64}")
 _PICKUP: Final = "instore_pickup"
 
 
@@ -46,9 +48,8 @@ def translate(
         raise Invalid("entity_id: not the id of an order")
     if "items" not in body or not isinstance(body["items"], list | None):
         raise Invalid("items: missing; this is not an order")
-    shown = reading.text(body.get("increment_id"), 64)
-    plain = all(char.isalnum() or char in "_.#:+=@-" for char in shown)
-    number = shown if shown and plain else str(entity)
+    shown = reading.text(body.get("increment_id"))
+    number = shown if _NUMBER.fullmatch(shown) else str(entity)
     rows = shipping_rows(body, settings)
     if declined := _declined(body, rows):
         code, reason = declined
@@ -91,7 +92,8 @@ def shipping_rows(body: Document, settings: Mapping[str, Any]) -> list[Document]
         parent = reading.first_text(
             row.get("parent_item_id"), reading.part(row.get("parent_item")).get("item_id")
         )
-        (children[parent] if parent in ids else top).append(row)
+        known = parent in ids and parent != reading.text(row.get("item_id"))
+        (children[parent] if known else top).append(row)
     found: list[Document] = []
     for row in top:
         below = children[reading.text(row.get("item_id"))]

@@ -1,9 +1,9 @@
 """Plays a Magento shop's REST API: OAuth 1.0a, searchCriteria, shipments by source, cancel."""
 
 import asyncio
-import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -12,24 +12,17 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from connectors.sandbox import knobs, magento_orders, signing
+from connectors.sandbox import knobs, magento_orders, magento_shipments, signing
 from connectors.sandbox.config import MagentoConfig
 from connectors.sandbox.knobs import Behaviour
-from connectors.sandbox.magento_orders import Fault, ShipRequest
+from connectors.sandbox.magento_orders import Fault
+from connectors.sandbox.magento_shipments import ShipRequest
 from connectors.sandbox.world import World
 
 _FILTER: Final = re.compile(
     r"searchCriteria\[(?:filter_groups|filterGroups)\]\[(\d+)\]\[filters\]\[(\d+)\]\[(\w+)\]"
 )
 _SORT: Final = re.compile(r"searchCriteria\[(?:sortOrders|sort_orders)\]\[(\d+)\]\[(\w+)\]")
-_COLUMNS: Final = {
-    "entity_id": "order_id",
-    "increment_id": "name",
-    "created_at": "created_at",
-    "updated_at": "updated_at",
-    "state": "json_extract(body, '$.state')",
-    "status": "json_extract(body, '$.status')",
-}
 _CONDITIONS: Final = {
     "eq": "=",
     "neq": "<>",
@@ -40,6 +33,37 @@ _CONDITIONS: Final = {
     "lteq": "<=",
     "to": "<=",
 }
+
+
+@dataclass(frozen=True)
+class Resource:
+    """What can be searched: a table, its columns by Magento's names, and how a row is shown."""
+
+    table: str
+    key: str
+    columns: Mapping[str, str]
+    show: Callable[[World, str, int], Any]
+
+
+_ORDERS: Final = Resource(
+    "shop_orders",
+    "order_id",
+    {
+        "entity_id": "order_id",
+        "increment_id": "name",
+        "created_at": "created_at",
+        "updated_at": "updated_at",
+        "state": "json_extract(body, '$.state')",
+        "status": "json_extract(body, '$.status')",
+    },
+    magento_orders.get,
+)
+_SHIPMENTS: Final = Resource(
+    "shop_fulfillments",
+    "fulfillment_id",
+    {"entity_id": "fulfillment_id", "order_id": "order_id", "created_at": "created_at"},
+    magento_shipments.shown,
+)
 
 
 class Search(BaseModel):
@@ -65,7 +89,15 @@ def router(world: World) -> APIRouter:
 
     @routes.get("/orders")
     async def orders(shop: str, request: Request) -> JSONResponse:
-        return await _served(world, shop, request, lambda _raw: _search(world, shop, request))
+        return await _served(
+            world, shop, request, lambda _raw: _search(world, shop, _ORDERS, request)
+        )
+
+    @routes.get("/shipments")
+    async def shipments(shop: str, request: Request) -> JSONResponse:
+        return await _served(
+            world, shop, request, lambda _raw: _search(world, shop, _SHIPMENTS, request)
+        )
 
     @routes.get("/orders/{entity}")
     async def order(shop: str, entity: int, request: Request) -> JSONResponse:
@@ -83,7 +115,7 @@ def router(world: World) -> APIRouter:
     async def ready(shop: str, request: Request) -> JSONResponse:
         def notify(raw: bytes) -> Any:
             wanted = PickupNotice.model_validate_json(raw).order_ids
-            mailed, errors = magento_orders.notify_ready(world, shop, wanted)
+            mailed, errors = magento_shipments.notify_ready(world, shop, wanted)
             return {"successful": mailed, "errors": errors}
 
         return await _served(world, shop, request, notify)
@@ -92,7 +124,7 @@ def router(world: World) -> APIRouter:
     async def ship(shop: str, entity: int, request: Request) -> JSONResponse:
         def create(raw: bytes) -> str:
             wanted = ShipRequest.model_validate_json(raw or b"{}")
-            return str(magento_orders.ship(world, shop, entity, wanted))
+            return str(magento_shipments.ship(world, shop, entity, wanted))
 
         return await _served(world, shop, request, create)
 
@@ -141,35 +173,25 @@ def _is_trusted(world: World, config: MagentoConfig, request: Request) -> bool:
     return not signing.oauth_fault(secrets, call, given, now=now)
 
 
-def _search(world: World, shop: str, request: Request) -> Any:
+def _search(world: World, shop: str, kind: Resource, request: Request) -> Any:
     search = _criteria(request)
-    where, values = ["shop = ?"], [shop]
-    for group in search.groups.values():
-        either = []
-        for one in group.values():
-            condition = _CONDITIONS.get(one.get("condition_type", "eq"))
-            column = _COLUMNS.get(one.get("field", ""))
-            if condition is None or column is None:
-                raise Fault(HTTPStatus.BAD_REQUEST, "Invalid search criteria: %1", [str(one)])
-            either.append(f"{column} {condition} ?")
-            values.append(one.get("value", ""))
-        where.append(f"({' OR '.join(either)})")
+    where, values = _where(search, kind.columns)
     order = [
-        f"{_COLUMNS.get(one.get('field', ''), 'order_id')} "
+        f"{kind.columns.get(one.get('field', ''), kind.key)} "
         + ("ASC" if one.get("direction", "DESC").upper() == "ASC" else "DESC")
         for one in search.sorts.values()
     ]
-    clause = f"FROM shop_orders WHERE {' AND '.join(where)}"
-    total = world.store.number(f"SELECT count(*) {clause}", *values)
+    clause = f"FROM {kind.table} WHERE {where}"
+    total = world.store.number(f"SELECT count(*) {clause}", shop, *values)
     # Past the last page Magento shows the last page again.
     last = max((total - 1) // search.page_size, 0)
     page = min(max(search.current_page, 1) - 1, last)
     rows = world.store.all(
-        f"SELECT body {clause} ORDER BY {', '.join([*order, 'order_id'])} LIMIT ? OFFSET ?",
-        *(*values, search.page_size, page * search.page_size),
+        f"SELECT {kind.key} {clause} ORDER BY {', '.join([*order, kind.key])} LIMIT ? OFFSET ?",
+        *(shop, *values, search.page_size, page * search.page_size),
     )
     return {
-        "items": [json.loads(row["body"]) for row in rows],
+        "items": [kind.show(world, shop, row[0]) for row in rows],
         "search_criteria": {
             "filter_groups": [{"filters": list(g.values())} for g in search.groups.values()],
             "sort_orders": list(search.sorts.values()),
@@ -178,6 +200,21 @@ def _search(world: World, shop: str, request: Request) -> Any:
         },
         "total_count": total,
     }
+
+
+def _where(search: Search, columns: Mapping[str, str]) -> tuple[str, list[str]]:
+    where, values = ["shop = ?"], []
+    for group in search.groups.values():
+        either = []
+        for one in group.values():
+            condition = _CONDITIONS.get(one.get("condition_type", "eq"))
+            column = columns.get(one.get("field", ""))
+            if condition is None or column is None:
+                raise Fault(HTTPStatus.BAD_REQUEST, "Invalid search criteria: %1", [str(one)])
+            either.append(f"{column} {condition} ?")
+            values.append(one.get("value", ""))
+        where.append(f"({' OR '.join(either)})")
+    return " AND ".join(where), values
 
 
 def _criteria(request: Request) -> Search:

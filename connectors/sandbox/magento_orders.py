@@ -1,19 +1,16 @@
-"""Writes orders as a Magento-shaped shop has them, and changes them as its REST calls do."""
+"""Writes orders as a Magento-shaped shop has them."""
 
 import json
 import zlib
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final
-
-from pydantic import BaseModel, Field
+from typing import Any
 
 from connectors.sandbox.shop_orders import Address, Item, OrderSpec
-from connectors.sandbox.world import World, iso
+from connectors.sandbox.world import World
 
 Body = dict[str, Any]
-_INVALID: Final = "Shipment Document Validation Error(s):\n"
 
 
 class Fault(Exception):
@@ -22,31 +19,6 @@ class Fault(Exception):
     def __init__(self, status: int, message: str, parameters: Any = None) -> None:
         super().__init__(message)
         self.status, self.message, self.parameters = status, message, parameters
-
-
-class ShipItem(BaseModel):
-    order_item_id: int
-    qty: Annotated[Decimal, Field(gt=0)]
-
-
-class Track(BaseModel):
-    track_number: str
-    title: str = ""
-    carrier_code: str = ""
-
-
-class SourceCode(BaseModel):
-    source_code: str = "default"
-
-
-class ShipArguments(BaseModel):
-    extension_attributes: SourceCode = SourceCode()
-
-
-class ShipRequest(BaseModel):
-    items: tuple[ShipItem, ...] = ()
-    tracks: tuple[Track, ...] = ()
-    arguments: ShipArguments = ShipArguments()
 
 
 def place(world: World, shop: str, spec: OrderSpec) -> tuple[int, str]:
@@ -94,94 +66,20 @@ def cancel(world: World, shop: str, entity: int) -> bool:
     return True
 
 
-def ship(world: World, shop: str, entity: int, wanted: ShipRequest) -> int:
-    """A shipment of one source; its id. Never more than was ordered. Raises Fault."""
-    with world.store.transaction():
-        body = get(world, shop, entity)
-        if body["state"] in {"canceled", "complete", "closed", "holded"}:
-            text = f"{_INVALID}A shipment cannot be created when an order has a status of %1"
-            raise Fault(400, text, [body["status"]])
-        quantities = _quantities(body, wanted)
-        shipment = world.store.next_number(f"{shop}:shipment")
-        source = wanted.arguments.extension_attributes.source_code
-        carriers = ",".join(dict.fromkeys(track.carrier_code for track in wanted.tracks))
-        numbers = ",".join(track.track_number for track in wanted.tracks)
-        world.store.run(
-            "INSERT INTO shop_fulfillments VALUES (?,?,?,?,?,?,'',?,NULL)",
-            *(shop, shipment, entity, source, carriers, numbers, iso(world.now())),
-        )
-        for item in body["items"]:
-            quantity = quantities.get(item["item_id"])
-            if not quantity:
-                continue
-            item["qty_shipped"] += quantity
-            for child in body["items"]:
-                if child.get("parent_item_id") == item["item_id"]:
-                    child["qty_shipped"] += quantity
-            world.store.run(
-                "INSERT INTO shop_fulfillment_lines VALUES (?,?,NULL,?,?,?)",
-                *(shop, shipment, item["item_id"], item["sku"], quantity),
-            )
-        body["updated_at"] = stamp(world.now())
-        if all(_open(item) <= 0 for item in _top(body)):
-            body |= {"state": "complete", "status": "complete"}
-        put(world, shop, body)
-    return shipment
+def open_units(item: Body) -> int:
+    """Units of an item that were neither shipped, cancelled nor refunded."""
+    gone = item["qty_canceled"] + item["qty_refunded"] + item["qty_shipped"]
+    return int(item["qty_ordered"] - gone)
 
 
-def notify_ready(world: World, shop: str, orders: list[int]) -> tuple[list[int], list[Body]]:
-    """Mail the customers that their goods wait; who was mailed, and what went wrong."""
-    mailed, errors = [], []
-    with world.store.transaction():
-        for entity in orders:
-            try:
-                body = get(world, shop, entity)
-            except Fault as fault:
-                errors.append({"id": entity, "message": fault.message})
-                continue
-            if "pickup_location_code" not in body["extension_attributes"]:
-                errors.append({"id": entity, "message": "The order is not for in-store pickup."})
-                continue
-            body["extension_attributes"]["notification_sent"] = 1
-            body["updated_at"] = stamp(world.now())
-            put(world, shop, body)
-            notice = (shop, entity, iso(world.now()))
-            world.store.run("INSERT INTO shop_pickup_notices VALUES (?,?,?)", *notice)
-            mailed.append(entity)
-    return mailed, errors
+def top(body: Body) -> list[Body]:
+    """The items that are shipped: parents, and whatever has none."""
+    return [item for item in body["items"] if "parent_item_id" not in item]
 
 
 def stamp(instant: datetime) -> str:
     """As Magento writes times: UTC, and no word of the zone."""
     return instant.strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _quantities(body: Body, wanted: ShipRequest) -> dict[int, int]:
-    top = {item["item_id"]: item for item in _top(body)}
-    asked: dict[int, int] = {}
-    for item in wanted.items:
-        asked[item.order_item_id] = asked.get(item.order_item_id, 0) + int(item.qty)
-    if not asked:
-        asked = {key: _open(item) for key, item in top.items() if _open(item) > 0}
-    for key, quantity in asked.items():
-        if key not in top:
-            text = f"{_INVALID}The shipment contains product item that is not part of the order."
-            raise Fault(400, text)
-        if quantity > _open(top[key]):
-            text = "The quantity to ship must not be greater than the unshipped quantity for %1"
-            raise Fault(400, _INVALID + text, [top[key]["sku"]])
-    if not asked:
-        raise Fault(400, f"{_INVALID}You can't create a shipment without products.")
-    return asked
-
-
-def _open(item: Body) -> int:
-    gone = item["qty_canceled"] + item["qty_refunded"] + item["qty_shipped"]
-    return int(item["qty_ordered"] - gone)
-
-
-def _top(body: Body) -> list[Body]:
-    return [item for item in body["items"] if "parent_item_id" not in item]
 
 
 def _body(world: World, shop: str, spec: OrderSpec, entity: int) -> Body:

@@ -121,7 +121,7 @@ class Mutations:
         order, tracking = groups[0][0], wanted.tracking_info
         key = 9_000_000_000_000 + self._store.next_number(f"{self._shop}:fulfillment")
         self._store.run(
-            "INSERT INTO shop_fulfillments VALUES (?,?,?,?,?,?,?,?,NULL)",
+            "INSERT INTO shop_fulfillments VALUES (?,?,?,?,?,?,?,?,NULL,'')",
             *(self._shop, key, order["order_id"], str(order["location_id"])),
             tracking.company or "",
             ",".join(tracking.numbers or ([tracking.number] if tracking.number else [])),

@@ -39,7 +39,8 @@ CREATE INDEX IF NOT EXISTS shop_orders_updated ON shop_orders (shop, updated_at,
 CREATE TABLE IF NOT EXISTS shop_fulfillments (
   shop TEXT NOT NULL, fulfillment_id INTEGER NOT NULL, order_id INTEGER NOT NULL,
   source TEXT NOT NULL, carrier TEXT NOT NULL, tracking_number TEXT NOT NULL, url TEXT NOT NULL,
-  created_at TEXT NOT NULL, delivered_at TEXT, PRIMARY KEY (shop, fulfillment_id));
+  created_at TEXT NOT NULL, delivered_at TEXT, note TEXT NOT NULL DEFAULT '',
+  PRIMARY KEY (shop, fulfillment_id));
 CREATE TABLE IF NOT EXISTS shop_fulfillment_lines (
   shop TEXT NOT NULL, fulfillment_id INTEGER NOT NULL, fulfillment_order_id INTEGER,
   line_id INTEGER NOT NULL, sku TEXT NOT NULL, quantity INTEGER NOT NULL);

@@ -1,6 +1,7 @@
 """The API over real HTTP and a real database; Temporal is spoken to in the tests that need it."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from domain.fulfillments import Fulfillment, LineQuantity
 from domain.network import Calendar, Node, NodeKind, Product
 from domain.orders import Address, DeliveryMethod, Line, LineState, Order, OrderStatus
 from domain.records import Change, OrderEvent, OrderState
+from domain.sourcing.problem import Assignment, CostParts, Decision, Plan, Problem
 from storage import access, database, network, records
 from workflows.client import connect
 from workflows.codec import Keyring
@@ -102,7 +104,9 @@ def stored(api: Api) -> MakeOrder:
     ) -> Order:
         order = an_order(number, channel=channel, name=name)
         async with database.transaction(api.services.engine) as conn:
-            await write(conn, order, in_fulfillment(order, node))
+            first = change(in_fulfillment(order, node))
+            await records.accept(conn, order, "run-1", first)
+            await records.apply(conn, first)
         return order
 
     return store
@@ -118,6 +122,48 @@ def an_order(number: str, *, channel: str = "webshop", name: str = "Ada Byron") 
         lines=(Line(line_id="1", sku="SKU-1", quantity=2, unit_price_minor=2999, title="Mug"),),
         ship_to=Address(name=name, postal_code="75202", country="US"),
         email="ada@example.com",
+    )
+
+
+def change(state: OrderState, *, seq: int = 1) -> Change:
+    """One step of an order's record."""
+    said = OrderEvent(type="received", summary="2 units", actor=f"channel:{state.channel}")
+    return Change(key=f"{state.order_id}:{seq}", at=AT, seq=seq, state=state, events=(said,))
+
+
+def a_decision(order: Order) -> Decision:
+    """Sourced from DC-DAL for 8.00, where STORE-1 would have cost 10.00."""
+
+    def plan(node: str, minor: int) -> Plan:
+        cost = CostParts(shipping=minor)
+        package = Assignment(
+            node=node,
+            service="ground",
+            carrier="ups",
+            lines=(LineQuantity(line_id="1", quantity=2),),
+            ship_by=AT,
+            deliver_by=AT + timedelta(days=3),
+            cost=cost,
+        )
+        return Plan(assignments=(package,), cost=cost)
+
+    problem = Problem(
+        order_id=order.order_id,
+        round=1,
+        as_of=AT,
+        currency="USD",
+        promise_by=None,
+        demands=(),
+        candidates=(),
+    )
+    return Decision(
+        decision_id=f"{order.order_id}-D1",
+        problem=problem,
+        plan=plan("DC-DAL", 800),
+        runner_up=plan("STORE-1", 1000),
+        gap_minor=200,
+        eliminated={"DC-NYC": "offline"},
+        solver="test",
     )
 
 
@@ -157,6 +203,31 @@ async def rows_of(engine: AsyncEngine, kind: str) -> list[str]:
             text("select delivery_id from inbox where kind = :kind order by id"), {"kind": kind}
         )
         return [str(row.delivery_id) for row in found]
+
+
+async def _network(engine: AsyncEngine, keyring: Keyring) -> None:
+    """Two nodes, two channels and the secrets of one of each."""
+    async with database.transaction(engine) as conn:
+        for code in ("DC-DAL", "STORE-1"):
+            node = Node(
+                code=code,
+                name=code,
+                kind=NodeKind.STORE,
+                postal_code="75202",
+                latitude=32.8,
+                longitude=-96.8,
+                calendar=Calendar(timezone="America/Chicago"),
+            )
+            await network.put_node(conn, node)
+        await network.put_products(conn, [Product(sku="SKU-1", title="Mug")])
+        for code in ("webshop", "outlet"):
+            await network.put_channel(conn, network.Channel(code=code, kind="shopify"))
+        secrets = json.dumps([SHOP_SECRET, "shpss_the_old_one"])
+        for owner, name, secret in (
+            ("channel:webshop", "webhook_secret", secrets),
+            ("node:DC-DAL", "secret", NODE_SECRET),
+        ):
+            await network.put_credential(conn, owner, name, keyring.seal(secret))
 
 
 def _closed_port() -> int:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from cli.stack import supervisor as supervisors
-from cli.stack.record import alive, strays
+from cli.stack.record import Process, Record, alive, strays
 from cli.stack.services import Service
 from cli.stack.site import Site
 from cli.stack.supervisor import Supervisor, rotate
@@ -113,11 +113,11 @@ def test_a_pid_that_is_someone_elses_by_now_is_left_alone(site: Site) -> None:
     with subprocess.Popen([sys.executable, "-c", SLEEP]) as running:
         started = psutil.Process(running.pid).create_time()
         program = Path(sys.executable).name
-        process = supervisors.Process(name="x", pid=running.pid, started=started, program=program)
+        process = Process(name="x", pid=running.pid, started=started, program=program)
         assert alive(process)
         assert not alive(process.model_copy(update={"started": started - 5}))
         assert not alive(process.model_copy(update={"program": "postgres"}))
-        record = supervisors.Record(
+        record = Record(
             profile="demo", ports=site.choose_ports(), supervisor=process, processes=(process,)
         )
         assert [stray.pid for stray in strays(record, site.folder)] == [running.pid]
@@ -133,8 +133,8 @@ def test_ports_of_the_last_run_are_taken_again_and_a_taken_fixed_one_is_named(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ports = site.choose_ports()
-    own = supervisors.Process(name="supervisor", pid=1, started=0, program="x")
-    site.write(supervisors.Record(profile="demo", ports=ports, supervisor=own))
+    own = Process(name="supervisor", pid=1, started=0, program="x")
+    site.write(Record(profile="demo", ports=ports, supervisor=own))
     assert site.choose_ports() == ports
 
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -1,3 +1,4 @@
+import contextlib
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -93,7 +94,5 @@ def test_a_huge_event_is_not_even_read() -> None:
     )
 )
 def test_nothing_a_node_sends_crashes_us(raw: bytes) -> None:
-    try:
+    with contextlib.suppress(Invalid):
         parse_event("DC-DAL", raw)
-    except Invalid:
-        pass

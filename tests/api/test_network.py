@@ -1,0 +1,146 @@
+"""Nodes, products and stock over HTTP; a node that goes down is told to every order in one go."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from storage import database, records
+from tests.api.conftest import AT, Api, MakeKey, MakeOrder, change, in_fulfillment, rows_of
+
+NODE: dict[str, Any] = {
+    "name": "Store Nine",
+    "kind": "store",
+    "postal_code": "10001",
+    "latitude": 40.75,
+    "longitude": -73.99,
+    "calendar": {"timezone": "America/New_York"},
+    "url": "http://127.0.0.1:1/nodes/STORE-9",
+}
+
+
+@pytest.fixture
+async def admin(key: MakeKey) -> dict[str, str]:
+    return await key("admin")
+
+
+async def test_a_node_is_described_again_and_keeps_its_status(
+    http: httpx.AsyncClient, admin: dict[str, str]
+) -> None:
+    put = await http.put("/v1/nodes/STORE-9", json=NODE, headers=admin)
+    assert (put.status_code, put.json()["status"]) == (200, "online")
+    await http.post("/v1/nodes/STORE-9/down", json={"reason": "flood"}, headers=admin)
+    again = await http.put("/v1/nodes/STORE-9", json={**NODE, "name": "Nine"}, headers=admin)
+    assert (again.json()["status"], again.json()["name"]) == ("offline", "Nine")
+    assert (await http.get("/v1/nodes/STORE-9", headers=admin)).json() == again.json()
+
+
+@pytest.mark.parametrize(
+    ("change_", "field"),
+    [
+        ({"calendar": {"timezone": "Mars/Olympus"}}, "calendar.timezone"),
+        ({"latitude": 91}, "latitude"),
+        ({"status": "offline"}, "status"),
+        ({"adapter": "telepathy"}, "adapter"),
+    ],
+)
+async def test_a_node_that_cannot_be_names_the_field(
+    http: httpx.AsyncClient, admin: dict[str, str], change_: dict[str, Any], field: str
+) -> None:
+    answer = await http.put("/v1/nodes/STORE-8", json={**NODE, **change_}, headers=admin)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    bad_code = await http.put("/v1/nodes/a%20b", json=NODE, headers=admin)
+    assert bad_code.status_code == 422
+
+
+async def test_down_tells_every_order_with_work_there_once(
+    http: httpx.AsyncClient, api: Api, admin: dict[str, str], stored: MakeOrder
+) -> None:
+    await http.put("/v1/nodes/STORE-7", json=NODE, headers=admin)
+    orders = [await stored(f"D-{n}", node="STORE-7") for n in range(3)]
+    await stored("D-elsewhere", node="DC-DAL")
+    path = "/v1/nodes/STORE-7/down"
+    first = (await http.post(path, json={"reason": "fire"}, headers=admin)).json()
+    again = (await http.post(path, json={"reason": "fire"}, headers=admin)).json()
+    assert (first["changed"], first["orders"]) == (True, 3)
+    assert (again["changed"], again["orders"]) == (False, 0)
+    told = await rows_of(api.services.engine, "node_down")
+    assert {row.partition(":")[2] for row in told} >= {order.order_id for order in orders}
+    assert "webshop-D-elsewhere" not in str(told)
+    none = await http.post("/v1/nodes/NO-SUCH/down", json={"reason": "fire"}, headers=admin)
+    assert none.status_code == 404
+
+
+async def test_what_comes_in_wakes_those_who_wait_for_it(
+    http: httpx.AsyncClient, api: Api, admin: dict[str, str], stored: MakeOrder
+) -> None:
+    for number, sku in (("B-1", "SKU-9"), ("B-2", "SKU-8"), ("B-3", "SKU-9")):
+        order = await stored(number)
+        waits = in_fulfillment(order, "DC-DAL").model_copy(
+            update={"status": "backordered", "short": {sku: 2}, "fulfillments": ()}
+        )
+        async with database.transaction(api.services.engine) as conn:
+            await records.apply(conn, change(waits, seq=2))
+    await http.put("/v1/products", json={"products": [{"sku": "SKU-9"}]}, headers=admin)
+    receipt = {"node": "DC-DAL", "key": "r-1", "lines": [{"sku": "SKU-9", "quantity": 5}]}
+    first = await http.post("/v1/stock/receipts", json=receipt, headers=admin)
+    again = await http.post("/v1/stock/receipts", json=receipt, headers=admin)
+    assert (first.json(), again.json()) == (
+        {"new": True, "woken": 2},
+        {"new": False, "woken": 0},
+    )
+    woken = [row.rpartition(":")[2] for row in await rows_of(api.services.engine, "supply")]
+    assert woken == ["webshop-B-1", "webshop-B-3"]
+    stock = (await http.get("/v1/stock?sku=SKU-9", headers=admin)).json()["items"]
+    assert stock == [{"sku": "SKU-9", "node": "DC-DAL", "on_hand": 5, "allocated": 0, "free": 5}]
+    available = await http.get("/v1/availability?sku=SKU-9&sku=NOPE", headers=admin)
+    assert available.json() == {"SKU-9": 5, "NOPE": 0}
+
+
+async def test_a_count_is_absolute_and_stock_comes_in_pages(
+    http: httpx.AsyncClient, admin: dict[str, str]
+) -> None:
+    skus = [f"P-{n}" for n in range(5)]
+    products = [{"sku": sku, "aliases": [f"variant:{sku}"]} for sku in skus]
+    saved = await http.put("/v1/products", json={"products": products}, headers=admin)
+    assert saved.json() == {"saved": 5}
+    assert (await http.get("/v1/products/P-1", headers=admin)).json()["aliases"] == ["variant:P-1"]
+    assert (await http.get("/v1/products/P-9", headers=admin)).status_code == 404
+    for round_, units in enumerate((7, 3)):
+        count = {
+            "node": "STORE-1",
+            "key": f"c-{round_}",
+            "lines": [{"sku": sku, "on_hand": units} for sku in skus],
+        }
+        answer = await http.put("/v1/stock/counts", json=count, headers=admin)
+        assert answer.json() == {"new": True, "woken": 0}
+    seen: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        params = {"node": "STORE-1", "limit": "2"} | ({"cursor": cursor} if cursor else {})
+        page = (await http.get("/v1/stock", params=params, headers=admin)).json()
+        seen += page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert [(level["sku"], level["on_hand"]) for level in seen] == [(sku, 3) for sku in skus]
+
+
+async def test_up_wakes_those_who_wait_for_what_the_node_has(
+    http: httpx.AsyncClient, api: Api, admin: dict[str, str], stored: MakeOrder
+) -> None:
+    await http.put("/v1/nodes/STORE-6", json=NODE, headers=admin)
+    receipt = {"node": "STORE-6", "key": "r", "lines": [{"sku": "SKU-6", "quantity": 5}]}
+    await http.post("/v1/stock/receipts", json=receipt, headers=admin)
+    await http.post("/v1/nodes/STORE-6/down", json={"reason": "strike"}, headers=admin)
+    order = await stored("U-1")
+    waits = in_fulfillment(order, "DC-DAL").model_copy(
+        update={"status": "backordered", "short": {"SKU-6": 2}, "fulfillments": ()}
+    )
+    async with database.transaction(api.services.engine) as conn:
+        await records.apply(conn, change(waits, seq=2))
+    answer = await http.post("/v1/nodes/STORE-6/up", json={"reason": "work again"}, headers=admin)
+    assert (answer.json()["changed"], answer.json()["orders"]) == (True, 1)
+    assert answer.json()["node"]["status"] == "online"
+    assert AT

@@ -1,0 +1,88 @@
+from datetime import UTC, date, datetime, time
+
+import pytest
+
+from domain.calendars import is_open_day, next_open_day, pickup_until, ship_by
+from domain.errors import Invalid
+from domain.network import Calendar
+
+WEEK = (0, 1, 2, 3, 4, 5, 6)
+DALLAS = Calendar(timezone="America/Chicago")
+STORE = Calendar(timezone="America/Chicago", weekdays=(0, 1, 2, 3, 4, 5), opens=time(10))
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("now", "handling_days", "expected"),
+    [
+        pytest.param("2026-11-20T19:59:59", 0, "2026-11-21T00:00", id="before-the-cutoff"),
+        pytest.param("2026-11-20T20:00:00", 0, "2026-11-24T00:00", id="at-the-cutoff-is-monday"),
+        pytest.param("2026-11-21T15:00:00", 0, "2026-11-24T00:00", id="on-a-closed-day"),
+        pytest.param("2026-11-25T15:00:00", 1, "2026-11-28T00:00", id="thanksgiving-is-closed"),
+        pytest.param("2026-03-06T15:00:00", 1, "2026-03-09T23:00", id="over-the-clock-change"),
+    ],
+)
+def test_ship_by(now: str, handling_days: int, expected: str) -> None:
+    assert ship_by(DALLAS, utc(now), handling_days) == utc(expected)
+
+
+def test_a_cutoff_follows_local_time_over_the_clock_change() -> None:
+    winter, summer = utc("2026-03-06T19:30:00"), utc("2026-03-09T19:30:00")
+
+    assert ship_by(DALLAS, winter) == utc("2026-03-07T00:00")  # 13:30 in Dallas
+    assert ship_by(DALLAS, summer) == utc("2026-03-10T23:00")  # 14:30 in Dallas
+
+
+# Oracle's example: ready on Saturday the 5th, two days.
+@pytest.mark.parametrize(
+    ("weekdays", "day"),
+    [pytest.param((0, 1, 2, 3, 4, 5), 8, id="closed-sunday"), pytest.param(WEEK, 7, id="open")],
+)
+def test_closed_days_do_not_count_for_a_pickup(weekdays: tuple[int, ...], day: int) -> None:
+    store = Calendar(timezone="America/Chicago", weekdays=weekdays, closes=time(20))
+
+    until = pickup_until(store, utc("2026-12-05T16:00:00"), 2)
+
+    assert until == utc(f"2026-12-{day + 1:02d}T02:00:00")  # 20:00 in Chicago
+
+
+@pytest.mark.parametrize(
+    ("ready", "expected"),
+    [
+        pytest.param("2026-12-05T16:00:00", "2026-12-06T00:00", id="today-at-closing"),
+        pytest.param("2026-12-06T01:00:00", "2026-12-08T00:00", id="after-closing"),
+        pytest.param("2026-12-06T16:00:00", "2026-12-08T00:00", id="closed-today"),
+    ],
+)
+def test_a_pickup_of_no_days_ends_with_the_next_closing(ready: str, expected: str) -> None:
+    assert pickup_until(STORE, utc(ready), 0) == utc(expected)
+
+
+def test_a_pickup_window_over_the_clock_change_ends_at_local_closing_time() -> None:
+    store = Calendar(timezone="America/Chicago", weekdays=WEEK, closes=time(20), holidays="")
+
+    assert pickup_until(store, utc("2026-10-31T18:00:00"), 1) == utc("2026-11-02T02:00:00")
+    assert pickup_until(store, utc("2026-10-30T18:00:00"), 1) == utc("2026-11-01T01:00:00")
+
+
+def test_a_shift_past_midnight_ends_on_the_next_day() -> None:
+    night = Calendar(timezone="UTC", opens=time(18), closes=time(2), cutoff=time(22), holidays="")
+
+    assert ship_by(night, utc("2026-11-19T21:00:00")) == utc("2026-11-20T02:00:00")
+
+
+def test_own_closed_days_and_public_holidays_are_closed() -> None:
+    calendar = Calendar(timezone="UTC", weekdays=WEEK, closed=("2026-11-20",))
+
+    assert not is_open_day(calendar, date(2026, 11, 20))
+    assert not is_open_day(calendar, date(2026, 11, 26))
+    assert is_open_day(calendar.model_copy(update={"holidays": ""}), date(2026, 11, 26))
+    assert next_open_day(calendar, date(2026, 11, 20)) == date(2026, 11, 21)
+
+
+def test_a_calendar_without_open_days_is_refused() -> None:
+    with pytest.raises(Invalid, match="no open day"):
+        next_open_day(Calendar(timezone="UTC", weekdays=()), date(2026, 1, 1))

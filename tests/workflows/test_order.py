@@ -1,0 +1,230 @@
+"""The life of an order: the straight way, and every way in which it bends."""
+
+from datetime import timedelta
+
+from domain.fulfillments import LineQuantity, NodeEventType
+from domain.orders import Line, OrderStatus
+from tests.world import World
+from workflows import client
+from workflows.messages import Cancel, Resolve
+
+
+async def test_an_order_goes_from_the_channel_to_the_door(play) -> None:
+    async with play() as story:
+        answer = await story.submit()
+        await story.until("F1:submitted")
+        await story.deliver()
+        state = await story.handle.result()
+
+    assert answer.outcome == "accepted"
+    assert state.status is OrderStatus.COMPLETED
+    assert story.world.shipped_units() == 2
+    assert story.world.leftovers() == []
+    assert len(await story.events()) <= 40
+
+
+async def test_a_split_order_ends_when_every_part_arrived(play) -> None:
+    world = World({"A": {"mug": 1}, "B": {"mug": 5}, "C": {}})
+    async with play(world) as story:
+        await story.submit()
+        await story.until("F2:submitted")
+        await story.deliver(1)
+        await story.until("partially_shipped")
+        await story.deliver(2)
+        state = await story.handle.result()
+
+    assert state.status is OrderStatus.COMPLETED
+    assert [f.node for f in state.fulfillments] == ["A", "B"]
+    assert world.leftovers() == []
+    events = await story.events()
+    assert len(events) <= 40 + 20
+
+
+async def test_the_same_order_again_gets_the_same_answer(play) -> None:
+    async with play() as story:
+        first = await story.submit()
+        assert await story.submit() == first
+        await story.until("F1:submitted")
+        await story.deliver()
+        await story.handle.result()
+        assert await story.submit() == first
+
+
+async def test_a_rejection_is_sourced_elsewhere(play) -> None:
+    world = World()
+    world.manners["A"] = "rejects"
+    async with play(world) as story:
+        await story.submit()
+        state = await story.until("F2:submitted")
+        assert "A" in state.excluded
+        await story.deliver(2)
+        state = await story.handle.result()
+
+    assert [f.node for f in state.fulfillments] == ["A", "B"]
+    assert world.shipped_units() == 2
+    assert world.leftovers() == []
+
+
+async def test_a_refusal_at_the_door_is_sourced_elsewhere(play) -> None:
+    world = World()
+    world.manners["A"] = "refuses"
+    async with play(world) as story:
+        await story.submit()
+        await story.until("F2:submitted")
+        await story.deliver(2)
+        await story.handle.result()
+
+    assert world.leftovers() == []
+
+
+async def test_a_silent_node_is_asked_back_and_the_order_goes_elsewhere(play) -> None:
+    async with play() as story:
+        await story.submit()
+        await story.until("F1:submitted")
+        await story.later(timedelta(hours=5))
+        await story.until("F2:submitted")
+        await story.deliver(2)
+        state = await story.handle.result()
+
+    assert state.status is OrderStatus.COMPLETED
+    assert story.world.recalls[f"{story.order.order_id}-F1"] == 1
+    assert story.world.leftovers() == []
+
+
+async def test_a_dead_node_waits_for_a_person_who_vouches(play) -> None:
+    world = World()
+    world.manners["A"] = "dead"
+    async with play(world) as story:
+        await story.submit()
+        state = await story.until("node_unreachable", 30)
+        assert state.attention[0].options == ("retry", "reroute", "skip", "cancel")
+        message = Resolve(action="reroute", by="ann", note="called them")
+        await client.resolve(story.temporal.client, story.order.order_id, message)
+        await story.until("F2:submitted")
+        await story.deliver(2)
+        state = await story.handle.result()
+
+    assert state.status is OrderStatus.COMPLETED
+    assert f"{story.order.order_id}-F1:recall" in world.messages
+    assert world.leftovers() == []
+
+
+async def test_a_dead_node_that_lives_again_is_retried(play) -> None:
+    world = World()
+    world.manners["A"] = "dead"
+    async with play(world) as story:
+        await story.submit()
+        await story.until("node_unreachable", 30)
+        world.manners["A"] = "obeys"
+        await client.resolve(story.temporal.client, story.order.order_id, Resolve())
+        await story.until("F1:submitted")
+        await story.deliver(1)
+        state = await story.handle.result()
+
+    assert [f.node for f in state.fulfillments] == ["A"]
+
+
+async def test_events_late_double_and_out_of_order_are_absorbed(play) -> None:
+    async with play() as story:
+        await story.submit()
+        await story.until("F1:submitted")
+        for type in (NodeEventType.DELIVERED, NodeEventType.SHIPPED, NodeEventType.ACCEPTED):
+            event = await story.tell(1, type)
+            await story.handle.signal("node_event", event)
+        state = await story.handle.result()
+
+    assert state.status is OrderStatus.COMPLETED
+    assert story.world.shipped_units() == 2
+
+
+async def test_a_short_shipment_sources_the_rest(play) -> None:
+    async with play() as story:
+        await story.submit()
+        await story.until("F1:submitted")
+        one = (LineQuantity(line_id="1", quantity=1),)
+        await story.tell(1, NodeEventType.SHIPPED, lines=one)
+        await story.until("F2:submitted")
+        await story.tell(1, NodeEventType.DELIVERED)
+        await story.deliver(2)
+        state = await story.handle.result()
+
+    assert state.status is OrderStatus.COMPLETED
+    assert story.world.shipped_units() == 2
+    assert story.world.leftovers() == []
+
+
+async def test_a_backordered_order_takes_what_comes_in(play) -> None:
+    world = World({"A": {"mug": 1}})
+    async with play(world) as story:
+        answer = await story.submit()
+        assert (answer.outcome, answer.missing) == ("backordered", {"mug": 1})
+        world.stock["A"]["mug"] = 5
+        await story.handle.signal("supply", {"sku": "mug"})
+        await story.until("F1:submitted")
+        await story.deliver()
+        state = await story.handle.result()
+
+    assert state.status is OrderStatus.COMPLETED
+
+
+async def test_a_backorder_that_nothing_fills_ends_in_time(play) -> None:
+    async with play(World({"A": {}})) as story:
+        await story.submit()
+        await story.later(timedelta(days=31))
+        state = await story.handle.result()
+
+    assert state.status is OrderStatus.CANCELLED
+
+
+async def test_an_order_that_must_not_wait_is_refused(play) -> None:
+    async with play(World({"A": {}}), when_short="refuse") as story:
+        answer = await story.submit()
+        state = await story.handle.result()
+
+    assert (answer.outcome, answer.code) == ("refused", "out_of_stock")
+    assert state.status is OrderStatus.REJECTED
+
+
+async def test_an_unknown_product_holds_until_the_catalogue_knows_it(play) -> None:
+    lines = (Line(line_id="1", sku="", aliases=("4711",), quantity=1),)
+    async with play(lines=lines) as story:
+        answer = await story.submit()
+        assert answer.outcome == "held"
+        await story.until("unknown_sku")
+        story.world.catalogue.add("4711")
+        story.world.stock["A"]["4711"] = 3
+        await client.resolve(story.temporal.client, story.order.order_id, Resolve())
+        await story.until("F1:submitted")
+        await story.deliver()
+        state = await story.handle.result()
+
+    assert state.lines[0].sku == "4711"
+
+
+async def test_what_cannot_be_proven_unshipped_is_not_given_out_twice(play) -> None:
+    world = World()
+    world.manners["A"] = "shipped_in_secret"
+    async with play(world) as story:
+        await story.submit()
+        await story.until("F1:submitted")
+        await story.handle.signal("node_down", {"node": "A"})
+        await story.until("F1:cancellation_rejected")
+        await story.deliver(1)
+        state = await story.handle.result()
+
+    assert len(state.fulfillments) == 1
+    assert world.shipped_units() == 2
+
+
+async def test_no_node_left_asks_a_person(play) -> None:
+    world = World({"A": {"mug": 2}})
+    world.manners["A"] = "rejects"
+    async with play(world) as story:
+        await story.submit()
+        await story.until("no_node")
+        await client.cancel(story.temporal.client, story.order.order_id, Cancel(by="ann"))
+        state = await story.handle.result()
+
+    assert state.status is OrderStatus.CANCELLED
+    assert f"{story.order.order_id}:cancelled" in world.messages
+    assert world.leftovers() == []
