@@ -9,17 +9,20 @@ from typing import Final
 
 from activities.house import House
 from activities.pump import pump
-from domain.errors import Conflict, NotFound
+from connectors.channels.base import ChannelAdapter, Connection, undecided
+from domain.errors import Conflict, NotFound, Outage, Refused
 from domain.fulfillments import NodeEvent
-from domain.orders import Declined, order_id
+from domain.orders import Declined, Order, order_id
 from storage import inbox
 from storage.database import transaction
 from storage.inbox import InboxItem
 from workflows import client
-from workflows.messages import Cancel, NodeDown, Supply
+from workflows.messages import Cancel, NodeDown, ReleaseHold, Supply
 
 _BATCH: Final = 40
 _LEASE_SECONDS: Final = 60
+_ASK_A_CHANNEL: Final = 4
+CHANNEL_HOLD: Final = "channel_hold"
 _LATE: Final = "late: the order is closed or unknown"
 
 
@@ -76,12 +79,38 @@ async def _channel_order(house: House, item: InboxItem) -> str:
         if read.code == "cancelled":
             return await _cancelled(house, read)
         return f"declined: {read.code}: {read.reason}"
-    order = await adapter.complete(connection, read)
+    order = await _complete(adapter, connection, read, item.attempts)
     try:
         answer = await client.submit(house.client, order, house.patience, queue=house.queue)
     except Conflict as known:
-        return f"known: {known}"
+        return await _known(house, order, known)
     return f"{answer.outcome}: {answer.reason}" if answer.reason else answer.outcome
+
+
+async def _complete(
+    adapter: ChannelAdapter, connection: Connection, order: Order, attempts: int
+) -> Order:
+    """What the document did not say. A channel that will not tell does not stop its order: it holds it."""
+    try:
+        return await adapter.complete(connection, order)
+    except Refused:
+        return undecided(order)
+    except Outage:
+        if attempts < _ASK_A_CHANNEL:
+            raise
+        return undecided(order)
+
+
+async def _known(house: House, order: Order, known: Conflict) -> str:
+    """The order came again, changed. A hold that its channel has lifted is lifted here too."""
+    if CHANNEL_HOLD in order.holds:
+        return f"known: {known}"
+    message = ReleaseHold(handle=CHANNEL_HOLD, by=f"channel:{order.channel}")
+    try:
+        await client.release_hold(house.client, order.order_id, message)
+    except (NotFound, Conflict):
+        return f"known: {known}"
+    return "known: the channel released its hold"
 
 
 async def _cancelled(house: House, declined: Declined) -> str:

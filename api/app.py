@@ -76,6 +76,6 @@ def _described(app: FastAPI) -> dict[str, Any]:
 def _say_problems(responses: dict[str, Any]) -> None:
     for response in responses.values():
         schema = response.get("content", {}).get("application/json", {}).get("schema", {})
-        if schema.get("$ref", "").rpartition("/")[2] in ("Problem", "HTTPValidationError"):
-            problem = {"$ref": "#/components/schemas/Problem"}
+        if schema.get("$ref", "").rpartition("/")[2] in ("ProblemDetails", "HTTPValidationError"):
+            problem = {"$ref": "#/components/schemas/ProblemDetails"}
             response["content"] = {problems.MEDIA_TYPE: {"schema": problem}}

@@ -109,8 +109,6 @@ async def _own_share(
     """A key bound to nodes must name its own fulfillment."""
     async with transaction(services.read_engine) as conn:
         state = await records.state(conn, order_id)
-    if state is None:
-        raise no_order(order_id)
-    named = (f for f in state.fulfillments if f.fulfillment_id == fulfillment_id)
-    if not any(sees_fulfillment(access, state.channel, f.node) for f in named):
+    named = (f for f in state.fulfillments if f.fulfillment_id == fulfillment_id) if state else ()
+    if state is None or not any(sees_fulfillment(access, state.channel, f.node) for f in named):
         raise no_fulfillment(fulfillment_id)

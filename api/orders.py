@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Annotated, Final, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Response, status
+from temporalio.service import RPCError
 
 from api import problems, story
 from api.answers import OrderCard, SubmitPending
@@ -14,7 +16,7 @@ from api.problems import Forbidden
 from api.schemas import AfterEntry, FindOrders, PlaceOrder
 from api.security import ReadsOrders, WritesOrders, no_order, sees_order
 from api.services import Services, Serving
-from domain.errors import Conflict, Refused
+from domain.errors import Conflict, Outage, Refused
 from domain.orders import Order, OrderStatus
 from domain.records import OrderState
 from domain.sourcing.problem import Decision
@@ -23,8 +25,9 @@ from storage.access import Access
 from storage.database import transaction
 from storage.reads import OrderSummary, Page, TimelineEvent
 from workflows import client
+from workflows.addressing import order_workflow_id
 from workflows.client import Pending
-from workflows.messages import Submitted
+from workflows.messages import StartOrder, Submitted
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"])
 
@@ -60,6 +63,7 @@ async def place(
     try:
         submitted = await client.submit(services.temporal, order, services.patience, timeout=ANSWER)
     except Pending:
+        await _durable(services, order)
         response.status_code = status.HTTP_202_ACCEPTED
         return SubmitPending(order_id=order.order_id)
     if submitted.outcome == "duplicate":
@@ -123,8 +127,31 @@ async def _known(services: Services, order: Order) -> Submitted | None:
             return None
         stored = await records.order(conn, order.order_id)
     if stored != order:
-        raise Conflict(f"order {order.order_id} is already here with other content")
+        raise another_order(order)
     return as_submitted(state)
+
+
+async def _durable(services: Services, order: Order) -> None:
+    """
+    Raise unless Temporal has this very order, though no worker has answered for it yet.
+
+    A deadline that passed says nothing: the request may never have arrived. The first event of the
+    workflow's history says it.
+    """
+    handle = services.temporal.get_workflow_handle(order_workflow_id(order.order_id))
+    try:
+        async with asyncio.timeout(ANSWER.total_seconds()):
+            first = await anext(handle.fetch_history_events(page_size=1))
+            payloads = first.workflow_execution_started_event_attributes.input.payloads
+            [start] = await services.temporal.data_converter.decode(payloads, [StartOrder])
+    except (RPCError, RuntimeError, TimeoutError) as error:
+        raise Outage("temporal", "did not take the order") from error
+    if start.order != order:
+        raise another_order(order)
+
+
+def another_order(order: Order) -> Conflict:
+    return Conflict(f"order {order.order_id} is already here with other content")
 
 
 def as_submitted(state: OrderState) -> Submitted:

@@ -64,7 +64,7 @@ class FieldError(Value):
     message: str
 
 
-class Problem(Value):
+class ProblemDetails(Value):
     """An error, RFC 9457. `code` is stable: branch on it, never on the texts."""
 
     type: str
@@ -85,7 +85,7 @@ def answer(
 ) -> JSONResponse:
     """A problem as a response."""
     title = HTTPStatus(status).phrase
-    problem = Problem(
+    problem = ProblemDetails(
         type=f"/problems/{quote(code)}",
         title=title,
         status=status,
@@ -100,7 +100,8 @@ def answer(
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route or router that may end in these problems."""
     return {
-        status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in statuses
+        status: {"model": ProblemDetails, "description": HTTPStatus(status).phrase}
+        for status in statuses
     }
 
 
@@ -138,7 +139,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
         return answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, CODES[415], message)
     found = [_field_error(item) for item in error.errors()[:_MOST_ERRORS]]
     detail = "; ".join(f"{e.field}: {e.message}" if e.field else e.message for e in found[:3])
-    return answer(HTTPStatus.UNPROCESSABLE_CONTENT, CODES[422], detail, errors=found)
+    return answer(HTTPStatus.UNPROCESSABLE_ENTITY, CODES[422], detail, errors=found)
 
 
 def _sent_no_json(request: Request, error: RequestValidationError) -> bool:

@@ -15,6 +15,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.config import JsonDict
 
 from domain.errors import Invalid
 from domain.fulfillments import FulfillmentStatus
@@ -30,7 +31,7 @@ Text = Annotated[str, Field(max_length=200)]
 Note = Annotated[str, Field(max_length=500)]
 Code = Annotated[str, Field(min_length=1, max_length=128)]
 
-_EXAMPLE_ORDER: Final = {
+_EXAMPLE_ORDER: Final[JsonDict] = {
     "channel": "webshop",
     "channel_order_id": "1001",
     "placed_at": "2026-11-20T10:00:00Z",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Cookie, Form, Request, status
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -13,13 +14,17 @@ from api.services import Serving
 
 router = APIRouter(include_in_schema=False)
 
+_LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
+
 Session = Annotated[str | None, Cookie(alias=SESSION_COOKIE)]
 
 
 @router.get("/")
 async def landing(services: Serving, keeper: Keeper, session: Session = None) -> HTMLResponse:
     access = await keeper.by_session(session) if session else None
-    ui_url = next(iter(services.ui_origins), None)
+    host = urlsplit(services.api_url).hostname
+    uis = sorted(services.ui_origins, key=lambda ui: urlsplit(ui).hostname != host)
+    ui_url = next(iter(uis), None)
     return pages.landing(ui_url=ui_url, signed_in_as=access.name if access else None)
 
 
@@ -29,7 +34,11 @@ async def reference(request: Request) -> HTMLResponse:
 
 
 @router.get("/login")
-async def form() -> HTMLResponse:
+async def form(request: Request, services: Serving) -> Response:
+    """A cookie belongs to one host name: the one under which the UI asks the codec."""
+    here, ours = request.url.hostname, urlsplit(services.api_url).hostname
+    if here != ours and {here, ours} <= _LOOPBACK:
+        return RedirectResponse(f"{services.api_url.rstrip('/')}/login")
     return pages.login()
 
 

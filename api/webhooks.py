@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Request, status
 
@@ -18,6 +18,18 @@ from connectors import signing
 from connectors.nodes import parse_event
 from storage import records
 from storage.database import transaction
+
+# The topics whose body is an order. Others carry ids of their own that would be taken for one.
+ORDER_TOPICS: Final = frozenset(
+    {
+        "orders/create",
+        "orders/updated",
+        "orders/paid",
+        "orders/cancelled",
+        "orders/fulfilled",
+        "orders/partially_fulfilled",
+    }
+)
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
@@ -34,12 +46,15 @@ async def shopify(
     A shop's webhook, signed by Shopify over its raw body. Stored once by its delivery id.
 
     200 means that it is safe with us, however often it comes; what it leads to follows later.
+    Topics whose body is no order are answered and left aside.
     """
     raw = await request.body()
     secrets = await keeper.secret(f"channel:{channel}", "webhook_secret")
     signature = headers.x_shopify_hmac_sha256
     if not signing.verify_shopify(json.loads(secrets or "[]"), signature, raw):
         raise Unauthorized("the signature does not match")
+    if headers.x_shopify_topic not in ORDER_TOPICS:
+        return Stored(new=False)
     async with transaction(services.engine) as conn:
         new = await store_shopify(conn, channel, headers, raw)
     return Stored(new=new)

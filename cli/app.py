@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 
 import typer
 
-from cli.commands import development, keys, nodes, orders, processes, stack
+from cli.commands import auditing, development, keys, nodes, orders, processes, stack
 from domain.errors import Outage, Refused
 
 _INTERRUPTED: Final = 130
@@ -21,14 +21,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Crossdock: open, self-hostable distributed order management on Temporal.",
 )
-for module in (stack, orders, nodes, keys, processes, development):
+for module in (stack, orders, nodes, auditing, keys, processes, development):
     module.add_to(app)
 
 
 def main() -> NoReturn:
     """Exit code 0 for done, 1 for a clear no or a failure, 2 for a command that is misspelt."""
     try:
-        app()
+        app(prog_name="crossdock")
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except Exception as error:

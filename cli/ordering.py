@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from api.schemas import PlaceOrder
 from cli.target import installation
-from cli.wiring import engine, temporal
+from cli.wiring import conversation, temporal
 from domain.errors import Invalid, NotFound
+from domain.orders import OrderStatus
 from storage import reads
-from storage.database import transaction
 from storage.reads import OrderCard, OrderSummary
 from workflows import client
 from workflows.messages import Submitted
@@ -35,26 +35,24 @@ async def submit(text: str) -> Submitted:
 
 async def card(order_id: str) -> OrderCard:
     """Raises NotFound."""
-    async with installation(start=_READS) as settings:
-        async with engine(settings, read_only=True) as opened, transaction(opened) as conn:
-            found = await reads.order_card(conn, order_id)
+    async with conversation(start=_READS, read_only=True) as conn:
+        found = await reads.order_card(conn, order_id)
     if found is None:
         raise NotFound(f"no order {order_id}")
     return found
 
 
 async def find(
-    *, status: str, channel: str, query: str, limit: int, attention: bool
+    *, status: OrderStatus | None, channel: str, query: str, limit: int, attention: bool
 ) -> tuple[OrderSummary, ...]:
     """The newest orders that match; empty filters match all."""
-    async with installation(start=_READS) as settings:
-        async with engine(settings, read_only=True) as opened, transaction(opened) as conn:
-            page = await reads.find_orders(
-                conn,
-                status=status or None,
-                channel=channel or None,
-                q=query or None,
-                attention=attention or None,
-                limit=limit,
-            )
+    async with conversation(start=_READS, read_only=True) as conn:
+        page = await reads.find_orders(
+            conn,
+            status=status,
+            channel=channel or None,
+            q=query or None,
+            attention="" if attention else None,
+            limit=limit,
+        )
     return page.items

@@ -14,6 +14,7 @@ from domain.geography import locate
 from domain.network import Calendar, Node, NodeKind, Product, RateCard, Zone
 from domain.orders import Address, DeliveryMethod, Line, OrderStatus
 from domain.values import Value
+from storage.network import Channel
 
 Scenario = Literal[
     "plain",
@@ -27,12 +28,6 @@ Scenario = Literal[
     "held",
     "backorder",
 ]
-
-
-class SampleChannel(Value):
-    code: str
-    kind: Literal["shopify", "magento", "api"]
-    name: str
 
 
 class StockLevel(Value):
@@ -62,7 +57,7 @@ class SampleNetwork(Value):
     prices_minor: dict[str, int]
     rate_cards: tuple[RateCard, ...]
     levels: tuple[StockLevel, ...]
-    channels: tuple[SampleChannel, ...]
+    channels: tuple[Channel, ...]
     staged: tuple[Staged, ...]
 
     @property
@@ -243,9 +238,9 @@ def network(seed: int = 7) -> SampleNetwork:
         rate_cards=tuple(_rate_card(*service) for service in _SERVICES),
         levels=tuple(levels),
         channels=(
-            SampleChannel(code="webshop", kind="shopify", name="Northfold Supply"),
-            SampleChannel(code="outlet", kind="magento", name="Northfold Outlet"),
-            SampleChannel(code="api", kind="api", name="Direct orders"),
+            Channel(code="webshop", kind="shopify"),
+            Channel(code="outlet", kind="magento"),
+            Channel(code="api", kind="api"),
         ),
         staged=_STAGED,
     )

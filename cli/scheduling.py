@@ -27,8 +27,10 @@ _CATCH_UP: Final = timedelta(minutes=1)
 _POLLED: Final = "magento"
 
 
-async def ensure_schedules(client: Client, settings: Settings, channels: tuple[Channel, ...]) -> None:
-    """One schedule for the reconciler and one for every channel that is polled, as the settings say."""
+async def ensure_schedules(
+    client: Client, settings: Settings, channels: tuple[Channel, ...]
+) -> None:
+    """One for the reconciler and one for every channel that is polled, as the settings say."""
     reconcile = ScheduleActionStartWorkflow(
         ReconcileWorkflow.run, id="reconcile", task_queue=ORDERS
     )

@@ -65,7 +65,9 @@ async def _partners(
         crossdock_url=settings.api_url,
         control_token=_secret(),
         nodes=nodes,
-        shops={channel.code: _shop(channel.kind) for channel in made.channels if channel.kind != "api"},
+        shops={
+            channel.code: _shop(channel.kind) for channel in made.channels if channel.kind != "api"
+        },
     )
 
 

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
 
     `keys` and `patience` are JSON. `read_database_url` may name a replica; empty is the same
     database. `api_url` and `ui_url` are the addresses that browsers and partners use.
+    `sandbox_file` says who the sandbox partners are, where there are any.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
@@ -51,6 +52,7 @@ class Settings(BaseSettings):
     reconcile_seconds: float = Field(default=60, gt=0)
     poll_seconds: float = Field(default=30, gt=0)
     worker_roles: tuple[Role, ...] = ("workflows", "partners", "sourcing", "pumps")
+    sandbox_file: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     def keyring(self) -> Keyring:

@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator
 
 import uvicorn
 from fastapi import FastAPI
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import Client
 
 from cli.settings import Settings
+from cli.target import installation
 from storage import database
+from storage.database import transaction
 from workflows.client import connect
 
 
@@ -26,6 +28,19 @@ async def engine(settings: Settings, *, read_only: bool = False) -> AsyncIterato
         yield opened
     finally:
         await opened.dispose()
+
+
+@contextlib.asynccontextmanager
+async def conversation(
+    *, start: tuple[str, ...] = (), read_only: bool = False
+) -> AsyncIterator[AsyncConnection]:
+    """One transaction with the installation that this command speaks with."""
+    async with (
+        installation(start=start) as settings,
+        engine(settings, read_only=read_only) as opened,
+        transaction(opened) as conn,
+    ):
+        yield conn
 
 
 async def temporal(settings: Settings, *, lazy: bool = False) -> Client:

@@ -45,6 +45,10 @@ class Reservation(NamedTuple):
     node: str | None
     released: bool
 
+    def takes(self, node: str) -> bool:
+        """Whether units of this node may come back to it."""
+        return not self.released and self.node in {None, node}
+
 
 class Allocation(NamedTuple):
     fulfillment_id: str
@@ -150,7 +154,11 @@ async def add_to_reservation(
 async def reserved_skus(
     conn: AsyncConnection, reservation: Reservation, fulfillments: Sequence[Fulfillment]
 ) -> dict[str, str]:
-    """The SKU of each line. Raises Conflict(not_reserved) unless the units are all reserved."""
+    """The SKU of each line. Raises Conflict(not_reserved) unless all is reserved, and there."""
+    if elsewhere := [f.node for f in fulfillments if not reservation.takes(f.node)]:
+        raise Conflict(
+            f"{reservation.reservation_id} holds no units at {elsewhere[0]}", code="not_reserved"
+        )
     lines = {line.line_id: line for line in await _reserved_lines(conn, reservation.reservation_id)}
     for line_id, quantity in _by_line(fulfillments).items():
         here = lines[line_id].quantity if line_id in lines else 0

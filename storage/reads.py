@@ -132,7 +132,7 @@ async def find_fulfillments(  # noqa: PLR0913 - the filters of a search
     f = fulfillments.c
     query = select(f.body)
     if status is not None:
-        query = query.where(f.status == status)
+        query = query.where(f.status == status.value)
     if nodes is not None:
         query = query.where(f.node.in_(nodes))
     if channels is not None:

@@ -219,7 +219,7 @@ def _row(change: Change) -> dict[str, Any]:
     state = change.state
     return {
         "updated_at": change.at,
-        "status": state.status,
+        "status": state.status.value,
         "reason": state.reason,
         "attention": sorted({item.code for item in state.attention}),
         "nodes": sorted({f.node for f in state.fulfillments}),
@@ -272,10 +272,10 @@ async def _save(conn: AsyncConnection, f: Fulfillment, *, submitted_at: datetime
     row = {
         "order_id": f.order_id,
         "node": f.node,
-        "method": f.method,
+        "method": f.method.value,
         "service": f.service,
-        "status": f.status,
-        "request": f.request,
+        "status": f.status.value,
+        "request": f.request.value,
         "ship_by": f.ship_by,
         "deliver_by": f.deliver_by,
         "pickup_until": f.pickup_until,

@@ -46,12 +46,12 @@ async def reserve(  # noqa: PLR0913, PLR0917 - what the port's request carries
     Take all units or none: from the network, or with `node` at that node at once.
 
     Answers what is missing by SKU; empty is done. A short attempt leaves nothing and may be made
-    again; a reservation that is held stays as it is. Raises Refused(reservation_released).
+    again; what is held stays as it is. Raises Refused(reservation_released), NotFound(node).
     """
+    places = await ledger.lock_nodes(conn, [node] if node else [])
     if not await claims.open_reservation(conn, reservation_id, order_id, node):
         return {}
     wanted = _by_sku(units)
-    places = await ledger.lock_nodes(conn, [node] if node else [])
     free = await ledger.lock_pool(conn, wanted)
     if node:
         shelves = await ledger.lock_stock(conn, {(sku, node) for sku in wanted})
@@ -140,8 +140,8 @@ async def give_back(  # noqa: PLR0913, PLR0917 - what the port's request carries
     """
     Take units back from a node: to the reservation, or free for all. No lines means all of them.
 
-    Units of a released reservation become free. The node's capacity comes back with the last unit,
-    if nothing shipped. Raises Conflict(not_allocated) for more than the node has.
+    Where the reservation was released, or is at another node, they become free. The node's capacity
+    comes back with the last unit, if nothing shipped. Raises Conflict(not_allocated).
     """
     if not await ledger.first_time(conn, "give_back", key):
         return
@@ -159,7 +159,7 @@ async def give_back(  # noqa: PLR0913, PLR0917 - what the port's request carries
     if allocation.is_all(back) and not allocation.shipped:
         await claims.free_capacity(conn, allocation)
     entries = [Entry(sku, node, allocated=-units) for sku, units in skus.items()]
-    if to == "reservation" and reservation is not None and not reservation.released:
+    if to == "reservation" and reservation is not None and reservation.takes(node):
         await claims.add_to_reservation(conn, reservation_id, back)
         entries += _promised(skus, reservation.node)
     await ledger.post(conn, entries, places, Why(cause, _SYSTEM, key, allocation.order_id))

@@ -299,7 +299,7 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
         f = self.fulfillments[fulfillment_id]
         event = NodeEvent.model_validate(
             {
-                "event_id": f"{fulfillment_id}-{type.value}",
+                "event_id": f"{fulfillment_id}-{type}",
                 "fulfillment_id": fulfillment_id,
                 "node": f.node,
                 "type": type,

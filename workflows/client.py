@@ -114,6 +114,8 @@ async def submit(
         raise Pending("temporal", "has not answered yet") from error
     except RPCError as error:
         raise Outage("temporal", f"says {error.status.name.lower()}") from error
+    except RuntimeError as error:  # a lazy client that has never reached it
+        raise Outage("temporal", "cannot be reached", maybe_received=False) from error
 
 
 async def restart_to_cancel(
@@ -162,23 +164,23 @@ async def hand_over(client: Client, order_id: str, message: HandOver) -> str:
 
 async def signal_node_event(client: Client, order_id: str, event: NodeEvent) -> None:
     """Raises NotFound where the order is closed or unknown."""
-    async with _talking(order_id):
+    async with _talking(client, order_id):
         await _handle(client, order_id).signal(OrderWorkflow.node_event, event)
 
 
 async def signal_node_down(client: Client, order_id: str, message: NodeDown) -> None:
-    async with _talking(order_id):
+    async with _talking(client, order_id):
         await _handle(client, order_id).signal(OrderWorkflow.node_down, message)
 
 
 async def signal_supply(client: Client, order_id: str, message: Supply) -> None:
-    async with _talking(order_id):
+    async with _talking(client, order_id):
         await _handle(client, order_id).signal(OrderWorkflow.supply, message)
 
 
 async def state(client: Client, order_id: str) -> OrderState:
     """The live truth of one order; needs a worker."""
-    async with _talking(order_id):
+    async with _talking(client, order_id):
         return await _handle(client, order_id).query(OrderWorkflow.state, rpc_timeout=_ANSWER)
 
 
@@ -189,7 +191,7 @@ def _handle(client: Client, order_id: str) -> WorkflowHandle[OrderWorkflow, Orde
 async def _update(
     client: Client, order_id: str, update: Callable[..., Awaitable[str]], message: Any
 ) -> str:
-    async with _talking(order_id):
+    async with _talking(client, order_id):
         answer: str = await _handle(client, order_id).execute_update(
             update, message, rpc_timeout=_ANSWER
         )
@@ -197,7 +199,7 @@ async def _update(
 
 
 @asynccontextmanager
-async def _talking(order_id: str) -> AsyncIterator[None]:
+async def _talking(client: Client, order_id: str) -> AsyncIterator[None]:
     try:
         yield
     except WorkflowUpdateFailedError as error:
@@ -209,12 +211,23 @@ async def _talking(order_id: str) -> AsyncIterator[None]:
         raise Pending("temporal", "has not answered yet") from error
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            if "completed" in error.message:
+            if await _is_known(client, order_id):
                 raise Conflict(f"{order_id} is closed", code="closed") from error
             raise NotFound(f"no order {order_id} is under way") from error
         if error.status in _AWAY:
             raise Outage("temporal", f"says {error.status.name.lower()}") from error
         raise
+    except RuntimeError as error:  # a lazy client that has never reached it
+        raise Outage("temporal", "cannot be reached", maybe_received=False) from error
+
+
+async def _is_known(client: Client, order_id: str) -> bool:
+    """NOT_FOUND also says that the workflow has ended: there, Temporal still describes it."""
+    try:
+        await _handle(client, order_id).describe()
+    except RPCError:
+        return False
+    return True
 
 
 def _words(cause: BaseException) -> str:

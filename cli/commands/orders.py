@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from cli.printing import console, table
 from cli.target import installation, run
 from domain.errors import NotFound, Refused
+from domain.orders import OrderStatus
 from domain.records import Action
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from storage.reads import OrderCard, OrderSummary
 
-_READS: Final = ("postgres",)
 _BY: Final = "crossdock order"
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OrderId = Annotated[str, typer.Argument(help="CHANNEL-CHANNEL_ORDER_ID")]
@@ -35,7 +34,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 @orders.command()
-def submit(file: Annotated[str, typer.Argument(help="A JSON file, or - for standard input.")]) -> None:
+def submit(
+    file: Annotated[str, typer.Argument(help="A JSON file, or - for standard input.")],
+) -> None:
     """Place an order, as POST /v1/orders would; exit code 1 where it is refused."""
     from cli import ordering
 
@@ -60,21 +61,21 @@ def show(order_id: OrderId, *, as_json: AsJson = False) -> None:
 
 @orders.command(name="list")
 def find(
-    status: Annotated[str, typer.Option(help="in_fulfillment, completed, ...")] = "",
+    status: Annotated[OrderStatus | None, typer.Option()] = None,
     channel: Annotated[str, typer.Option()] = "",
     query: Annotated[str, typer.Option("--query", "-q", help="Id, e-mail, name, postcode.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
     *,
-    attention: Annotated[bool, typer.Option("--attention", help="What waits for a person.")] = False,
+    attention: Annotated[
+        bool, typer.Option("--attention", help="What waits for a person.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List orders, newest first."""
     from cli import ordering
 
     found = run(
-        ordering.find(
-            status=status, channel=channel, query=query, limit=limit, attention=attention
-        )
+        ordering.find(status=status, channel=channel, query=query, limit=limit, attention=attention)
     )
     if as_json:
         typer.echo(json.dumps([one.model_dump(mode="json") for one in found]))
@@ -140,32 +141,32 @@ def _read(file: Path) -> str:
 
 
 def _print_card(card: OrderCard) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    screen = console()
     state = card.state
     due = f", promised by {state.promise_by:%Y-%m-%d %H:%M} UTC" if state.promise_by else ""
-    console.print(f"[bold]{state.order_id}[/bold]: {state.status.value}{due}")
+    screen.print(f"[bold]{state.order_id}[/bold]: {state.status.value}{due}")
     if state.reason:
-        console.print(f"  because {state.reason}")
+        screen.print(f"  because {state.reason}")
     for hold in state.holds:
-        console.print(f"  [yellow]held[/yellow] by {hold.owner}: {hold.reason} ({hold.handle})")
+        screen.print(f"  [yellow]held[/yellow] by {hold.owner}: {hold.reason} ({hold.handle})")
     for waiting in state.attention:
         options = ", ".join(waiting.options)
-        console.print(f"  [red]attention[/red] {waiting.code}: {waiting.message} ({options})")
+        screen.print(f"  [red]attention[/red] {waiting.code}: {waiting.message} ({options})")
     for share in state.fulfillments:
         units = sum(line.quantity for line in share.lines)
         tracking = ", ".join(package.tracking_number for package in share.packages)
         said = f"{share.status.value}/{share.request.value}"
-        console.print(f"  {share.fulfillment_id}: {units} units at {share.node}, {said} {tracking}")
+        screen.print(f"  {share.fulfillment_id}: {units} units at {share.node}, {said} {tracking}")
     for event in card.events:
         told = f"{event.at:%m-%d %H:%M:%S} {event.summary}"
-        console.print(f"  [dim]{told} ({event.actor})[/dim]")
+        screen.print(f"  [dim]{told} ({event.actor})[/dim]")
 
 
 def _print_list(found: tuple[OrderSummary, ...]) -> None:
-    table = Table("order", "status", "nodes", "attention", "promised by", "placed")
+    listed = table("order", "status", "nodes", "attention", "promised by", "placed")
     for one in found:
         promised = f"{one.promise_by:%Y-%m-%d}" if one.promise_by else ""
-        table.add_row(
+        listed.add_row(
             one.order_id,
             one.status.value,
             " ".join(one.nodes),
@@ -173,4 +174,4 @@ def _print_list(found: tuple[OrderSummary, ...]) -> None:
             promised,
             f"{one.placed_at:%Y-%m-%d %H:%M}",
         )
-    Console(highlight=False).print(table)
+    console().print(listed)

@@ -48,12 +48,16 @@ def migrate() -> None:
 
 def seed(
     file: Annotated[
-        Path, typer.Option("--sandbox", help="Where the sandbox partners' configuration goes.")
-    ] = Path(".crossdock/sandbox.json"),
+        Path,
+        typer.Option(envvar="CROSSDOCK_SANDBOX_FILE", help="Where the partners are described."),
+    ] = Path("sandbox.json"),
     url: Annotated[
         str, typer.Option(envvar="CROSSDOCK_SANDBOX_URL", help="Where the partners will be.")
     ] = "http://127.0.0.1:8090",
-    number: Annotated[int, typer.Option("--seed", help="Another seed is another network.")] = 1,
+    number: Annotated[
+        int,
+        typer.Option("--seed", envvar="CROSSDOCK_SEED", help="Another one, another network."),
+    ] = 7,
 ) -> None:
     """Load the sample network with sandbox partners; what is there already stays as it is."""
     settings = load()
@@ -63,7 +67,9 @@ def seed(
 
 
 def sandbox(
-    file: Annotated[Path, typer.Argument(help="The configuration that `seed` wrote.")],
+    file: Annotated[
+        Path, typer.Argument(envvar="CROSSDOCK_SANDBOX_FILE", help="What `seed` wrote.")
+    ] = Path("sandbox.json"),
     port: Annotated[int, typer.Option(envvar="CROSSDOCK_SANDBOX_PORT")] = 8090,
 ) -> None:
     """Serve the sandbox partners: shops, 3PLs and stores that behave like the outside world."""

@@ -10,8 +10,8 @@ from typing import Annotated, Final, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from cli.printing import console, table
 from cli.stack import lifecycle
 from cli.stack.ports import LOOPBACK
 from cli.stack.record import Record, alive
@@ -47,15 +47,15 @@ def up(
     plain: Annotated[bool, typer.Option("--plain", hidden=True)] = False,
 ) -> None:
     """Run the stack in the foreground, supervised, on data that stays; Ctrl-C ends it."""
-    console = Console(highlight=False, no_color=plain, soft_wrap=True)
+    screen = console(plain=plain)
     if detach:
-        show(lifecycle.launch_behind(Site(profile), bound=False), console)
+        show(lifecycle.launch_behind(Site(profile), bound=False), screen)
         return
 
     def tell(line: str) -> None:
-        console.print(f"{time.strftime('%H:%M:%S')} {line}", style="dim")
+        screen.print(f"{time.strftime('%H:%M:%S')} {line}", style="dim")
 
-    asyncio.run(lifecycle.serve(Site(profile), tell, lambda record: show(record, console)))
+    asyncio.run(lifecycle.serve(Site(profile), tell, lambda record: show(record, screen)))
 
 
 def down() -> None:
@@ -70,13 +70,13 @@ def status() -> None:
     if found is None:
         raise Refused("nothing is up; ./crossdock up starts it")
     _, record = found
-    table = Table("process", "pid", "state", "restarts", title=f"{record.profile} stack")
+    listed = table("process", "pid", "state", "restarts", title=f"{record.profile} stack")
     for process in record.processes:
         state = "running" if alive(process) else "[red]dead[/red]"
-        table.add_row(process.name, str(process.pid), state, str(process.restarts))
-    console = Console(highlight=False)
-    console.print(table)
-    show(record, console)
+        listed.add_row(process.name, str(process.pid), state, str(process.restarts))
+    screen = console()
+    screen.print(listed)
+    show(record, screen)
 
 
 def logs(
@@ -97,14 +97,14 @@ def logs(
         return
 
 
-def show(record: Record, console: Console) -> None:
+def show(record: Record, screen: Console) -> None:
     """Where to look and what to call."""
     ports = record.ports
-    console.print(f"  Temporal UI    http://{LOOPBACK}:{ports.ui}")
-    console.print(f"  API, console   {api_url(ports)}")
-    console.print(f"  API docs       {api_url(ports)}/docs")
-    console.print(f"  Partners       http://{LOOPBACK}:{ports.sandbox}")
-    console.print(
+    screen.print(f"  Temporal UI    http://{LOOPBACK}:{ports.ui}")
+    screen.print(f"  API, console   {api_url(ports)}")
+    screen.print(f"  API docs       {api_url(ports)}/docs")
+    screen.print(f"  Partners       http://{LOOPBACK}:{ports.sandbox}")
+    screen.print(
         f"  Postgres       {LOOPBACK}:{ports.postgres}, Temporal {LOOPBACK}:{ports.temporal}"
     )
 

@@ -54,7 +54,7 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """Known once the folder is prepared."""
+        """With the password, which is made at first use."""
         return self._url(DATABASE)
 
     @property
@@ -64,8 +64,6 @@ class Postgres:
     def prepare(self) -> None:
         """Makes the cluster unless it is there, and clears what a killed server left behind."""
         self.data.mkdir(mode=0o711, parents=True, exist_ok=True)  # the server may be another user
-        if not (self.data / "password").exists():
-            write_secret(self.data / "password", secrets.token_urlsafe(24))
         where = self._footing
         if not (where.cluster / "PG_VERSION").exists():
             self._initialise(where)
@@ -131,7 +129,11 @@ class Postgres:
 
     @property
     def _password(self) -> str:
-        return (self.data / "password").read_text().strip()
+        file = self.data / "password"
+        if not file.exists():
+            self.data.mkdir(mode=0o711, parents=True, exist_ok=True)
+            write_secret(file, secrets.token_urlsafe(24))
+        return file.read_text().strip()
 
     def _url(self, database: str) -> str:
         return f"postgresql://{USER}:{self._password}@{LOOPBACK}:{self.port}/{database}"

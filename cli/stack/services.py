@@ -29,15 +29,18 @@ async def _nothing() -> None:
 @dataclass(frozen=True)
 class Service:
     """
-    A process to start. `ready` is asked until it says so; a service that runs `once` is ready when
-    it ends with exit code 0. `prepare` runs before every start. A `bound` command sees to it by
-    itself that it ends with us.
+    A process to start, together with the others of its `wave`.
+
+    `ready` is asked until it says so; a service that runs `once` is ready when it ends with exit
+    code 0. `prepare` runs before every start. A `bound` command sees to it by itself that it ends
+    with us.
     """
 
     name: str
     command: Callable[[], list[str]]
     ready: Callable[[], Awaitable[bool]] | None = None
     prepare: Callable[[], Awaitable[None]] = _nothing
+    wave: int = 0
     once: bool = False
     bound: bool = False
     stop_signal: signal.Signals = signal.SIGTERM
@@ -66,6 +69,7 @@ def services(site: Site, ports: Ports) -> list[Service]:
     async def forget_pulse() -> None:
         site.pulse_file.unlink(missing_ok=True)
 
+    pulse = str(site.pulse_file)
     return [
         Service(
             "postgres",
@@ -76,15 +80,16 @@ def services(site: Site, ports: Ports) -> list[Service]:
             stop_signal=signal.SIGINT,
         ),
         Service("temporal", temporal.command, temporal.ready, prepare_temporal),
-        Service("migrate", crossdock("migrate"), once=True),
-        Service("seed", crossdock("seed", "--sandbox", str(site.sandbox_file)), once=True),
-        Service("api", crossdock("api"), _answers(ports.api)),
-        Service("sandbox", crossdock("sandbox", str(site.sandbox_file)), _answers(ports.sandbox)),
+        Service("migrate", crossdock("migrate"), wave=1, once=True),
+        Service("seed", crossdock("seed"), wave=2, once=True),
+        Service("api", crossdock("api"), _answers(ports.api), wave=3),
+        Service("sandbox", crossdock("sandbox"), _answers(ports.sandbox), wave=3),
         Service(
             "worker",
-            crossdock("worker", "--pulse", str(site.pulse_file)),
+            crossdock("worker", "--pulse", pulse),
             worker_ready,
             forget_pulse,
+            wave=3,
         ),
     ]
 

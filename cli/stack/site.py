@@ -157,12 +157,13 @@ class Site:
             "CROSSDOCK_API_PORT": str(ports.api),
             "CROSSDOCK_API_URL": api_url(ports),
             "CROSSDOCK_UI_URL": f"http://{LOOPBACK}:{ports.ui}",
+            "CROSSDOCK_SANDBOX_FILE": str(self.sandbox_file),
             "CROSSDOCK_SANDBOX_PORT": str(ports.sandbox),
             "CROSSDOCK_SANDBOX_URL": f"http://{LOOPBACK}:{ports.sandbox}",
         }
 
     def has_data(self) -> bool:
-        return (self.folder / "postgres" / "password").exists()
+        return (self.postgres().cluster / "PG_VERSION").exists()
 
     def wipe(self) -> None:
         """Removes the profile's data for ever, and remembers its ports; nothing may run on it."""

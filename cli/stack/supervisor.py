@@ -11,6 +11,8 @@ import sys
 import time
 from asyncio.subprocess import Process as Child
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -47,7 +49,7 @@ class Supervisor:
 
     async def up(self, *, announce: bool = True) -> None:
         """
-        Starts each once the one before is ready; Refused with its last words where it is not.
+        Starts each wave once the one before is ready; where one is not, its last words are Refused.
 
         Other commands find the stack once it is announced.
         """
@@ -56,11 +58,13 @@ class Supervisor:
             self._tell(f"ending {len(left)} processes that a killed stack left behind")
             await asyncio.to_thread(end, left)
         self._write()
-        for service in self._services:
-            began = time.monotonic()
-            await self._start(service)
-            await self._until_ready(service)
-            self._tell(f"{service.name} is ready ({time.monotonic() - began:.1f} s)")
+        for _, wave in groupby(self._services, attrgetter("wave")):
+            try:
+                async with asyncio.TaskGroup() as starts:
+                    for service in wave:
+                        starts.create_task(self._bring_up(service))
+            except BaseExceptionGroup as failed:
+                raise failed.exceptions[0] from failed
         self._ready = announce
         self._write()
 
@@ -90,6 +94,12 @@ class Supervisor:
         self._ready = False
         self._processes = {}
         self._write()
+
+    async def _bring_up(self, service: Service) -> None:
+        began = time.monotonic()
+        await self._start(service)
+        await self._until_ready(service)
+        self._tell(f"{service.name} is ready ({time.monotonic() - began:.1f} s)")
 
     async def _keep(self, service: Service) -> None:
         failures = 0

@@ -87,7 +87,7 @@ class Magento:
         Units of which Magento already knows that they left are not told again.
         """
         path = f"orders/{_entity(shipment.order)}"
-        order = _object(await self._call(connection, "GET", path))
+        order = _object(connection, await self._call(connection, "GET", path))
         lines = {line.line_id for line in shipment.lines}
         items = reading.parts(order.get("items"))
         rows = [row for row in items if reading.text(row.get("item_id")) in lines]
@@ -107,12 +107,14 @@ class Magento:
     async def ready_for_pickup(self, connection: Connection, shipment: Shipment) -> None:
         """Magento makes a shipment of the whole order and writes to the customer."""
         entity = _entity(shipment.order)
-        order = _object(await self._call(connection, "GET", f"orders/{entity}"))
+        order = _object(connection, await self._call(connection, "GET", f"orders/{entity}"))
         rows = magento_orders.shipping_rows(order, connection.settings)
         if not any(magento_orders.open_quantity(row) for row in rows):
             return
         path = "order/notify-orders-are-ready-for-pickup"
-        answer = _object(await self._call(connection, "POST", path, {"orderIds": [entity]}))
+        answer = _object(
+            connection, await self._call(connection, "POST", path, {"orderIds": [entity]})
+        )
         if errors := reading.parts(answer.get("errors")):
             message = http.line(_complaint(errors[0]))
             raise Refused(f"{_system(connection)} said: {message}", code="partner_refused")
@@ -124,7 +126,9 @@ class Magento:
         reason: str,  # noqa: ARG002  # Magento takes none
     ) -> None:
         path = f"orders/{_entity(order)}"
-        state = reading.text(_object(await self._call(connection, "GET", path)).get("state"))
+        state = reading.text(
+            _object(connection, await self._call(connection, "GET", path)).get("state")
+        )
         if state in ("canceled", "closed"):
             return
         if await self._call(connection, "POST", f"{path}/cancel") is not True:
@@ -136,7 +140,7 @@ class Magento:
     ) -> tuple[list[Document], int]:
         filters = [("field", "updated_at"), ("value", since), ("condition_type", "gteq")]
         query = _criteria(filters, page=page, size=size, order_by=("updated_at", "entity_id"))
-        answer = _object(await self._call(connection, "GET", f"orders?{query}"))
+        answer = _object(connection, await self._call(connection, "GET", f"orders?{query}"))
         return reading.parts(answer.get("items")), reading.integer(answer.get("total_count")) or 0
 
     async def _is_told(self, connection: Connection, shipment: Shipment) -> bool:
@@ -146,7 +150,7 @@ class Magento:
             ("condition_type", "eq"),
         ]
         query = _criteria(filters, page=1, size=_PAGE_SIZE, order_by=("entity_id",))
-        answer = _object(await self._call(connection, "GET", f"shipments?{query}"))
+        answer = _object(connection, await self._call(connection, "GET", f"shipments?{query}"))
         return any(_is_ours(known, shipment) for known in reading.parts(answer.get("items")))
 
     async def _call(
@@ -260,9 +264,9 @@ def _credentials(connection: Connection) -> oauth1.Credentials:
         raise Invalid(message) from None
 
 
-def _object(answer: Any) -> Document:
+def _object(connection: Connection, answer: Any) -> Document:
     if not isinstance(answer, dict):
-        raise Outage("magento", "answered in a shape that is not Magento's")
+        raise Outage(_system(connection), "answered in a shape that is not Magento's")
     return answer
 
 

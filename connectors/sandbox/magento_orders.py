@@ -87,17 +87,8 @@ def _body(world: World, shop: str, spec: OrderSpec, entity: int) -> Body:
     status = {"new": "pending"}.get(spec.state, spec.state)
     items = [row for item in spec.lines for row in _rows(world, shop, item, entity, at)]
     address = spec.address or Address(city="Dallas", region="TX", postal_code="75201")
-    is_pickup = spec.method == "pickup" and spec.location is not None
-    method = "instore_pickup" if is_pickup else "flatrate_flatrate"
-    shipping = {
-        "address": _address(address, "shipping", spec.email, entity),
-        "method": method,
-        "total": {"base_shipping_amount": 0, "shipping_amount": float(spec.shipping_price)},
-    }
-    extension: Body = {"shipping_assignments": [{"shipping": shipping, "items": items}]}
-    if is_pickup and spec.location:
-        extension["pickup_location_code"] = spec.location.code
     currency = dict.fromkeys(("base", "global", "order", "store"), spec.currency)
+    is_paid = spec.financial_status == "paid"
     return {
         "entity_id": entity,
         "increment_id": spec.name or f"{entity:09d}",
@@ -117,19 +108,32 @@ def _body(world: World, shop: str, spec: OrderSpec, entity: int) -> Body:
         **dict.fromkeys(("grand_total", "base_grand_total"), total),
         **dict.fromkeys(("subtotal", "base_subtotal"), float(spec.goods)),
         "shipping_amount": float(spec.shipping_price),
-        "shipping_description": "In-Store Pickup" if is_pickup else "Flat Rate - Fixed",
+        "shipping_description": "In-Store Pickup" if spec.method == "pickup" else "Flat Rate",
         "tax_amount": 0,
         "discount_amount": 0,
-        "total_paid": total if spec.financial_status == "paid" else 0,
-        "total_due": 0 if spec.financial_status == "paid" else total,
+        "total_paid": total if is_paid else 0,
+        "total_due": 0 if is_paid else total,
         "total_item_count": len(spec.lines),
         "total_qty_ordered": sum(item.quantity for item in spec.lines),
         "items": items,
         "billing_address": _address(address, "billing", spec.email, entity),
         "payment": {"method": "checkmo", "additional_information": [""], "amount_ordered": total},
         "status_histories": [],
-        "extension_attributes": extension,
+        "extension_attributes": _extension(spec, items, address, entity),
     }
+
+
+def _extension(spec: OrderSpec, items: list[Body], address: Address, entity: int) -> Body:
+    """Where Magento keeps the only shipping address, and the store of a pickup."""
+    shipping = {
+        "address": _address(address, "shipping", spec.email, entity),
+        "method": "instore_pickup" if spec.method == "pickup" else "flatrate_flatrate",
+        "total": {"base_shipping_amount": 0, "shipping_amount": float(spec.shipping_price)},
+    }
+    extension: Body = {"shipping_assignments": [{"shipping": shipping, "items": items}]}
+    if spec.method == "pickup" and spec.location:
+        extension["pickup_location_code"] = spec.location.code
+    return extension
 
 
 def _rows(world: World, shop: str, item: Item, entity: int, at: str) -> list[Body]:

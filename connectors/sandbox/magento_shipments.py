@@ -142,19 +142,19 @@ def _ship(world: World, shop: str, body: Body, wanted: ShipRequest) -> int:
 
 
 def _quantities(body: Body, wanted: ShipRequest) -> dict[int, int]:
-    top = {item["item_id"]: item for item in top(body)}
+    items = {item["item_id"]: item for item in top(body)}
     asked: dict[int, int] = {}
     for item in wanted.items:
         asked[item.order_item_id] = asked.get(item.order_item_id, 0) + int(item.qty)
     if not asked:
-        asked = {key: open_units(item) for key, item in top.items() if open_units(item) > 0}
+        asked = {key: open_units(item) for key, item in items.items() if open_units(item) > 0}
     for key, quantity in asked.items():
-        if key not in top:
+        if key not in items:
             text = f"{_INVALID}The shipment contains product item that is not part of the order."
             raise Fault(400, text)
-        if quantity > open_units(top[key]):
+        if quantity > open_units(items[key]):
             text = "The quantity to ship must not be greater than the unshipped quantity for %1"
-            raise Fault(400, _INVALID + text, [top[key]["sku"]])
+            raise Fault(400, _INVALID + text, [items[key]["sku"]])
     if not asked:
         raise Fault(400, f"{_INVALID}You can't create a shipment without products.")
     return asked

@@ -157,7 +157,7 @@ def _route(world: World, shop: str, body: Body, how: Delivery) -> None:
         *(world.now_ms() + how.routing_ms, at, at),
     )
     for line in lines:
-        left = line.get("fulfillable_quantity", line["quantity"])
+        left = _left(line)
         store.run(
             "INSERT INTO shopify_fulfillment_order_lines VALUES (?,?,?,?,?,?,?,?)",
             *(shop, 8_000_000_000_000 + store.next_number(f"{shop}:fulfillment_order_line"), key),
@@ -182,9 +182,9 @@ def _announce(world: World, shop: str, body: Body, how: Webhooks) -> None:
 
 
 def _body(world: World, shop: str, spec: OrderSpec, order_id: int, number: int) -> Body:
-    at, currency = iso(world.now()), spec.currency
+    at, lines = iso(world.now()), f"{shop}:line"
     ship_to = None if spec.method == "pickup" or not spec.address else _address(spec.address)
-    body = {
+    return {
         "id": order_id,
         "admin_graphql_api_id": f"gid://shopify/Order/{order_id}",
         "app_id": 580111,
@@ -195,8 +195,8 @@ def _body(world: World, shop: str, spec: OrderSpec, order_id: int, number: int) 
         "location_id": None,
         **dict.fromkeys(("created_at", "processed_at", "updated_at"), at),
         **dict.fromkeys(("cancelled_at", "cancel_reason", "closed_at", "phone")),
-        "currency": currency,
-        "presentment_currency": currency,
+        "currency": spec.currency,
+        "presentment_currency": spec.currency,
         "financial_status": spec.financial_status,
         "fulfillment_status": None,
         "confirmed": True,
@@ -214,26 +214,29 @@ def _body(world: World, shop: str, spec: OrderSpec, order_id: int, number: int) 
         "shipping_address": ship_to,
         "shipping_lines": [_shipping_line(spec, order_id)],
         "line_items": [
-            _line(item, _LINE_IDS + world.store.next_number(f"{shop}:line"), currency)
+            _line(item, _LINE_IDS + world.store.next_number(lines), spec.currency)
             for item in spec.lines
         ],
-        "discount_applications": [],
-        "discount_codes": [],
-        "tax_lines": [],
-        "fulfillments": [],
-        "refunds": [],
+        **{name: [] for name in ("discount_applications", "discount_codes", "tax_lines")},
+        **{name: [] for name in ("fulfillments", "refunds")},
+        **_totals(spec),
     }
-    for name, value in {
+
+
+def _totals(spec: OrderSpec) -> Body:
+    totals = {
         "subtotal_price": spec.goods,
         "total_line_items_price": spec.goods,
         "total_discounts": Decimal(0),
         "total_tax": Decimal(0),
         "total_price": spec.total,
         "current_total_price": spec.total,
-    }.items():
-        body |= {name: amount(value, currency), f"{name}_set": _money_set(value, currency)}
-    body["total_shipping_price_set"] = _money_set(spec.shipping_price, currency)
-    return body
+    }
+    return {
+        **{name: amount(value, spec.currency) for name, value in totals.items()},
+        **{f"{name}_set": _money_set(value, spec.currency) for name, value in totals.items()},
+        "total_shipping_price_set": _money_set(spec.shipping_price, spec.currency),
+    }
 
 
 def _line(item: Item, line_id: int, currency: str) -> Body:
@@ -315,8 +318,13 @@ def _money_set(value: Decimal, currency: str) -> Body:
 
 
 def _is_work(line: Body) -> bool:
-    left = line.get("fulfillable_quantity", line["quantity"])
-    return bool(left and line.get("requires_shipping", True) and not line.get("gift_card"))
+    ships = line.get("requires_shipping") is not False and not line.get("gift_card")
+    return ships and _left(line) > 0
+
+
+def _left(line: Body) -> int:
+    left = line.get("fulfillable_quantity")
+    return int(line.get("quantity") or 0) if left is None else int(left)
 
 
 def _instant(text: str | None, otherwise: datetime) -> str:

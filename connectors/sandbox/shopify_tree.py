@@ -21,6 +21,7 @@ _SORTS: Final = {
     "UPDATED_AT": "updated_at",
 }
 _BOUND: Final = re.compile(r"(created_at|updated_at):(>=|<=|>|<)['\"]?([0-9T:+.Z-]+)")
+_BEGINNING: Final = "1970-01-01T00:00:00Z"
 _GID: Final = re.compile(r"gid://shopify/(\w+)/(\d{1,19})")
 
 
@@ -82,40 +83,8 @@ class Forest:
 
     def _order(self, body: Tree) -> Tree:
         order_id = body["id"]
-        shipping = (body.get("shipping_lines") or [None])[0]
         return {
-            "id": gid("Order", order_id),
-            "legacyResourceId": str(order_id),
-            "name": body.get("name", ""),
-            "number": body.get("order_number", 0),
-            **{name: body.get(name) for name in ("email", "note")},
-            "tags": [tag for tag in (body.get("tags") or "").split(", ") if tag],
-            "test": bool(body.get("test")),
-            "createdAt": body.get("created_at"),
-            "processedAt": body.get("processed_at") or body.get("created_at"),
-            "updatedAt": body.get("updated_at"),
-            "cancelledAt": body.get("cancelled_at"),
-            "cancelReason": _upper(body.get("cancel_reason")),
-            "closedAt": body.get("closed_at"),
-            "currencyCode": body.get("currency"),
-            "presentmentCurrencyCode": body.get("presentment_currency") or body.get("currency"),
-            "displayFinancialStatus": _upper(body.get("financial_status")),
-            "displayFulfillmentStatus": {
-                "fulfilled": "FULFILLED",
-                "partial": "PARTIALLY_FULFILLED",
-            }.get(body.get("fulfillment_status") or "", "UNFULFILLED"),
-            "requiresShipping": any(line.get("requires_shipping") for line in body["line_items"]),
-            "totalPriceSet": _money(body.get("total_price_set")),
-            "currentTotalPriceSet": _money(
-                body.get("current_total_price_set") or body.get("total_price_set")
-            ),
-            "shippingAddress": _address(body.get("shipping_address")),
-            "billingAddress": _address(body.get("billing_address")),
-            "shippingLine": shipping
-            and {
-                **{name: shipping.get(name) for name in ("code", "title", "source")},
-                "originalPriceSet": _money(shipping.get("price_set")),
-            },
+            **_order_facts(body),
             "lineItems": lambda _info, first=50, after=None: _connection(
                 body["line_items"], _line_item, first, after
             ),
@@ -249,22 +218,64 @@ def _connection(
     }
 
 
+def _order_facts(body: Tree) -> Tree:
+    currency = body.get("currency") or "USD"
+    price = {"amount": body.get("total_price") or "0", "currencyCode": currency}
+    total = _money(body.get("total_price_set")) or {"shopMoney": price, "presentmentMoney": price}
+    fulfilled = {"fulfilled": "FULFILLED", "partial": "PARTIALLY_FULFILLED"}
+    return {
+        "id": gid("Order", body["id"]),
+        "legacyResourceId": str(body["id"]),
+        "name": body.get("name") or "",
+        "number": body.get("order_number") or 0,
+        **{name: body.get(name) for name in ("email", "note")},
+        "tags": [tag for tag in (body.get("tags") or "").split(", ") if tag],
+        "test": bool(body.get("test")),
+        "createdAt": body.get("created_at") or _BEGINNING,
+        "processedAt": body.get("processed_at") or body.get("created_at") or _BEGINNING,
+        "updatedAt": body.get("updated_at") or _BEGINNING,
+        "cancelledAt": body.get("cancelled_at"),
+        "cancelReason": _upper(body.get("cancel_reason")),
+        "closedAt": body.get("closed_at"),
+        "currencyCode": currency,
+        "presentmentCurrencyCode": body.get("presentment_currency") or currency,
+        "displayFinancialStatus": _upper(body.get("financial_status")),
+        "displayFulfillmentStatus": fulfilled.get(
+            body.get("fulfillment_status") or "", "UNFULFILLED"
+        ),
+        "requiresShipping": any(line.get("requires_shipping") for line in body["line_items"]),
+        "totalPriceSet": total,
+        "currentTotalPriceSet": _money(body.get("current_total_price_set")) or total,
+        "shippingAddress": _address(body.get("shipping_address")),
+        "billingAddress": _address(body.get("billing_address")),
+        "shippingLine": _shipping_line((body.get("shipping_lines") or [None])[0]),
+    }
+
+
+def _shipping_line(line: Tree | None) -> Tree | None:
+    if line is None:
+        return None
+    facts = {name: line.get(name) for name in ("code", "title", "source")}
+    return {**facts, "originalPriceSet": _money(line.get("price_set"))}
+
+
 def _line_item(line: Tree) -> Tree:
-    quantity = line["quantity"]
-    variant = line.get("variant_id")
+    quantity, variant = line.get("quantity") or 0, line.get("variant_id")
+    price = {"amount": line.get("price") or "0", "currencyCode": "USD"}
     return {
         "id": gid("LineItem", line["id"]),
         "sku": line.get("sku"),
         "title": line.get("title") or "",
         "name": line.get("name") or line.get("title") or "",
         "quantity": quantity,
-        "currentQuantity": line.get("current_quantity", quantity),
-        "unfulfilledQuantity": line.get("fulfillable_quantity", quantity),
-        "requiresShipping": line.get("requires_shipping", True),
+        "currentQuantity": _or(line.get("current_quantity"), quantity),
+        "unfulfilledQuantity": _or(line.get("fulfillable_quantity"), quantity),
+        "requiresShipping": line.get("requires_shipping") is not False,
         "isGiftCard": bool(line.get("gift_card")),
         "variant": variant
         and {"id": gid("ProductVariant", variant), "legacyResourceId": str(variant)},
-        "originalUnitPriceSet": _money(line.get("price_set")),
+        "originalUnitPriceSet": _money(line.get("price_set"))
+        or {"shopMoney": price, "presentmentMoney": price},
     }
 
 
@@ -338,6 +349,10 @@ def _money(money: Tree | None) -> Tree | None:
         side: {"amount": value["amount"], "currencyCode": value["currency_code"]}
         for side, value in sides.items()
     }
+
+
+def _or(given: int | None, otherwise: int) -> int:
+    return otherwise if given is None else given
 
 
 def _upper(text: str | None) -> str | None:

@@ -4,8 +4,10 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -49,30 +51,37 @@ def keyring() -> Keyring:
 
 @pytest.fixture(scope="module")
 async def api(postgres_url: str, engine: AsyncEngine, keyring: Keyring) -> AsyncIterator[Api]:
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    """An API whose Temporal is away."""
     read_engine = database.engine(postgres_url, read_only=True)
-    nobody = _closed_port()
     services = Services(
         engine=engine,
         read_engine=read_engine,
-        temporal=await connect(f"127.0.0.1:{nobody}", "crossdock", keyring, lazy=True),
+        temporal=await connect(f"127.0.0.1:{_closed_port()}", "crossdock", keyring, lazy=True),
         keyring=keyring,
         patience=Patience(),
         session_secret="a session secret for tests",
         ui_origins=(UI,),
-        api_url=url,
+        api_url="http://127.0.0.1",
     )
-    server = uvicorn.Server(uvicorn.Config(create_app(services), log_level="warning"))
-    serving = asyncio.create_task(server.serve(sockets=[sock]))
-    while not server.started:
-        await asyncio.sleep(0.01)
     await _network(engine, keyring)
-    yield Api(url, services)
-    server.should_exit = True
-    await serving
+    async with serving(services) as url:
+        yield Api(url, services)
     await read_engine.dispose()
+
+
+@asynccontextmanager
+async def serving(services: Services, **changes: Any) -> AsyncIterator[str]:
+    """An API over these services, on a free port; its address."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    app = create_app(replace(services, **changes))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+    running = asyncio.create_task(server.serve(sockets=[sock]))
+    while not server.started:  # noqa: ASYNC110 - the server has no event to wait for
+        await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    server.should_exit = True
+    await running
 
 
 @pytest.fixture

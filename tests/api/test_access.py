@@ -10,19 +10,19 @@ EVERYTHING = ("orders:read", "orders:write", "ops", "events:write", "pickup:writ
 
 
 @pytest.mark.parametrize(
-    ("verb", "path"),
+    "request_",
     [
-        ("GET", "/v1/orders/{order}"),
-        ("GET", "/v1/orders/{order}/timeline"),
-        ("GET", "/v1/orders/{order}/decisions"),
-        ("POST", "/v1/orders/{order}/cancel"),
-        ("POST", "/v1/orders/{order}/resolve"),
-        ("POST", "/v1/orders/{order}/holds"),
-        ("POST", "/v1/orders/{order}/holds/release"),
-        ("POST", "/v1/orders/{order}/extend-pickup"),
-        ("GET", "/v1/fulfillments/{order}-F1"),
-        ("POST", "/v1/fulfillments/{order}-F1/events"),
-        ("POST", "/v1/fulfillments/{order}-F1/hand-over"),
+        "GET /v1/orders/{order}",
+        "GET /v1/orders/{order}/timeline",
+        "GET /v1/orders/{order}/decisions",
+        "POST /v1/orders/{order}/cancel",
+        "POST /v1/orders/{order}/resolve",
+        "POST /v1/orders/{order}/holds",
+        "POST /v1/orders/{order}/holds/release",
+        "POST /v1/orders/{order}/extend-pickup",
+        "GET /v1/fulfillments/{order}-F1",
+        "POST /v1/fulfillments/{order}-F1/events",
+        "POST /v1/fulfillments/{order}-F1/hand-over",
     ],
 )
 @pytest.mark.parametrize("bound", [{"channels": ["outlet"]}, {"nodes": ["STORE-1"]}])
@@ -30,10 +30,10 @@ async def test_what_is_anothers_is_not_there(
     http: httpx.AsyncClient,
     key: MakeKey,
     stored: MakeOrder,
-    verb: str,
-    path: str,
+    request_: str,
     bound: dict[str, list[str]],
 ) -> None:
+    verb, path = request_.split()
     order = await stored("3001")
     headers = await key(*EVERYTHING, **bound)
     body = {"reason": "a hold"} if path.endswith("holds") else None

@@ -5,8 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
+from domain.orders import OrderStatus
 from storage import database, records
-from tests.api.conftest import AT, Api, MakeKey, MakeOrder, change, in_fulfillment, rows_of
+from tests.api.conftest import Api, MakeKey, MakeOrder, change, in_fulfillment, rows_of
 
 NODE: dict[str, Any] = {
     "name": "Store Nine",
@@ -78,7 +79,7 @@ async def test_what_comes_in_wakes_those_who_wait_for_it(
     for number, sku in (("B-1", "SKU-9"), ("B-2", "SKU-8"), ("B-3", "SKU-9")):
         order = await stored(number)
         waits = in_fulfillment(order, "DC-DAL").model_copy(
-            update={"status": "backordered", "short": {sku: 2}, "fulfillments": ()}
+            update={"status": OrderStatus.BACKORDERED, "short": {sku: 2}, "fulfillments": ()}
         )
         async with database.transaction(api.services.engine) as conn:
             await records.apply(conn, change(waits, seq=2))
@@ -136,11 +137,10 @@ async def test_up_wakes_those_who_wait_for_what_the_node_has(
     await http.post("/v1/nodes/STORE-6/down", json={"reason": "strike"}, headers=admin)
     order = await stored("U-1")
     waits = in_fulfillment(order, "DC-DAL").model_copy(
-        update={"status": "backordered", "short": {"SKU-6": 2}, "fulfillments": ()}
+        update={"status": OrderStatus.BACKORDERED, "short": {"SKU-6": 2}, "fulfillments": ()}
     )
     async with database.transaction(api.services.engine) as conn:
         await records.apply(conn, change(waits, seq=2))
     answer = await http.post("/v1/nodes/STORE-6/up", json={"reason": "work again"}, headers=admin)
     assert (answer.json()["changed"], answer.json()["orders"]) == (True, 1)
     assert answer.json()["node"]["status"] == "online"
-    assert AT

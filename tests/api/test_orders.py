@@ -88,14 +88,13 @@ async def test_a_refusal_is_a_problem_with_its_code(
     assert answer.json()["detail"] == "none left"
 
 
-async def test_an_order_that_is_safe_but_unanswered_is_202(
+async def test_a_deadline_that_passed_promises_nothing_unless_temporal_has_the_order(
     http: httpx.AsyncClient, key: MakeKey, submits: Submits
 ) -> None:
     order = an_order("1004")
     submits(Pending("temporal", "has not answered yet"))
     answer = await http.post("/v1/orders", json=body_of(order), headers=await key("orders:write"))
-    assert (answer.status_code, answer.json()["outcome"]) == (202, "pending")
-    assert answer.headers["location"]
+    assert (answer.status_code, answer.json()["code"]) == (503, "outage")
 
 
 async def test_a_known_order_is_answered_from_the_record_even_while_temporal_is_away(

@@ -1,5 +1,7 @@
 """Every error is a problem with a stable code, and says which field and what to do."""
 
+from collections.abc import AsyncIterator
+
 import httpx
 import pytest
 
@@ -56,7 +58,7 @@ async def test_what_is_not_json_is_said_to_be_so(
 async def test_a_body_too_large_is_refused_with_and_without_its_length(
     http: httpx.AsyncClient, writer: dict[str, str]
 ) -> None:
-    async def chunks():  # noqa: ANN202
+    async def chunks() -> AsyncIterator[bytes]:
         for _ in range(40):
             yield b" " * 65_536
 

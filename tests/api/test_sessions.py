@@ -1,4 +1,4 @@
-"""A browser's session opens sealed payloads for operators on the UI's pages, and for nobody else."""
+"""A session opens sealed payloads for operators on the UI's pages, and for nobody else."""
 
 import json
 from typing import Any

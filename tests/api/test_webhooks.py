@@ -134,3 +134,12 @@ async def test_a_node_event_that_is_forged_foreign_or_unreadable_stores_nothing(
     assert await post(event(f"{mine.order_id}-F1", "evt-x", type="teleported")) == 422
     assert await post(b"not json") == 422
     assert await rows_of(api.services.engine, "node_event") == before
+
+
+async def test_a_topic_whose_body_is_no_order_is_answered_and_left_aside(
+    http: httpx.AsyncClient, api: Api
+) -> None:
+    headers = {**shopify_headers("w-fulfillment"), "X-Shopify-Topic": "fulfillments/create"}
+    answer = await http.post("/webhooks/shopify/webshop", content=BODY, headers=headers)
+    assert (answer.status_code, answer.json()) == (200, {"new": False})
+    assert "w-fulfillment" not in await rows_of(api.services.engine, "shopify")

@@ -1,6 +1,6 @@
 """A small network in an empty database, and orders to try it with."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,14 +28,14 @@ class Unit(Value):
 
 
 @pytest.fixture
-async def world(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+async def world(engine: AsyncEngine) -> AsyncEngine:
     """Three online nodes and nothing else; committed, and emptied before each test."""
     names = ", ".join(table.name for table in metadata.sorted_tables)
     async with transaction(engine) as conn:
         await conn.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
         for code in NODES:
             await network.put_node(conn, a_node(code))
-    yield engine
+    return engine
 
 
 def a_node(code: str, **changes: Any) -> Node:
@@ -57,7 +57,7 @@ async def stocked(engine: AsyncEngine, shelves: Mapping[tuple[str, str], int]) -
             await stock.receive(conn, f"{sku}@{node}", node, [(sku, quantity)], "receipt", "test")
 
 
-def a_share(
+def a_share(  # noqa: PLR0913
     fulfillment_id: str,
     node: str,
     lines: Mapping[str, int],

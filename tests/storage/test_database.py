@@ -51,7 +51,7 @@ async def test_a_session_that_the_server_ends_is_an_outage_and_the_next_one_work
     postgres_url: str, engine: AsyncEngine
 ) -> None:
     victim = database.engine(postgres_url, size=1)
-    with pytest.raises(Outage):
+    with pytest.raises(Outage):  # noqa: PT012 - the session ends midway
         async with database.transaction(victim) as conn:
             pid = (await conn.execute(text("SELECT pg_backend_pid()"))).scalar_one()
             async with database.transaction(engine) as killer:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Literal
 
 import pytest
 from sqlalchemy import select, update
@@ -33,19 +34,18 @@ async def allocate(
         return await stock.allocate(conn, key, name, fulfillments)
 
 
-async def give_back(
+async def give_back(  # noqa: PLR0913
     engine: AsyncEngine,
     key: str,
     fulfillment_id: str,
     quantity: int,
     *,
-    to: str = "reservation",
+    to: Literal["reservation", "free"] = "reservation",
     name: str = "R1",
 ) -> None:
     lines = [LineQuantity(line_id="1", quantity=quantity)] if quantity else []
-    where = "reservation" if to == "reservation" else "free"
     async with transaction(engine) as conn:
-        await stock.give_back(conn, key, fulfillment_id, lines, where, name, "node said no")
+        await stock.give_back(conn, key, fulfillment_id, lines, to, name, "node said no")
 
 
 async def ship(engine: AsyncEngine, key: str, fulfillment_id: str, quantity: int = 0) -> None:
@@ -59,8 +59,7 @@ async def release(engine: AsyncEngine, name: str) -> None:
         await stock.release(conn, name, "cancelled")
 
 
-async def set_status(engine: AsyncEngine, node: str, status: str) -> bool:
-    to = "online" if status == "online" else "offline"
+async def set_status(engine: AsyncEngine, node: str, to: Literal["online", "offline"]) -> bool:
     async with transaction(engine) as conn:
         return await stock.set_node_status(conn, node, to, "ops", "test")
 
@@ -76,9 +75,10 @@ async def shelf(engine: AsyncEngine, node: str = "DC-A") -> tuple[int, int]:
     return (levels[0].on_hand, levels[0].allocated)
 
 
-async def sound(engine: AsyncEngine) -> bool:
+async def findings(engine: AsyncEngine) -> list[audit.Finding]:
+    """What the auditor says of units and capacity; there are no records of orders here."""
     async with transaction(engine) as conn:
-        return await audit.audit(conn) == ()
+        return [f for f in await audit.audit(conn) if f.invariant in {1, 2, 5}]
 
 
 async def test_200_orders_for_100_units_over_3_nodes_get_exactly_100(world: AsyncEngine) -> None:
@@ -86,7 +86,7 @@ async def test_200_orders_for_100_units_over_3_nodes_get_exactly_100(world: Asyn
     answers = await asyncio.gather(*(_patiently(world, f"R{n}") for n in range(200)))
     assert sum(not missing for missing in answers) == 100
     assert await available(world) == 0
-    assert await sound(world)
+    assert await findings(world) == []
 
 
 async def _patiently(engine: AsyncEngine, name: str) -> dict[str, int]:
@@ -113,7 +113,7 @@ async def test_all_lines_or_none_and_several_lines_of_a_sku_add_up(world: AsyncE
     async with transaction(world) as conn:
         assert await stock.reserve(conn, "R1", "web-1", units[:3], None) == {}
     assert await available(world) == 0
-    assert await sound(world)
+    assert await findings(world) == []
 
 
 async def test_a_reservation_is_made_once(world: AsyncEngine) -> None:
@@ -121,7 +121,7 @@ async def test_a_reservation_is_made_once(world: AsyncEngine) -> None:
     assert await reserve(world, "R1", 2) == {}
     assert await reserve(world, "R1", 2) == {}
     assert await available(world) == 3
-    assert await sound(world)
+    assert await findings(world) == []
 
 
 async def test_a_release_that_overtakes_its_reservation_wins(world: AsyncEngine) -> None:
@@ -131,7 +131,7 @@ async def test_a_release_that_overtakes_its_reservation_wins(world: AsyncEngine)
         await reserve(world, "R1", 2)
     assert refusal.value.code == "reservation_released"
     assert await available(world) == 5
-    assert await sound(world)
+    assert await findings(world) == []
 
 
 async def test_a_release_happens_once(world: AsyncEngine) -> None:
@@ -142,7 +142,7 @@ async def test_a_release_happens_once(world: AsyncEngine) -> None:
     assert await available(world) == 5
     with pytest.raises(Refused):
         await allocate(world, "K1", "R1", ("F1", "DC-A", 2))
-    assert await sound(world)
+    assert await findings(world) == []
 
 
 async def test_units_go_to_their_nodes_and_leave_them(world: AsyncEngine) -> None:
@@ -162,7 +162,7 @@ async def test_units_go_to_their_nodes_and_leave_them(world: AsyncEngine) -> Non
     with pytest.raises(Conflict) as conflict:
         await ship(world, "S4", "F1", 1)
     assert conflict.value.code == "not_allocated"
-    assert await sound(world)
+    assert await findings(world) == []
 
 
 async def test_a_dry_node_moves_nothing_anywhere(world: AsyncEngine) -> None:
@@ -173,7 +173,7 @@ async def test_a_dry_node_moves_nothing_anywhere(world: AsyncEngine) -> None:
     assert await allocate(world, "K1", "R1", *plan) == {"DC-B": "out of stock", "ST-C": "offline"}
     assert await shelf(world, "DC-A") == (5, 0)
     assert await allocate(world, "K1", "R1", ("F1", "DC-A", 5), ("F2", "DC-B", 1)) == {}
-    assert await sound(world)
+    assert await findings(world) == []
 
 
 async def test_more_than_was_reserved_is_not_allocated(world: AsyncEngine) -> None:
@@ -184,7 +184,7 @@ async def test_more_than_was_reserved_is_not_allocated(world: AsyncEngine) -> No
     with pytest.raises(Conflict) as conflict:
         await allocate(world, "K1", "R1", ("F1", "DC-A", 2))
     assert conflict.value.code == "not_reserved"
-    assert await sound(world)
+    assert await findings(world) == []
 
 
 async def test_capacity_is_taken_by_day_and_comes_back_once(world: AsyncEngine) -> None:
@@ -206,7 +206,7 @@ async def test_capacity_is_taken_by_day_and_comes_back_once(world: AsyncEngine) 
     await give_back(world, "B3", "F2", 1, to="free", name="R2")
     async with transaction(world) as conn:
         assert (await conn.execute(select(node_capacity.c.used))).scalar_one() == 1
-    assert await sound(world)
+    assert await findings(world) == []
 
 
 async def test_units_come_back_to_the_reservation_or_free(world: AsyncEngine) -> None:
@@ -222,7 +222,7 @@ async def test_units_come_back_to_the_reservation_or_free(world: AsyncEngine) ->
     assert await available(world) == 9
     with pytest.raises(Conflict):
         await give_back(world, "B3", "F1", 2)
-    assert await sound(world)
+    assert await findings(world) == []
 
 
 async def test_what_comes_back_to_a_released_reservation_is_free(world: AsyncEngine) -> None:
@@ -233,7 +233,7 @@ async def test_what_comes_back_to_a_released_reservation_is_free(world: AsyncEng
     assert await available(world) == 2
     await give_back(world, "B1", "F1", 3)
     assert await available(world) == 5
-    assert await sound(world)
+    assert await findings(world) == []
 
 
 async def test_a_give_back_that_overtakes_its_allocation_wins(world: AsyncEngine) -> None:
@@ -244,7 +244,7 @@ async def test_a_give_back_that_overtakes_its_allocation_wins(world: AsyncEngine
         await allocate(world, "K1", "R1", ("F1", "DC-A", 4))
     assert refusal.value.code == "allocation_released"
     assert await shelf(world) == (5, 0)
-    assert await sound(world)
+    assert await findings(world) == []
 
 
 async def test_a_pickup_is_held_at_its_store_at_once(world: AsyncEngine) -> None:
@@ -261,7 +261,7 @@ async def test_a_pickup_is_held_at_its_store_at_once(world: AsyncEngine) -> None
     await release(world, "R1")
     assert await shelf(world, "ST-C") == (2, 0)
     assert await available(world) == 1
-    assert await sound(world)
+    assert await findings(world) == []
 
 
 async def test_an_offline_store_takes_no_pickup(world: AsyncEngine) -> None:
@@ -279,17 +279,17 @@ async def test_a_node_that_goes_down_takes_its_free_units_off_sale(world: AsyncE
     assert await set_status(world, "DC-A", "offline")
     assert not await set_status(world, "DC-A", "offline")
     assert await available(world) == 0
-    await give_back(world, "B1", "F1", 2)  # the order's promise grows, the node's units do not count
+    await give_back(world, "B1", "F1", 2)
     async with transaction(world) as conn:
         assert (await conn.execute(select(pool.c.available))).scalar_one() == -2
-    assert await sound(world)
+    assert await findings(world) == []
     await stocked(world, {("A", "ST-C"): 3})
     async with transaction(world) as conn:
         await stock.receive(conn, "late", "DC-A", [("A", 1)], "receipt", "test")
     assert await available(world) == 1
     assert await set_status(world, "DC-A", "online")
     assert await available(world) == 7
-    assert await sound(world)
+    assert await findings(world) == []
 
 
 async def test_a_receipt_counts_once_and_a_count_is_absolute(world: AsyncEngine) -> None:
@@ -310,7 +310,7 @@ async def test_a_receipt_counts_once_and_a_count_is_absolute(world: AsyncEngine)
     with pytest.raises(Invalid):
         async with transaction(world) as conn:
             await stock.receive(conn, "k2", "DC-A", [("A", 0)], "receipt", "ann")
-    assert await sound(world)
+    assert await findings(world) == []
 
 
 async def test_levels_come_in_pages(world: AsyncEngine) -> None:
@@ -332,12 +332,12 @@ async def test_the_same_give_back_at_once_happens_once(world: AsyncEngine) -> No
     await asyncio.gather(*(ship(world, "S1", "F1") for _ in range(8)))
     assert await shelf(world) == (4, 0)
     assert await available(world) == 4
-    assert await sound(world)
+    assert await findings(world) == []
 
 
 async def test_what_is_wrong_is_not_hidden_by_time(world: AsyncEngine) -> None:
     await stocked(world, {("A", "DC-A"): 5})
     async with transaction(world) as conn:
         await conn.execute(update(pool).values(available=6))
-        findings = await audit.audit(conn, grace=timedelta(days=9))
-    assert [f.invariant for f in findings] == [1]
+        found = await audit.audit(conn, grace=timedelta(days=9))
+    assert [f.invariant for f in found] == [1]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from activities.worker import workers
@@ -80,7 +81,11 @@ class Story:
         """Wait (in real time) until the order's status, an attention code or a request is `what`."""
         deadline = asyncio.get_running_loop().time() + seconds
         while True:
-            state = await self.handle.query(OrderWorkflow.state)
+            try:
+                state = await self.handle.query(OrderWorkflow.state)
+            except RPCError:  # it is only just being started
+                await asyncio.sleep(0.05)
+                continue
             seen = {state.status.value, *(a.code for a in state.attention)}
             seen |= {f"{f.fulfillment_id[-2:]}:{f.request.value}" for f in state.fulfillments}
             if what in seen:

@@ -14,6 +14,7 @@ from domain.errors import Invalid
 from domain.orders import Declined, DeliveryMethod, Order
 
 FIXTURES = sorted((Path(__file__).parents[4] / "shared/fixtures/magento").glob("derived*.json"))
+SHOP = Magento(httpx.AsyncClient())
 
 
 def row(item_id: int = 1001, **changes: Any) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def pickup(code: str | None) -> dict[str, Any]:
 
 def translated(body: Any, **settings_: Any) -> Order | Declined:
     raw = json.dumps(body).encode()
-    return Magento(httpx.AsyncClient()).translate("outlet", raw, settings_, "backorder")
+    return SHOP.translate("outlet", raw, settings_, "backorder")
 
 
 def accepted(body: Any, **settings_: Any) -> Order:

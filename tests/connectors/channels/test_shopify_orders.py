@@ -15,6 +15,7 @@ from domain.errors import Invalid
 from domain.orders import Address, Declined, DeliveryMethod, Order
 
 FIXTURES = sorted((Path(__file__).parents[4] / "shared/fixtures/shopify").glob("*.json"))
+SHOP = Shopify(httpx.AsyncClient())
 BIG = 820982911946154508  # more than a float can hold
 
 
@@ -84,7 +85,7 @@ def document(*lines: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 def translated(body: Any) -> Order | Declined:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Shopify(httpx.AsyncClient()).translate("webshop", raw, {}, "backorder")
+    return SHOP.translate("webshop", raw, {}, "backorder")
 
 
 def accepted(body: Any) -> Order:
@@ -302,7 +303,7 @@ def test_an_order_without_an_address_keeps_none() -> None:
 def test_an_order_with_little_more_than_lines_is_an_order() -> None:
     body = {"id": 7, "currency": "EUR", "line_items": [{"id": 1, "quantity": 1}]}
 
-    order = Shopify(httpx.AsyncClient()).translate(
+    order = SHOP.translate(
         "webshop",
         json.dumps(body).encode(),
         {},
