@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api import (
+    channels,
     codec,
     commands,
     fulfillments,
@@ -28,6 +29,7 @@ _TAGS: Final = [
     {"name": "fulfillments", "description": "A node's share: its worklist and its events."},
     {"name": "nodes", "description": "The places that fulfill, and whether they are up."},
     {"name": "stock", "description": "Products, units on hand, and what may be sold."},
+    {"name": "channels", "description": "Where orders come from, and their secrets."},
     {"name": "webhooks", "description": "Where shops and nodes push, signed."},
     {"name": "codec", "description": "Opens sealed payloads for the Temporal UI."},
     {"name": "health", "description": "For load balancers and people in a hurry."},
@@ -44,7 +46,7 @@ def create_app(services: Services) -> FastAPI:
     app = FastAPI(title="Crossdock", version="1", openapi_tags=_TAGS, docs_url=None, redoc_url=None)
     security.install(app.state, services)
     problems.install(app)
-    for module in (orders, commands, fulfillments, nodes, stock):
+    for module in (orders, commands, fulfillments, nodes, stock, channels):
         app.include_router(module.router, responses=_COMMON)
     for router in (webhooks.router, codec.router, health.router, sessions.router):
         app.include_router(router)
@@ -67,6 +69,7 @@ def _described(app: FastAPI) -> dict[str, Any]:
         for operations in document["paths"].values():
             for operation in operations.values():
                 _say_problems(operation["responses"])
+                operation["summary"] = operation["description"].partition(".")[0]
         for unused in ("HTTPValidationError", "ValidationError"):
             document["components"]["schemas"].pop(unused, None)
         app.openapi_schema = document

@@ -54,6 +54,7 @@ async def find(
 
 @router.get("/{fulfillment_id}", responses=problems.documented(404))
 async def show(fulfillment_id: str, access: ReadsFulfillments, services: Serving) -> Fulfillment:
+    """A fulfillment: what is asked of the node, and how far it is."""
     async with transaction(services.read_engine) as conn:
         return await _own(conn, access, fulfillment_id)
 

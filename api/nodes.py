@@ -13,6 +13,7 @@ from api.answers import NodeChange
 from api.intake import tell_node_down, wake_backordered
 from api.schemas import PutNode, PutSecret, Reason
 from api.security import (
+    Keeper,
     ReadsNodes,
     WritesNodes,
     actor,
@@ -40,6 +41,7 @@ async def nodes(access: ReadsNodes, services: Serving) -> tuple[Node, ...]:
 
 @router.get("/{code}", responses=problems.documented(404))
 async def show(code: str, access: ReadsNodes, services: Serving) -> Node:
+    """A node as it was last described, and whether it is up."""
     own_node(access, code)
     async with transaction(services.read_engine) as conn:
         return await _known(conn, code)
@@ -57,13 +59,16 @@ async def put(code: str, body: PutNode, access: WritesNodes, services: Serving) 
 @router.put(
     "/{code}/secret", status_code=status.HTTP_204_NO_CONTENT, responses=problems.documented(404)
 )
-async def secret(code: str, body: PutSecret, access: WritesNodes, services: Serving) -> None:
+async def secret(
+    code: str, body: PutSecret, access: WritesNodes, services: Serving, keeper: Keeper
+) -> None:
     """Set what we sign with and verify by. It is stored sealed and never shown."""
     own_node(access, code)
     sealed = services.keyring.seal(body.secret.get_secret_value())
     async with transaction(services.engine) as conn:
         await _known(conn, code)
         await network.put_credential(conn, f"node:{code}", "secret", sealed)
+    keeper.forget(f"node:{code}")
 
 
 @router.post("/{code}/down", responses=problems.documented(404))

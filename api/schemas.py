@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Self
+import json
+import re
+from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -22,6 +24,7 @@ from domain.fulfillments import FulfillmentStatus
 from domain.network import Calendar, Node, Product
 from domain.orders import Address, Line, Order, OrderStatus
 from domain.records import Action
+from storage.network import Channel
 
 # One order's goods stay far inside 64 bits: 10^10 a unit, 10^5 units a line, 10^3 lines.
 Minor = Annotated[int, Field(ge=0, le=10**10)]
@@ -258,6 +261,51 @@ class CountStock(Closed):
         if len({line.sku for line in self.lines}) != len(self.lines):
             raise ValueError("lines: each sku may stand once; two lines share one")
         return self
+
+
+class PutChannel(Closed):
+    """A channel's description. `settings` are what its adapter understands."""
+
+    kind: Literal["shopify", "magento", "api"]
+    url: Annotated[str, Field(max_length=500, pattern=r"^(https?://\S+)?$")] = ""
+    settings: dict[str, Any] = Field(default_factory=dict, max_length=100)
+    when_short: Literal["backorder", "refuse"] = "backorder"
+
+    def channel(self, code: str) -> Channel:
+        """Raises Invalid where the code of the address cannot be a channel's."""
+        if re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", code) is None:
+            raise Invalid("code: lower-case letters, digits and hyphens, 31 at most")
+        return Channel(code=code, **self.model_dump())
+
+
+class OAuth(Closed):
+    """An integration's four parts, as Magento shows them."""
+
+    consumer_key: Code
+    consumer_secret: SecretStr
+    access_token: Code
+    access_token_secret: SecretStr
+
+
+class PutCredentials(Closed):
+    """Shopify needs `webhook_secret` and `access_token`, Magento needs `oauth`."""
+
+    webhook_secret: Annotated[SecretStr, Field(min_length=8, max_length=500)] | None = None
+    access_token: Annotated[SecretStr, Field(min_length=1, max_length=500)] | None = None
+    oauth: OAuth | None = None
+
+    def texts(self) -> dict[str, str]:
+        """The given secrets in the clear, by the name that they are kept under."""
+        found: dict[str, str] = {}
+        if self.webhook_secret is not None:
+            found["webhook_secret"] = self.webhook_secret.get_secret_value()
+        if self.access_token is not None:
+            found["access_token"] = self.access_token.get_secret_value()
+        if self.oauth is not None:
+            parts = self.oauth.model_dump()
+            shown = {k: v.get_secret_value() if "secret" in k else v for k, v in parts.items()}
+            found["oauth"] = json.dumps(shown)
+        return found
 
 
 class PageOf(Closed):

@@ -58,6 +58,11 @@ class Remembered(Generic[Found]):
             self._found[name] = (now + self._seconds, answer)
         return answer
 
+    def forget(self, start: str) -> None:
+        """Forget what is known by names that start so."""
+        for name in [name for name in self._found if name.startswith(start)]:
+            del self._found[name]
+
 
 class Doorkeeper:
     """Knows keys, sessions and partners' secrets. A revoked key is out within ten seconds."""
@@ -103,6 +108,10 @@ class Doorkeeper:
             return None if sealed is None else self._keyring.unseal(sealed)
 
         return await self._secrets.get(f"{owner}/{name}", ask)
+
+    def forget(self, owner: str) -> None:
+        """A partner's secrets have changed."""
+        self._secrets.forget(f"{owner}/")
 
 
 def doorkeeper_of(request: Request) -> Doorkeeper:

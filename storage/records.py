@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.errors import NotFound
+from domain.errors import Conflict, NotFound
 from domain.fulfillments import ENDED, Fulfillment, FulfillmentStatus, RequestStatus
 from domain.orders import TERMINAL, Order
 from domain.records import Change, Message, OrderEvent, OrderState
@@ -30,6 +30,7 @@ _ASKED_BACK = frozenset(
         RequestStatus.CANCELLATION_REJECTED,
     }
 )
+_RECEIVED = frozenset({RequestStatus.SUBMITTED, RequestStatus.ACCEPTED, RequestStatus.REJECTED})
 _STILL_OPEN = [s.value for s in FulfillmentStatus if s not in ENDED]
 
 
@@ -61,13 +62,19 @@ def payload_hash(order: Order) -> str:
 
 
 async def accept(conn: AsyncConnection, order: Order, run: str, change: Change) -> Acceptance:
-    """Write the order down with its first change, unless it is there already."""
+    """
+    Write the order down with its first change, unless it is there already.
+
+    The run that asks becomes the only one that may write: what a former run still has under way (it
+    was reset or terminated in the middle of a step) is refused from then on.
+    """
     digest = payload_hash(order)
     statement = upsert(orders).values(
         order_id=order.order_id,
         channel=order.channel,
         channel_order_id=order.channel_order_id,
         run=run,
+        writer=_writer(change),
         payload_hash=digest,
         body=order,
         email=order.email,
@@ -86,8 +93,13 @@ async def accept(conn: AsyncConnection, order: Order, run: str, change: Change) 
         return Acceptance(
             new=True, same_run=True, state=change.state, payload_hash=digest, same_payload=True
         )
-    query = select(orders.c.run, orders.c.payload_hash, orders.c.state)
+    query = select(orders.c.run, orders.c.payload_hash, orders.c.state, orders.c.terminal_at)
     row = (await conn.execute(query.where(orders.c.order_id == order.order_id))).one()
+    if row.run == run or row.terminal_at is None:
+        taken_over = {"run": run, "writer": _writer(change)}
+        await conn.execute(
+            update(orders).where(orders.c.order_id == order.order_id).values(**taken_over)
+        )
     return Acceptance(
         new=False,
         same_run=row.run == run,
@@ -97,14 +109,18 @@ async def accept(conn: AsyncConnection, order: Order, run: str, change: Change) 
     )
 
 
-async def adopt(conn: AsyncConnection, order_id: str, run: str) -> None:
-    """Another chain of runs takes the order over."""
-    await conn.execute(update(orders).where(orders.c.order_id == order_id).values(run=run))
-
-
 async def apply(conn: AsyncConnection, change: Change) -> None:
-    """Write a change. Raises NotFound where the order was never accepted."""
+    """
+    Write a change. Raises NotFound where the order was never accepted, and Conflict(superseded) for
+    a run of its workflow that another one has replaced.
+    """
     order_id = change.state.order_id
+    query = select(orders.c.writer).where(orders.c.order_id == order_id).with_for_update()
+    writer = (await conn.execute(query)).first()
+    if writer is None:
+        raise NotFound(f"no order {order_id}")
+    if writer.writer != _writer(change):
+        raise Conflict(f"another run of {order_id} has taken over", code="superseded")
     changed = await conn.execute(
         update(orders)
         .where(
@@ -115,8 +131,6 @@ async def apply(conn: AsyncConnection, change: Change) -> None:
     )
     if changed.rowcount:
         await _write_fulfillments(conn, change)
-    elif not await _is_known(conn, order_id):
-        raise NotFound(f"no order {order_id}")
     await _tell(conn, change)
 
 
@@ -247,8 +261,8 @@ async def _write_fulfillments(conn: AsyncConnection, change: Change) -> None:
         stored = known.get(fulfillment_id)
         merged = _merged(f, stored) if stored else f
         if merged != stored:
-            asked = merged.request is not RequestStatus.UNSUBMITTED
-            await _save(conn, merged, submitted_at=change.at if asked else None)
+            received = merged.request in _RECEIVED
+            await _save(conn, merged, submitted_at=change.at if received else None)
 
 
 def _merged(told: Fulfillment, stored: Fulfillment) -> Fulfillment:
@@ -325,6 +339,7 @@ async def _add_events(
         )
 
 
-async def _is_known(conn: AsyncConnection, order_id: str) -> bool:
-    query = select(orders.c.order_id).where(orders.c.order_id == order_id)
-    return (await conn.execute(query)).first() is not None
+
+def _writer(change: Change) -> str:
+    """The run of the workflow that a change comes from."""
+    return change.key.rpartition(":")[0]

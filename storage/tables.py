@@ -247,6 +247,7 @@ orders = Table(
     Column("channel", Text, nullable=False),
     Column("channel_order_id", Text, nullable=False),
     Column("run", Text, nullable=False),
+    Column("writer", Text, nullable=False),
     Column("payload_hash", Text, nullable=False),
     Column("body", JSONB, nullable=False),
     Column("email", Text, nullable=False),

@@ -21,6 +21,7 @@ _SORTS: Final = {
     "UPDATED_AT": "updated_at",
 }
 _BOUND: Final = re.compile(r"(created_at|updated_at):(>=|<=|>|<)['\"]?([0-9T:+.Z-]+)")
+_UNSAID: Final = "XXX"  # ISO 4217 for no currency
 _BEGINNING: Final = "1970-01-01T00:00:00Z"
 _GID: Final = re.compile(r"gid://shopify/(\w+)/(\d{1,19})")
 
@@ -219,9 +220,7 @@ def _connection(
 
 
 def _order_facts(body: Tree) -> Tree:
-    currency = body.get("currency") or "USD"
-    price = {"amount": body.get("total_price") or "0", "currencyCode": currency}
-    total = _money(body.get("total_price_set")) or {"shopMoney": price, "presentmentMoney": price}
+    currency = body.get("currency") or _UNSAID
     fulfilled = {"fulfilled": "FULFILLED", "partial": "PARTIALLY_FULFILLED"}
     return {
         "id": gid("Order", body["id"]),
@@ -244,24 +243,27 @@ def _order_facts(body: Tree) -> Tree:
             body.get("fulfillment_status") or "", "UNFULFILLED"
         ),
         "requiresShipping": any(line.get("requires_shipping") for line in body["line_items"]),
-        "totalPriceSet": total,
-        "currentTotalPriceSet": _money(body.get("current_total_price_set")) or total,
+        "totalPriceSet": _money(body, "total_price", currency),
+        "currentTotalPriceSet": _money(
+            body,
+            "current_total_price" if "current_total_price" in body else "total_price",
+            currency,
+        ),
         "shippingAddress": _address(body.get("shipping_address")),
         "billingAddress": _address(body.get("billing_address")),
-        "shippingLine": _shipping_line((body.get("shipping_lines") or [None])[0]),
+        "shippingLine": _shipping_line((body.get("shipping_lines") or [None])[0], currency),
     }
 
 
-def _shipping_line(line: Tree | None) -> Tree | None:
+def _shipping_line(line: Tree | None, currency: str) -> Tree | None:
     if line is None:
         return None
     facts = {name: line.get(name) for name in ("code", "title", "source")}
-    return {**facts, "originalPriceSet": _money(line.get("price_set"))}
+    return {**facts, "originalPriceSet": _money(line, "price", currency)}
 
 
 def _line_item(line: Tree) -> Tree:
     quantity, variant = line.get("quantity") or 0, line.get("variant_id")
-    price = {"amount": line.get("price") or "0", "currencyCode": "USD"}
     return {
         "id": gid("LineItem", line["id"]),
         "sku": line.get("sku"),
@@ -274,8 +276,7 @@ def _line_item(line: Tree) -> Tree:
         "isGiftCard": bool(line.get("gift_card")),
         "variant": variant
         and {"id": gid("ProductVariant", variant), "legacyResourceId": str(variant)},
-        "originalUnitPriceSet": _money(line.get("price_set"))
-        or {"shopMoney": price, "presentmentMoney": price},
+        "originalUnitPriceSet": _money(line, "price", _UNSAID),
     }
 
 
@@ -341,13 +342,13 @@ def _address(address: Tree | None) -> Tree | None:
     }
 
 
-def _money(money: Tree | None) -> Tree | None:
-    if money is None:
-        return None
-    sides = {"shopMoney": money["shop_money"], "presentmentMoney": money["presentment_money"]}
+def _money(owner: Tree, name: str, currency: str) -> Tree:
+    """The price under this name, from its set where the order has one."""
+    plain = {"amount": owner.get(name) or "0", "currency_code": currency}
+    sides = owner.get(f"{name}_set") or {"shop_money": plain, "presentment_money": plain}
     return {
-        side: {"amount": value["amount"], "currencyCode": value["currency_code"]}
-        for side, value in sides.items()
+        side: {"amount": sides[key]["amount"], "currencyCode": sides[key]["currency_code"]}
+        for side, key in (("shopMoney", "shop_money"), ("presentmentMoney", "presentment_money"))
     }
 
 

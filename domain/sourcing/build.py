@@ -67,7 +67,8 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
     The problem of one order, each node in it either with its services or with why it is out.
 
     A destination abroad is served by each card's last zone, with five more days; its miles are -1.
-    The units of a pickup were taken at the store when they were reserved, so the store has them.
+    The units of a pickup were taken at the store when they were reserved: the store has them,
+    whatever else is free there, and needs no further capacity.
     """
     asked = tuple(
         Demand(
@@ -83,9 +84,10 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
     for node in sorted(snapshot.nodes, key=lambda node: node.code):
         pickup = method is DeliveryMethod.PICKUP
         free = snapshot.stock.get(node.code, {})
+        candidate = _candidate(snapshot, node, free, asked, place)
         if pickup and node.code == firm_node:
             free = _asked_for(asked)
-        candidate = _candidate(snapshot, node, free, asked, place)
+            candidate = candidate.model_copy(update={"stock": free, "capacity_left": None})
         reason = _barred(node, excluded, firm_node, method) or _unable(
             candidate, {_class_of(snapshot, d.sku) for d in asked if free.get(d.sku, 0) > 0}
         )
@@ -127,7 +129,7 @@ def _fixed(option: ServiceOption, late_day_minor: int) -> int:
     return option.base_minor + option.days_late * late_day_minor
 
 
-def _asked_for(asked: Sequence[Demand]) -> Mapping[str, int]:
+def _asked_for(asked: Sequence[Demand]) -> dict[str, int]:
     units: dict[str, int] = {}
     for demand in asked:
         units[demand.sku] = units.get(demand.sku, 0) + demand.quantity

@@ -77,6 +77,8 @@ def solve(problem: Problem, decision_id: str) -> Decision:
     second = model.solve(other_than=used) if used else None
     plan = _plan(problem, items, best.loads)
     runner_up = _plan(problem, items, second.loads) if second else None
+    if runner_up and runner_up.cost.total < plan.cost.total:  # the first search ended unproven
+        plan, runner_up = runner_up, plan
     proven = best.optimal and (second is None or second.optimal)
     work = best.work + (second.work if second else 0.0)
     return Decision(
@@ -365,6 +367,8 @@ def _alone(model: _Model, candidate: Candidate) -> int | None:
 
 
 def _more(model: _Model, gap: int, what: str) -> str:
+    if gap < 0:
+        return "no plan with it was proven better within the limit of work"
     if gap == 0:
         return f"{what} the same; the plan is one of equals"
     return f"{what} {Money(minor=gap, currency=model.problem.currency)} more"

@@ -23,7 +23,7 @@ from tests.api.conftest import (
 )
 from workflows import client
 from workflows.client import Pending
-from workflows.messages import Cancel, Resolve, Submitted
+from workflows.messages import Cancel, HandOver, Resolve, Submitted
 
 Submits = Callable[[Submitted | Exception], list[Order]]
 
@@ -235,6 +235,25 @@ async def test_commands_carry_who_asked_and_an_empty_body_means_retry(
         f"/v1/orders/{order.order_id}/resolve", json={"action": "explode"}, headers=headers
     )
     assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (422, "action")
+
+
+async def test_a_store_hands_over_its_own_pickup(
+    http: httpx.AsyncClient, key: MakeKey, stored: MakeOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = await stored("1011", node="STORE-1")
+    said: list[object] = []
+
+    async def hear(_: object, order_id: str, message: object) -> str:
+        said.append((order_id, message))
+        return "collected"
+
+    monkeypatch.setattr(client, "hand_over", hear)
+    path = f"/v1/fulfillments/{order.order_id}-F1/hand-over"
+    headers = await key("pickup:write", nodes=["STORE-1"])
+    answer = await http.post(path, json={"proof": "a passport"}, headers=headers)
+    assert answer.json() == {"order_id": order.order_id, "result": "collected"}
+    message = HandOver(fulfillment_id=f"{order.order_id}-F1", by="key:test key", proof="a passport")
+    assert said == [(order.order_id, message)]
 
 
 async def test_the_window_s_new_end_is_a_time(

@@ -143,3 +143,29 @@ async def test_a_topic_whose_body_is_no_order_is_answered_and_left_aside(
     answer = await http.post("/webhooks/shopify/webshop", content=BODY, headers=headers)
     assert (answer.status_code, answer.json()) == (200, {"new": False})
     assert "w-fulfillment" not in await rows_of(api.services.engine, "shopify")
+
+
+async def test_a_channel_s_secret_rotates_without_a_lost_delivery_and_is_never_shown(
+    http: httpx.AsyncClient, key: MakeKey
+) -> None:
+    admin = await key("admin")
+    channel = {"kind": "shopify", "url": "https://acme.myshopify.com"}
+    put = await http.put("/v1/channels/acme", json=channel, headers=admin)
+    assert (put.status_code, put.json()["code"]) == (200, "acme")
+
+    async def deliver(secret: str) -> int:
+        headers = shopify_headers("w-acme", secret=secret)
+        answer = await http.post("/webhooks/shopify/acme", content=BODY, headers=headers)
+        return answer.status_code
+
+    path = "/v1/channels/acme/credentials"
+    for secret in ("shpss_first", "shpss_second", "shpss_third"):
+        answer = await http.put(path, json={"webhook_secret": secret}, headers=admin)
+        assert answer.status_code == 204
+    accepted = [await deliver(f"shpss_{name}") for name in ("first", "second", "third")]
+    assert accepted == [401, 200, 200]
+    assert "shpss" not in (await http.get("/v1/channels", headers=admin)).text
+    unknown = await http.put("/v1/channels/none/credentials", json={}, headers=admin)
+    assert unknown.status_code == 404
+    assert (await http.get("/v1/channels", headers=await key("ops"))).status_code == 403
+    assert (await http.put("/v1/channels/A_B", json=channel, headers=admin)).status_code == 422

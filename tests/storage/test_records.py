@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.errors import Conflict
 from domain.errors import NotFound
 from domain.fulfillments import (
     FulfillmentStatus,
@@ -31,8 +32,17 @@ async def test_an_order_is_accepted_once(conn: AsyncConnection) -> None:
     assert await records.order(conn, "web-1") == order
     assert other.state == await records.state(conn, "web-1")
     assert len(await reads.timeline(conn, "web-1")) == 1
-    await records.adopt(conn, "web-1", "run-2")
     assert (await records.accept(conn, order, "run-2", a_change(order))).same_run
+
+
+async def test_a_run_that_was_replaced_writes_no_more(conn: AsyncConnection) -> None:
+    order = an_order()
+    first, second = a_change(order, 1), a_change(order, 2).model_copy(update={"key": "other:1"})
+    await records.accept(conn, order, "run-1", first)
+    await records.accept(conn, order, "run-1", second)
+
+    with pytest.raises(Conflict, match="another run"):
+        await records.apply(conn, a_change(order, 3))
 
 
 async def test_a_late_change_tells_its_story_but_sets_nothing_back(conn: AsyncConnection) -> None:

@@ -61,8 +61,8 @@ def _network() -> None:
         sa.Column(
             "updated_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False
         ),
-        sa.CheckConstraint("status IN ('online', 'offline')", name=op.f("ck_nodes_status")),
-        sa.PrimaryKeyConstraint("code", name=op.f("pk_nodes")),
+        sa.CheckConstraint("status IN ('online', 'offline')", name="status"),
+        sa.PrimaryKeyConstraint("code", name="pk_nodes"),
     )
     op.create_table(
         "node_log",
@@ -72,8 +72,8 @@ def _network() -> None:
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
-        sa.ForeignKeyConstraint(["node"], ["nodes.code"], name=op.f("fk_node_log_node")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_node_log")),
+        sa.ForeignKeyConstraint(["node"], ["nodes.code"], name="fk_node_log_node"),
+        sa.PrimaryKeyConstraint("id", name="pk_node_log"),
     )
     op.create_index("ix_node_log_node", "node_log", ["node"], unique=False)
     op.create_table(
@@ -83,23 +83,23 @@ def _network() -> None:
         sa.Column(
             "updated_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False
         ),
-        sa.PrimaryKeyConstraint("sku", name=op.f("pk_products")),
+        sa.PrimaryKeyConstraint("sku", name="pk_products"),
     )
     op.create_table(
         "product_aliases",
         sa.Column("alias", sa.Text(), nullable=False),
         sa.Column("sku", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["sku"], ["products.sku"], name=op.f("fk_product_aliases_sku"), ondelete="CASCADE"
+            ["sku"], ["products.sku"], name="fk_product_aliases_sku", ondelete="CASCADE"
         ),
-        sa.PrimaryKeyConstraint("alias", name=op.f("pk_product_aliases")),
+        sa.PrimaryKeyConstraint("alias", name="pk_product_aliases"),
     )
     op.create_index("ix_product_aliases_sku", "product_aliases", ["sku"], unique=False)
     op.create_table(
         "rate_cards",
         sa.Column("service", sa.Text(), nullable=False),
         sa.Column("body", postgresql.JSONB(), nullable=False),
-        sa.PrimaryKeyConstraint("service", name=op.f("pk_rate_cards")),
+        sa.PrimaryKeyConstraint("service", name="pk_rate_cards"),
     )
     op.create_table(
         "channels",
@@ -109,11 +109,9 @@ def _network() -> None:
         sa.Column("settings", postgresql.JSONB(), nullable=False),
         sa.Column("when_short", sa.Text(), nullable=False),
         sa.Column("cursor", sa.Text()),
-        sa.CheckConstraint("kind IN ('shopify', 'magento', 'api')", name=op.f("ck_channels_kind")),
-        sa.CheckConstraint(
-            "when_short IN ('backorder', 'refuse')", name=op.f("ck_channels_when_short")
-        ),
-        sa.PrimaryKeyConstraint("code", name=op.f("pk_channels")),
+        sa.CheckConstraint("kind IN ('shopify', 'magento', 'api')", name="kind"),
+        sa.CheckConstraint("when_short IN ('backorder', 'refuse')", name="when_short"),
+        sa.PrimaryKeyConstraint("code", name="pk_channels"),
     )
     op.create_table(
         "credentials",
@@ -123,7 +121,7 @@ def _network() -> None:
         sa.Column(
             "updated_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False
         ),
-        sa.PrimaryKeyConstraint("owner", "name", name=op.f("pk_credentials")),
+        sa.PrimaryKeyConstraint("owner", "name", name="pk_credentials"),
     )
     op.create_table(
         "api_keys",
@@ -137,7 +135,7 @@ def _network() -> None:
             "created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False
         ),
         sa.Column("revoked_at", sa.DateTime(timezone=True)),
-        sa.PrimaryKeyConstraint("key_id", name=op.f("pk_api_keys")),
+        sa.PrimaryKeyConstraint("key_id", name="pk_api_keys"),
     )
 
 
@@ -146,7 +144,7 @@ def _stock() -> None:
         "pool",
         sa.Column("sku", sa.Text(), nullable=False),
         sa.Column("available", sa.Integer(), server_default="0", nullable=False),
-        sa.PrimaryKeyConstraint("sku", name=op.f("pk_pool")),
+        sa.PrimaryKeyConstraint("sku", name="pk_pool"),
     )
     op.create_table(
         "stock",
@@ -154,11 +152,9 @@ def _stock() -> None:
         sa.Column("node", sa.Text(), nullable=False),
         sa.Column("on_hand", sa.Integer(), server_default="0", nullable=False),
         sa.Column("allocated", sa.Integer(), server_default="0", nullable=False),
-        sa.CheckConstraint(
-            "0 <= allocated AND allocated <= on_hand", name=op.f("ck_stock_never_oversold")
-        ),
-        sa.ForeignKeyConstraint(["node"], ["nodes.code"], name=op.f("fk_stock_node")),
-        sa.PrimaryKeyConstraint("sku", "node", name=op.f("pk_stock")),
+        sa.CheckConstraint("0 <= allocated AND allocated <= on_hand", name="never_oversold"),
+        sa.ForeignKeyConstraint(["node"], ["nodes.code"], name="fk_stock_node"),
+        sa.PrimaryKeyConstraint("sku", "node", name="pk_stock"),
     )
     op.create_index("ix_stock_node", "stock", ["node"], unique=False)
     op.create_table(
@@ -168,9 +164,9 @@ def _stock() -> None:
         sa.Column("node", sa.Text()),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
-        sa.CheckConstraint("state IN ('held', 'released')", name=op.f("ck_reservations_state")),
-        sa.ForeignKeyConstraint(["node"], ["nodes.code"], name=op.f("fk_reservations_node")),
-        sa.PrimaryKeyConstraint("reservation_id", name=op.f("pk_reservations")),
+        sa.CheckConstraint("state IN ('held', 'released')", name="state"),
+        sa.ForeignKeyConstraint(["node"], ["nodes.code"], name="fk_reservations_node"),
+        sa.PrimaryKeyConstraint("reservation_id", name="pk_reservations"),
     )
     op.create_index("ix_reservations_order_id", "reservations", ["order_id"], unique=False)
     op.create_table(
@@ -179,13 +175,13 @@ def _stock() -> None:
         sa.Column("line_id", sa.Text(), nullable=False),
         sa.Column("sku", sa.Text(), nullable=False),
         sa.Column("quantity", sa.Integer(), nullable=False),
-        sa.CheckConstraint("quantity >= 0", name=op.f("ck_reservation_lines_quantity")),
+        sa.CheckConstraint("quantity >= 0", name="quantity"),
         sa.ForeignKeyConstraint(
             ["reservation_id"],
             ["reservations.reservation_id"],
-            name=op.f("fk_reservation_lines_reservation_id"),
+            name="fk_reservation_lines_reservation_id",
         ),
-        sa.PrimaryKeyConstraint("reservation_id", "line_id", name=op.f("pk_reservation_lines")),
+        sa.PrimaryKeyConstraint("reservation_id", "line_id", name="pk_reservation_lines"),
     )
     op.create_index(
         "ix_reservation_lines_open",
@@ -202,9 +198,9 @@ def _stock() -> None:
         sa.Column("capacity_day", sa.Date()),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
-        sa.CheckConstraint("state IN ('held', 'void')", name=op.f("ck_allocations_state")),
-        sa.ForeignKeyConstraint(["node"], ["nodes.code"], name=op.f("fk_allocations_node")),
-        sa.PrimaryKeyConstraint("fulfillment_id", name=op.f("pk_allocations")),
+        sa.CheckConstraint("state IN ('held', 'void')", name="state"),
+        sa.ForeignKeyConstraint(["node"], ["nodes.code"], name="fk_allocations_node"),
+        sa.PrimaryKeyConstraint("fulfillment_id", name="pk_allocations"),
     )
     op.create_index(
         "ix_allocations_capacity", "allocations", ["node", "capacity_day"], unique=False
@@ -220,14 +216,14 @@ def _stock() -> None:
         sa.Column("returned", sa.Integer(), server_default="0", nullable=False),
         sa.CheckConstraint(
             "quantity >= 0 AND shipped >= 0 AND returned >= 0",
-            name=op.f("ck_allocation_lines_quantities"),
+            name="quantities",
         ),
         sa.ForeignKeyConstraint(
             ["fulfillment_id"],
             ["allocations.fulfillment_id"],
-            name=op.f("fk_allocation_lines_fulfillment_id"),
+            name="fk_allocation_lines_fulfillment_id",
         ),
-        sa.PrimaryKeyConstraint("fulfillment_id", "line_id", name=op.f("pk_allocation_lines")),
+        sa.PrimaryKeyConstraint("fulfillment_id", "line_id", name="pk_allocation_lines"),
     )
     op.create_index(
         "ix_allocation_lines_open",
@@ -244,17 +240,17 @@ def _stock() -> None:
         sa.Column("capacity", sa.Integer()),
         sa.CheckConstraint(
             "used >= 0 AND (capacity IS NULL OR used <= capacity)",
-            name=op.f("ck_node_capacity_within"),
+            name="within",
         ),
-        sa.ForeignKeyConstraint(["node"], ["nodes.code"], name=op.f("fk_node_capacity_node")),
-        sa.PrimaryKeyConstraint("node", "day", name=op.f("pk_node_capacity")),
+        sa.ForeignKeyConstraint(["node"], ["nodes.code"], name="fk_node_capacity_node"),
+        sa.PrimaryKeyConstraint("node", "day", name="pk_node_capacity"),
     )
     op.create_table(
         "operations",
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
-        sa.PrimaryKeyConstraint("kind", "key", name=op.f("pk_operations")),
+        sa.PrimaryKeyConstraint("kind", "key", name="pk_operations"),
     )
     op.create_table(
         "movements",
@@ -269,8 +265,8 @@ def _stock() -> None:
         sa.Column("order_id", sa.Text()),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
-        sa.CheckConstraint("cause <> '' AND actor <> ''", name=op.f("ck_movements_told")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_movements")),
+        sa.CheckConstraint("cause <> '' AND actor <> ''", name="told"),
+        sa.PrimaryKeyConstraint("id", name="pk_movements"),
     )
     op.create_index("ix_movements_sku_node", "movements", ["sku", "node"], unique=False)
 
@@ -282,6 +278,7 @@ def _orders() -> None:
         sa.Column("channel", sa.Text(), nullable=False),
         sa.Column("channel_order_id", sa.Text(), nullable=False),
         sa.Column("run", sa.Text(), nullable=False),
+        sa.Column("writer", sa.Text(), nullable=False),
         sa.Column("payload_hash", sa.Text(), nullable=False),
         sa.Column("body", postgresql.JSONB(), nullable=False),
         sa.Column("email", sa.Text(), nullable=False),
@@ -305,9 +302,9 @@ def _orders() -> None:
         sa.Column("version_seq", sa.Integer(), nullable=False),
         sa.Column("promise_by", sa.DateTime(timezone=True)),
         sa.Column("terminal_at", sa.DateTime(timezone=True)),
-        sa.PrimaryKeyConstraint("order_id", name=op.f("pk_orders")),
+        sa.PrimaryKeyConstraint("order_id", name="pk_orders"),
         sa.UniqueConstraint(
-            "channel", "channel_order_id", name=op.f("uq_orders_channel_channel_order_id")
+            "channel", "channel_order_id", name="uq_orders_channel_channel_order_id"
         ),
     )
     op.create_index("ix_orders_channel_order_id", "orders", ["channel_order_id"], unique=False)
@@ -355,10 +352,8 @@ def _orders() -> None:
             "updated_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False
         ),
         sa.Column("submitted_at", sa.DateTime(timezone=True)),
-        sa.ForeignKeyConstraint(
-            ["order_id"], ["orders.order_id"], name=op.f("fk_fulfillments_order_id")
-        ),
-        sa.PrimaryKeyConstraint("fulfillment_id", name=op.f("pk_fulfillments")),
+        sa.ForeignKeyConstraint(["order_id"], ["orders.order_id"], name="fk_fulfillments_order_id"),
+        sa.PrimaryKeyConstraint("fulfillment_id", name="pk_fulfillments"),
     )
     op.create_index("ix_fulfillments_node_status", "fulfillments", ["node", "status"], unique=False)
     op.create_index("ix_fulfillments_order_id", "fulfillments", ["order_id"], unique=False)
@@ -374,11 +369,9 @@ def _orders() -> None:
         sa.Column("cause", sa.Text(), nullable=False),
         sa.Column("fulfillment_id", sa.Text(), nullable=False),
         sa.Column("data", postgresql.JSONB(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["order_id"], ["orders.order_id"], name=op.f("fk_order_events_order_id")
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_order_events")),
-        sa.UniqueConstraint("order_id", "key", name=op.f("uq_order_events_order_id_key")),
+        sa.ForeignKeyConstraint(["order_id"], ["orders.order_id"], name="fk_order_events_order_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_order_events"),
+        sa.UniqueConstraint("order_id", "key", name="uq_order_events_order_id_key"),
     )
     op.create_index("ix_order_events_timeline", "order_events", ["order_id", "id"], unique=False)
     op.create_table(
@@ -390,8 +383,8 @@ def _orders() -> None:
         sa.Column("cost_minor", sa.BigInteger(), nullable=False),
         sa.Column("body", postgresql.JSONB(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("order_id", "round", name=op.f("pk_decisions")),
-        sa.UniqueConstraint("decision_id", name=op.f("uq_decisions_decision_id")),
+        sa.PrimaryKeyConstraint("order_id", "round", name="pk_decisions"),
+        sa.UniqueConstraint("decision_id", name="uq_decisions_decision_id"),
     )
 
 
@@ -419,8 +412,8 @@ def _queues() -> None:
         sa.Column("note", sa.Text(), server_default="", nullable=False),
         sa.Column("done_at", sa.DateTime(timezone=True)),
         sa.Column("dead_at", sa.DateTime(timezone=True)),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_inbox")),
-        sa.UniqueConstraint("source", "delivery_id", name=op.f("uq_inbox_source_delivery_id")),
+        sa.PrimaryKeyConstraint("id", name="pk_inbox"),
+        sa.UniqueConstraint("source", "delivery_id", name="uq_inbox_source_delivery_id"),
     )
     op.create_index(
         "ix_inbox_fulfillment_id",
@@ -462,8 +455,8 @@ def _queues() -> None:
         sa.Column("note", sa.Text(), server_default="", nullable=False),
         sa.Column("done_at", sa.DateTime(timezone=True)),
         sa.Column("dead_at", sa.DateTime(timezone=True)),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
-        sa.UniqueConstraint("key", name=op.f("uq_outbox_key")),
+        sa.PrimaryKeyConstraint("id", name="pk_outbox"),
+        sa.UniqueConstraint("key", name="uq_outbox_key"),
     )
     op.create_index(
         "ix_outbox_open",

@@ -137,7 +137,11 @@ def test_an_address_abroad_is_served_by_the_last_zone() -> None:
 
 
 def test_a_pickup_is_served_by_its_store_from_what_was_held_there() -> None:
-    made = problem(replace(EVERYWHERE, stock={}), method=DeliveryMethod.PICKUP, firm_node="ST-CHI")
+    made = problem(
+        replace(EVERYWHERE, stock={}, capacity_left={"ST-CHI": 0}),
+        method=DeliveryMethod.PICKUP,
+        firm_node="ST-CHI",
+    )
     plan = solve(made, "d").plan
 
     assert [(a.node, a.service, a.cost.shipping) for a in plan.assignments] == [

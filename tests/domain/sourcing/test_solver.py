@@ -94,6 +94,31 @@ def test_what_nobody_has_is_unsourced() -> None:
     assert decision.runner_up is None
 
 
+def test_a_long_order_is_answered_within_a_limit_of_work() -> None:
+    problem = random_problem(seeded(5), nodes=8)
+    demand = problem.demands[0]
+    demands = tuple(
+        demand.model_copy(update={"line_id": str(i), "sku": f"S{i}", "weight_g": 90 + i})
+        for i in range(250)
+    )
+    candidates = [
+        candidate.model_copy(
+            update={
+                "stock": {f"S{i}": 4 for i in range(250) if i % 8 != index},
+                "capacity_left": None,
+            }
+        )
+        for index, candidate in enumerate(problem.candidates)
+    ]
+    long = problem.model_copy(update={"demands": demands, "max_nodes": None})
+
+    decision = solve(changed(long, candidates), "d")
+
+    assert not decision.plan.unsourced
+    assert decision.gap_minor is None or decision.gap_minor >= 0
+    assert_keeps_to_the_problem(decision.problem, decision.plan)
+
+
 def test_an_order_that_nobody_can_serve_has_an_empty_plan() -> None:
     decision = solve(two_nodes(stock=(0, 0), base=(500, 820)), "d")
 

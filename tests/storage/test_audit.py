@@ -1,0 +1,211 @@
+"""The auditor finds nothing in a true record, and finds each kind of lie."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.fulfillments import Fulfillment, FulfillmentStatus, RequestStatus
+from domain.orders import Bucket, LineState, OrderStatus
+from domain.records import Message, OrderEvent
+from domain.sourcing.problem import Assignment, CostParts, Decision, Plan, Problem
+from storage import audit, decisions, inbox, records, stock
+from storage.database import transaction
+from tests.storage.conftest import NOON, Unit, a_change, a_share, an_order, stocked
+
+TOLD = OrderEvent(type="told", summary="it happened", cause="test")
+COST = CostParts(shipping=750, handling=100)
+LIES = {
+    "stock without a movement": (1, "UPDATE stock SET on_hand = on_hand + 1"),
+    "a movement without stock": (1, "DELETE FROM movements WHERE on_hand_delta < 0"),
+    "a promise without a movement": (
+        1,
+        "UPDATE reservation_lines SET quantity = 1 WHERE reservation_id = 'web-2-R1'",
+    ),
+    "an allocation that no shelf knows": (
+        1,
+        "UPDATE allocation_lines SET quantity = quantity + 1 WHERE fulfillment_id = 'web-2-F1'",
+    ),
+    "more available than there is": (1, "UPDATE pool SET available = available + 1"),
+    "a node's status changed behind our back": (
+        1,
+        "UPDATE nodes SET status = 'offline' WHERE code = 'DC-A'",
+    ),
+    "more allocated than on hand": (
+        2,
+        "ALTER TABLE stock DROP CONSTRAINT ck_stock_never_oversold;UPDATE stock SET allocated = 99",
+    ),
+    "an allocation of what was not there": (
+        2,
+        "UPDATE movements SET allocated_delta = 99 WHERE allocated_delta > 0",
+    ),
+    "a place at a node that nobody holds": (2, "UPDATE node_capacity SET used = used + 1"),
+    "more allocated than was ordered": (
+        3,
+        "UPDATE allocation_lines SET quantity = 9 WHERE fulfillment_id = 'web-2-F1'",
+    ),
+    "shipped by stock, not by the record": (
+        3,
+        "UPDATE fulfillments SET body = jsonb_set(body, '{shipped}', '{}')",
+    ),
+    "asked of the node more than was allocated": (
+        3,
+        (
+            "UPDATE fulfillments SET body = jsonb_set(body, '{lines,0,quantity}', '8')"
+            " WHERE fulfillment_id = 'web-2-F1'"
+        ),
+    ),
+    "a unit that is nowhere": (
+        4,
+        "UPDATE orders SET state = jsonb_set(state, '{lines,0,buckets}', '{}')",
+    ),
+    "units that only the state knows": (
+        4,
+        """UPDATE orders SET state = jsonb_set(state, '{lines,0,buckets}', '{"reserved": 3}')""",
+    ),
+    "an order that nobody works on": (
+        4,
+        (
+            "UPDATE orders SET status = 'received', updated_at = now() - interval '1 day'"
+            " WHERE order_id = 'web-2'"
+        ),
+    ),
+    "a delivery that was given up": (4, "UPDATE inbox SET dead_at = now()"),
+    "a message that was given up": (4, "UPDATE outbox SET dead_at = now()"),
+    "a terminal order with a reservation": (
+        5,
+        "UPDATE reservation_lines SET quantity = 1 WHERE reservation_id = 'web-1-R1'",
+    ),
+    "a terminal order with an allocation": (
+        5,
+        "UPDATE allocation_lines SET quantity = 1 WHERE fulfillment_id = 'web-1-F1'",
+    ),
+    "a place kept for nothing": (
+        5,
+        "UPDATE allocation_lines SET shipped = 0, returned = 3 WHERE fulfillment_id = 'web-1-F1'",
+    ),
+    "a terminal order with an open request": (
+        5,
+        "UPDATE fulfillments SET request = 'submitted' WHERE fulfillment_id = 'web-1-F1'",
+    ),
+    "goods of another value": (6, "UPDATE fulfillments SET goods_minor = goods_minor + 1"),
+    "more goods than were ordered": (
+        6,
+        "UPDATE fulfillments SET goods_minor = goods_minor * 2",
+    ),
+    "a cost that its parts do not make": (6, "UPDATE decisions SET cost_minor = cost_minor + 1"),
+    "a fulfillment that no decision priced": (
+        6,
+        "UPDATE fulfillments SET cost_minor = cost_minor - 1",
+    ),
+    "a change by nobody": (7, "UPDATE order_events SET actor = ''"),
+    "an order without a story": (7, "DELETE FROM order_events"),
+}
+
+
+def _share(number: str) -> Fulfillment:
+    share = a_share(f"web-{number}-F1", "DC-A", {"1": 3}, order_id=f"web-{number}")
+    return share.model_copy(update={"goods_minor": 3000, "cost_minor": COST.total})
+
+
+def _decision(number: str, share: Fulfillment) -> Decision:
+    part = Assignment(
+        node=share.node,
+        service=share.service,
+        carrier="ups",
+        lines=share.lines,
+        ship_by=share.ship_by,
+        deliver_by=share.deliver_by,
+        cost=COST,
+    )
+    problem = Problem(
+        order_id=f"web-{number}",
+        round=1,
+        as_of=NOON,
+        currency="USD",
+        promise_by=None,
+        demands=(),
+        candidates=(),
+    )
+    plan = Plan(assignments=(part,), cost=COST)
+    return Decision(decision_id=f"web-{number}/1", problem=problem, plan=plan, solver="cp-sat")
+
+
+async def _allocated(engine: AsyncEngine, number: str) -> None:
+    """An order of three units, reserved, decided and allocated at a node."""
+    order, share = an_order(number), _share(number)
+    lines = (LineState(line_id="1", sku="A", ordered=3, buckets={Bucket.ALLOCATED: 3}),)
+    message = Message(key=f"{number}:m", kind="channel.shipped", body={})
+    async with transaction(engine) as conn:
+        await records.accept(conn, order, "run", a_change(order, events=(TOLD,)))
+        units = [Unit(line_id="1", sku="A", quantity=3)]
+        await stock.reserve(conn, f"web-{number}-R1", f"web-{number}", units, None)
+        await decisions.store(conn, _decision(number, share))
+        await stock.allocate(conn, f"web-{number}/1", f"web-{number}-R1", [share])
+        change = a_change(
+            order,
+            2,
+            status=OrderStatus.IN_FULFILLMENT,
+            lines=lines,
+            fulfillments=(share,),
+            messages=(message,),
+        )
+        await records.apply(conn, change)
+
+
+async def _completed(engine: AsyncEngine, number: str) -> None:
+    await _allocated(engine, number)
+    lines = (LineState(line_id="1", sku="A", ordered=3, buckets={Bucket.DELIVERED: 3}),)
+    ended = {
+        "status": FulfillmentStatus.CLOSED,
+        "request": RequestStatus.CLOSED,
+        "shipped": {"1": 3},
+    }
+    async with transaction(engine) as conn:
+        await stock.ship(conn, f"web-{number}/ship", f"web-{number}-F1", ())
+        change = a_change(
+            an_order(number),
+            3,
+            status=OrderStatus.COMPLETED,
+            lines=lines,
+            fulfillments=(_share(number).model_copy(update=ended),),
+        )
+        await records.apply(conn, change)
+        await inbox.put(conn, "test", number, "supply", {})
+
+
+async def _two_orders(engine: AsyncEngine) -> None:
+    """One that is completed and one that is under way."""
+    await stocked(engine, {("A", "DC-A"): 10, ("A", "DC-B"): 5})
+    await _completed(engine, "1")
+    await _allocated(engine, "2")
+
+
+async def _findings(engine: AsyncEngine, grace: timedelta) -> tuple[audit.Finding, ...]:
+    async with transaction(engine) as conn:
+        return await audit.audit(conn, grace=grace)
+
+
+async def test_a_true_record_has_no_findings(world: AsyncEngine) -> None:
+    await _two_orders(world)
+    assert await _findings(world, timedelta(days=9)) == ()
+
+
+async def test_what_is_only_late_is_a_warning(world: AsyncEngine) -> None:
+    await _two_orders(world)
+    found = await _findings(world, timedelta(days=-9))
+    assert {(f.subject, f.severity) for f in found} == {
+        ("test 1", "warning"), ("1:m", "warning"), ("2:m", "warning"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_each_kind_of_lie_is_found(world: AsyncEngine, lie: str) -> None:
+    invariant, statements = LIES[lie]
+    await _two_orders(world)
+    async with world.connect() as conn:  # never committed
+        for statement in statements.split(";"):
+            await conn.execute(text(statement))
+        found = await audit.audit(conn, grace=timedelta(hours=1))
+    assert invariant in {f.invariant for f in found}, found
