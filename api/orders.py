@@ -119,11 +119,12 @@ async def _known(services: Services, order: Order) -> Submitted | None:
     """
     The answer from the record, where this very order stands there; Conflict where another does.
 
+    None also where it is still being checked: only its workflow can answer for it.
     The record outlives the workflow, whose id Temporal forgets after the namespace's retention.
     """
     async with transaction(services.engine) as conn:
         state = await records.state(conn, order.order_id)
-        if state is None:
+        if state is None or state.status is OrderStatus.RECEIVED:
             return None
         stored = await records.order(conn, order.order_id)
     if stored != order:

@@ -339,7 +339,6 @@ async def _add_events(
         )
 
 
-
 def _writer(change: Change) -> str:
     """The run of the workflow that a change comes from."""
     return change.key.rpartition(":")[0]

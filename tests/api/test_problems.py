@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests.api.conftest import Api, MakeKey, an_order, body_of
+from storage import database
+from tests.api.conftest import Api, MakeKey, an_order, body_of, serving
 
 PROBLEM = "application/problem+json"
 
@@ -90,6 +91,19 @@ async def test_temporal_away_is_an_outage_that_says_when_to_come_again(
     answer = await http.post("/v1/orders", json=body_of(an_order("77")), headers=writer)
     assert (answer.status_code, answer.json()["code"]) == (503, "outage")
     assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_postgres_away_is_an_outage_for_a_partner_that_will_come_again(api: Api) -> None:
+    nowhere = database.engine("postgresql://nobody:x@127.0.0.1:1/none")
+    async with (
+        serving(api.services, engine=nowhere, read_engine=nowhere) as url,
+        httpx.AsyncClient(base_url=url) as http,
+    ):
+        event = await http.post("/webhooks/nodes/DC-DAL", content=b"{}")
+        ready = await http.get("/readyz")
+    assert (event.status_code, event.json()["code"]) == (503, "outage")
+    assert ready.json()["down"] == ["postgres", "temporal"]
+    await nowhere.dispose()
 
 
 async def test_readiness_names_what_is_down(http: httpx.AsyncClient) -> None:

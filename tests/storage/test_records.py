@@ -5,8 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.errors import Conflict
-from domain.errors import NotFound
+from domain.errors import Conflict, NotFound
 from domain.fulfillments import (
     FulfillmentStatus,
     NodeEvent,
