@@ -37,8 +37,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
-    database_url: str
-    read_database_url: str = ""
+    database_url: str = Field(repr=False)
+    read_database_url: str = Field(default="", repr=False)
     temporal_address: str = "127.0.0.1:7233"
     temporal_namespace: str = "crossdock"
     keys: dict[str, SecretStr]

@@ -47,10 +47,10 @@ def test_structured_settings_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CROSSDOCK_DATABASE_URL", None, "CROSSDOCK_DATABASE_URL: is not set; set it to postgres"),
         ("CROSSDOCK_KEYS", None, "CROSSDOCK_KEYS: is not set; set it to"),
         ("CROSSDOCK_KEYS", "nonsense", "CROSSDOCK_KEYS is not valid JSON"),
-        ("CROSSDOCK_SESSION_SECRET", "short", "CROSSDOCK_SESSION_SECRET: String should have at"),
-        ("CROSSDOCK_API_PORT", "http", "CROSSDOCK_API_PORT: Input should be a valid integer"),
+        ("CROSSDOCK_SESSION_SECRET", "short", "CROSSDOCK_SESSION_SECRET: value should have at"),
+        ("CROSSDOCK_API_PORT", "http", "CROSSDOCK_API_PORT: input should be a valid integer"),
         ("CROSSDOCK_PATIENCE", '{"recall": "x"}', "CROSSDOCK_PATIENCE (recall): "),
-        ("CROSSDOCK_POLL_SECONDS", "0", "CROSSDOCK_POLL_SECONDS: Input should be greater than 0"),
+        ("CROSSDOCK_POLL_SECONDS", "0", "CROSSDOCK_POLL_SECONDS: input should be greater than 0"),
     ],
 )
 def test_a_wrong_setting_is_named(
@@ -84,6 +84,7 @@ def test_a_key_that_cannot_seal_is_refused(
 
 def test_secrets_do_not_show_in_a_representation() -> None:
     shown = repr(load())
+    assert "u:p" not in shown
     assert KEY not in shown
     assert "a long enough secret" not in shown
 
