@@ -13,7 +13,7 @@ from connectors.channels.base import Shipment
 from domain.errors import NotFound
 from domain.fulfillments import LineQuantity, Package
 from domain.records import OrderEvent
-from storage import outbox, records
+from storage import network, outbox, records
 from storage.database import transaction
 from storage.outbox import OutboxItem
 from workflows.ports import Recall
@@ -56,6 +56,8 @@ async def _tell_channel(house: House, item: OutboxItem) -> str:
         order = await records.order(conn, item.order_id)
         if order is None:
             raise NotFound(f"no order {item.order_id}")
+        if await network.channel(conn, order.channel) is None:
+            return f"{order.channel} is a direct client: it reads our API itself"
         channel, connection = await house.connection(conn, order.channel)
         fulfillment = await records.fulfillment(conn, item.body.get("fulfillment_id", ""))
     adapter = house.channels.get(channel.kind)

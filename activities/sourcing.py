@@ -37,7 +37,7 @@ class Sourcing(ports.Sourcing):
             order_id=request.order_id,
             round=request.round,
             as_of=datetime.now(UTC),
-            currency=order.currency,
+            currency=now.rate_cards[0].currency if now.rate_cards else order.currency,
             promise_by=request.promise_by,
             units=request.units,
             ship_to=order.ship_to,

@@ -196,7 +196,7 @@ _SCENARIOS: Final[Mapping[Scenario, tuple[int, tuple[str, ...], OrderStatus]]] =
     "pickup_expired": (2, ("SCN-NOSHOW",), OrderStatus.EXPIRED),
     "cancelled": (2, ("SCN-CANCEL",), OrderStatus.CANCELLED),
     "held": (2, (), OrderStatus.COMPLETED),
-    "backorder": (2, ("SCN-BACKORDER",), OrderStatus.BACKORDERED),
+    "backorder": (2, ("SCN-BACKORDER",), OrderStatus.COMPLETED),
 }
 _SHOPPERS: Final = (
     "10025", "11215", "07030", "19103", "20009", "02139", "06511", "14620", "15213", "21218",
@@ -238,7 +238,11 @@ def network(seed: int = 7) -> SampleNetwork:
         rate_cards=tuple(_rate_card(*service) for service in _SERVICES),
         levels=tuple(levels),
         channels=(
-            Channel(code="webshop", kind="shopify"),
+            Channel(
+                code="webshop",
+                kind="shopify",
+                settings={"locations": {node.name: node.code for node in nodes if node.pickup}},
+            ),
             Channel(code="outlet", kind="magento"),
             Channel(code="api", kind="api"),
         ),
@@ -252,7 +256,7 @@ def demo_orders(sample: SampleNetwork, n: int, seed: int = 7) -> list[DemoOrder]
 
     A fixed few play the scenarios (22 in all; one of each first, where n is smaller); the rest are
     plain: one to four lines of one to three units. `held` orders come by `api` with a fraud verdict
-    of review; released, they complete.
+    of review; released, they complete, as the backorders do once their goods come in.
     """
     chance = Random(seed)  # noqa: S311  # sample orders, not secrets
     rounds = max(count for count, _, _ in _SCENARIOS.values())

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from domain.money import Currency
 from domain.values import Value
 
 
@@ -86,8 +87,13 @@ class Zone(Value):
 
 
 class RateCard(Value):
-    """A carrier service: a package costs base + per_lb × (ceil(weight in lb) − 1), by zone."""
+    """
+    A carrier service: a package costs base + per_lb × (ceil(weight in lb) − 1), by zone.
+
+    `currency` is the network's: that of every cost of a decision, whatever the order was paid in.
+    """
 
     service: str
     carrier: str
     zones: tuple[Zone, ...]
+    currency: Currency = "USD"

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.fulfillments import NodeEvent, NodeEventType
+from domain.fulfillments import NodeEvent
 from domain.records import OrderEvent
 from domain.values import Value
 from storage import leases, records
@@ -103,11 +103,9 @@ async def events_of(conn: AsyncConnection, fulfillment_id: str) -> tuple[NodeEve
 
 
 async def _note(conn: AsyncConnection, said: NodeEvent, key: str) -> None:
-    fulfillment = await records.fulfillment(conn, said.fulfillment_id)
-    if fulfillment is None:
+    order_id = await records.mark_heard(conn, said)
+    if order_id is None:
         return
-    if said.type is NodeEventType.ACCEPTED:
-        await records.mark_accepted(conn, said.fulfillment_id, said.occurred_at)
     because = f": {said.reason}" if said.reason else ""
     event = OrderEvent(
         type=f"node.{said.type.value}",
@@ -121,4 +119,4 @@ async def _note(conn: AsyncConnection, said: NodeEvent, key: str) -> None:
             "final": said.final,
         },
     )
-    await records.append_event(conn, fulfillment.order_id, key, said.occurred_at, event)
+    await records.append_event(conn, order_id, key, said.occurred_at, event)

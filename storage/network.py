@@ -12,7 +12,7 @@ from domain.errors import Conflict, NotFound
 from domain.network import Node, Product, RateCard
 from domain.values import Value
 from storage import tables
-from storage.tables import credentials, product_aliases
+from storage.tables import product_aliases
 
 
 class Channel(Value):
@@ -164,7 +164,7 @@ async def set_cursor(conn: AsyncConnection, code: str, cursor: str) -> None:
 
 async def put_credential(conn: AsyncConnection, owner: str, name: str, sealed: str) -> None:
     """Keep a sealed secret of `node:{code}` or `channel:{code}`."""
-    statement = upsert(credentials).values(owner=owner, name=name, sealed=sealed)
+    statement = upsert(tables.credentials).values(owner=owner, name=name, sealed=sealed)
     await conn.execute(
         statement.on_conflict_do_update(
             index_elements=["owner", "name"], set_={"sealed": sealed, "updated_at": func.now()}
@@ -174,7 +174,11 @@ async def put_credential(conn: AsyncConnection, owner: str, name: str, sealed: s
 
 async def credential(conn: AsyncConnection, owner: str, name: str) -> str | None:
     """The secret as it was sealed."""
-    query = select(credentials.c.sealed).where(
-        credentials.c.owner == owner, credentials.c.name == name
-    )
-    return (await conn.execute(query)).scalar()
+    return (await credentials(conn, owner)).get(name)
+
+
+async def credentials(conn: AsyncConnection, owner: str) -> dict[str, str]:
+    """The owner's secrets by name, as they were sealed."""
+    c = tables.credentials.c
+    rows = await conn.execute(select(c.name, c.sealed).where(c.owner == owner))
+    return {row.name: row.sealed for row in rows}

@@ -1,9 +1,9 @@
 """What must leave the house, kept until its receiver took it. `records.apply` puts it here."""
 
-from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.values import Value
@@ -32,8 +32,12 @@ async def claim(
     return tuple(OutboxItem.model_validate(dict(row._mapping)) for row in rows)  # noqa: SLF001
 
 
-async def done(conn: AsyncConnection, ids: Collection[int], note: str = "") -> None:
-    await leases.done(conn, outbox, ids, note)
+async def done(conn: AsyncConnection, item_id: int, note: str = "") -> OutboxItem | None:
+    """The message has left. Answers it."""
+    await leases.done(conn, outbox, [item_id], note)
+    query = select(outbox).where(outbox.c.id == item_id)
+    row = (await conn.execute(query)).mappings().first()
+    return OutboxItem.model_validate(dict(row)) if row else None
 
 
 async def failed(

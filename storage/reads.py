@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import ColumnElement, Select, false, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, false, func, or_, select, text, tuple_
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -74,6 +74,27 @@ class OrderCard(Value):
     events: tuple[TimelineEvent, ...]
     accepted_at: datetime
     updated_at: datetime
+
+
+class OrderProgress(Value):
+    """
+    How far an order is. `packages` are fulfillments that shipped, `requests` their talk with nodes.
+
+    `disturbed` says that it waited for a person or for stock.
+    """
+
+    order_id: str
+    status: OrderStatus
+    terminal: bool
+    promise_by: datetime | None
+    updated_at: datetime
+    planned_at: datetime | None
+    shipped_at: datetime | None
+    packages: int
+    fulfillments: int
+    cost_minor: int
+    requests: tuple[str, ...] | None
+    disturbed: bool
 
 
 async def find_orders(  # noqa: PLR0913 - the filters of a search
@@ -183,15 +204,39 @@ async def order_card(conn: AsyncConnection, order_id: str) -> OrderCard | None:
     )
 
 
+async def progress(conn: AsyncConnection, order_ids: Collection[str]) -> tuple[OrderProgress, ...]:
+    """How far these orders are; those that are not known yet are left out."""
+    query = text("""
+        SELECT o.order_id, o.status, o.terminal_at IS NOT NULL AS terminal,
+          o.promise_by, o.updated_at,
+          (SELECT min(at) FROM order_events e WHERE e.order_id = o.order_id
+             AND e.type = 'allocated') AS planned_at,
+          (SELECT min(at) FROM order_events e WHERE e.order_id = o.order_id
+             AND e.type IN ('shipped', 'partly_shipped', 'short_shipped', 'collected'))
+             AS shipped_at,
+          (SELECT count(*) FROM fulfillments f WHERE f.order_id = o.order_id
+             AND coalesce(f.body -> 'shipped', '{}') <> '{}') AS packages,
+          (SELECT count(*) FROM fulfillments f WHERE f.order_id = o.order_id) AS fulfillments,
+          (SELECT coalesce(sum(cost_minor), 0) FROM fulfillments f WHERE f.order_id = o.order_id
+             AND f.status <> 'cancelled') AS cost_minor,
+          (SELECT array_agg(request ORDER BY fulfillment_id) FROM fulfillments f
+             WHERE f.order_id = o.order_id) AS requests,
+          EXISTS (SELECT FROM order_events e WHERE e.order_id = o.order_id
+             AND e.type IN ('attention', 'held', 'backordered')) AS disturbed
+        FROM orders o WHERE o.order_id = ANY(:ids)""")
+    rows = (await conn.execute(query, {"ids": sorted(order_ids)})).mappings()
+    return tuple(OrderProgress.model_validate(dict(row)) for row in rows)
+
+
 def _mentions(q: str) -> ColumnElement[bool]:
     o = orders.c
-    text = q.replace("\0", "").strip()
+    words = q.replace("\0", "").strip()
     return or_(
-        o.order_id == text,
-        o.channel_order_id == text,
-        o.postal_code == text,
-        func.lower(o.email) == text.lower(),
-        func.lower(o.name).startswith(text.lower(), autoescape=True),
+        o.order_id == words,
+        o.channel_order_id == words,
+        o.postal_code == words,
+        func.lower(o.email) == words.lower(),
+        func.lower(o.name).startswith(words.lower(), autoescape=True),
     )
 
 

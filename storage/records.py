@@ -17,7 +17,14 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Conflict, NotFound
-from domain.fulfillments import ENDED, Fulfillment, FulfillmentStatus, RequestStatus
+from domain.fulfillments import (
+    ENDED,
+    Fulfillment,
+    FulfillmentStatus,
+    NodeEvent,
+    NodeEventType,
+    RequestStatus,
+)
 from domain.orders import TERMINAL, Order
 from domain.records import Change, Message, OrderEvent, OrderState
 from domain.values import Value
@@ -30,6 +37,7 @@ _ASKED_BACK = frozenset(
         RequestStatus.CANCELLATION_REJECTED,
     }
 )
+_UNANSWERED = frozenset({RequestStatus.UNSUBMITTED, RequestStatus.SUBMITTED, RequestStatus.UNKNOWN})
 _RECEIVED = frozenset({RequestStatus.SUBMITTED, RequestStatus.ACCEPTED, RequestStatus.REJECTED})
 _STILL_OPEN = [s.value for s in FulfillmentStatus if s not in ENDED]
 
@@ -164,23 +172,28 @@ async def mark_request(  # noqa: PLR0913, PLR0917 - one row of the story
     await append_event(conn, f.order_id, event_key, at, event)
 
 
-async def mark_accepted(conn: AsyncConnection, fulfillment_id: str, at: datetime) -> None:
-    """The node has taken the work on; unless it or we have said something later already."""
-    f = await _lock_fulfillment(conn, fulfillment_id)
-    before = {RequestStatus.UNSUBMITTED, RequestStatus.SUBMITTED, RequestStatus.UNKNOWN}
-    if f is None or f.status in ENDED or f.request not in before:
-        return
-    accepted = {"request": RequestStatus.ACCEPTED, "status": FulfillmentStatus.IN_PROGRESS}
-    await _save(conn, f.model_copy(update=accepted), submitted_at=at)
+async def mark_heard(conn: AsyncConnection, event: NodeEvent) -> str | None:
+    """
+    The node has spoken of a fulfillment, so it has the request. Answers the order's id, if known.
+
+    An acceptance moves the request, unless it or we have said something later already.
+    """
+    f = await _lock_fulfillment(conn, event.fulfillment_id)
+    if f is None:
+        return None
+    unanswered = f.status not in ENDED and f.request in _UNANSWERED
+    if event.type is NodeEventType.ACCEPTED and unanswered:
+        accepted = {"request": RequestStatus.ACCEPTED, "status": FulfillmentStatus.IN_PROGRESS}
+        f = f.model_copy(update=accepted)
+    await _save(conn, f, submitted_at=event.occurred_at)
+    return f.order_id
 
 
-async def order(conn: AsyncConnection, order_id: str) -> Order:
-    """The order as it was accepted. Raises NotFound."""
+async def order(conn: AsyncConnection, order_id: str) -> Order | None:
+    """The order as it was accepted."""
     query = select(orders.c.body).where(orders.c.order_id == order_id)
     body = (await conn.execute(query)).scalar()
-    if body is None:
-        raise NotFound(f"no order {order_id}")
-    return Order.model_validate(body)
+    return Order.model_validate(body) if body else None
 
 
 async def state(conn: AsyncConnection, order_id: str) -> OrderState | None:

@@ -16,10 +16,10 @@ from cli.stack.services import ROOT
 _PANEL: Final = "Development"
 _BIN: Final = Path(sys.prefix) / "bin"
 _CHECKS: Final = {
-    "format": [str(_BIN / "ruff"), "format", "--check", "--quiet", "."],
-    "lint": [str(_BIN / "ruff"), "check", "--quiet", "."],
+    "format": [str(_BIN / "ruff"), "format", "--check", "."],
+    "lint": [str(_BIN / "ruff"), "check", "--quiet", "--output-format", "concise", "."],
     "types": [str(_BIN / "mypy")],
-    "imports": [str(_BIN / "lint-imports"), "--no-timings"],
+    "imports": [str(_BIN / "lint-imports")],
 }
 
 

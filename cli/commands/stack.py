@@ -35,9 +35,9 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object.")] = False,
 ) -> None:
     """Watch orders flow: the whole stack with sandbox partners, and an audit at the end."""
-    from cli import demo as demonstration
+    from cli.demo import run as play
 
-    raise typer.Exit(demonstration.run(orders, seed, keep, as_json))
+    raise typer.Exit(play(orders, seed, keep, as_json))
 
 
 def up(

@@ -7,6 +7,8 @@ import contextlib
 import fcntl
 import hashlib
 import hmac
+import os
+import pwd
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -74,7 +76,12 @@ class Site:
         return self.folder / "worker.pulse"
 
     def prepare(self) -> None:
+        """Makes the folder. Refused where it is another user's: files of two owners stop both."""
         self.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        if (owner := self.folder.stat().st_uid) != os.geteuid():
+            raise Refused(
+                f"{self.folder} belongs to {_user(owner)}; run as that user, or set {PREFIX}HOME"
+            )
         for name in ("logs", "sandbox"):
             (self.folder / name).mkdir(mode=0o700, exist_ok=True)
 
@@ -184,3 +191,10 @@ def sites() -> list[Site]:
     found = [Site(name) for name in PROFILES]
     used = [site for site in found if site.has_data()]
     return sorted(used, key=lambda site: site.folder.stat().st_mtime, reverse=True)
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"the user {uid}"

@@ -112,7 +112,7 @@ def test_two_at_once_install_once(clone: Clone) -> None:
 
 
 def test_an_interrupted_installation_is_made_anew(clone: Clone) -> None:
-    with clone.command("status", FAKE_SECONDS="30") as first:
+    with clone.command("status", FAKE_SECONDS="3") as first:
         while not clone.installs:
             pass
         os.kill(first.pid, signal.SIGKILL)

@@ -1,16 +1,19 @@
 """Whatever happens, in whatever order and however often: the auditor finds nothing."""
 
+import asyncio
 import random
 from collections import Counter
 
 import pytest
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.errors import Refused
 from domain.fulfillments import LineQuantity
 from storage import audit, network, stock
 from storage.database import transaction
-from tests.storage.conftest import NODES, Unit, a_node, a_share
+from storage.tables import reservation_lines
+from tests.storage.conftest import NODES, Unit, a_node, a_share, stocked
 
 SKUS = ("A", "B", "C")
 STEPS = 150
@@ -115,3 +118,56 @@ async def test_a_random_day_leaves_the_books_true(world: AsyncEngine, seed: int)
                 found = [f for f in await audit.audit(conn) if f.invariant in {1, 2, 5}]
             assert found == [], f"after step {step} of seed {seed}"
     assert {"reserve", "allocate", "give_back", "ship", "release"} <= day.outcomes.keys()
+
+
+async def _one_order(engine: AsyncEngine, chance: random.Random, name: str) -> None:
+    """Reserve, allocate where there is something, ship or give back: each step its transaction."""
+    units = [
+        Unit(line_id=str(n), sku=sku, quantity=1)
+        for n, sku in enumerate(chance.sample(SKUS, chance.randint(1, 3)))
+    ]
+    lines = {unit.line_id: 1 for unit in units}
+    async with transaction(engine) as conn:
+        missing = await stock.reserve(conn, f"{name}-R1", name, units, None)
+    for round_ in range(0 if missing else 3):
+        share = a_share(f"{name}-F{round_}", chance.choice(NODES), lines, order_id=name)
+        async with transaction(engine) as conn:
+            if await stock.allocate(conn, f"{name}/{round_}", f"{name}-R1", [share]):
+                continue
+        async with transaction(engine) as conn:
+            if chance.random() < 0.5:
+                await stock.ship(conn, f"{name}/ship", share.fulfillment_id, ())
+                break
+            key = f"{share.fulfillment_id}/back"
+            await stock.give_back(
+                conn, key, share.fulfillment_id, (), "reservation", f"{name}-R1", "no"
+            )
+    async with transaction(engine) as conn:
+        await stock.release(conn, f"{name}-R1", "over")
+
+
+async def _nodes_go_up_and_down(engine: AsyncEngine, chance: random.Random) -> None:
+    for n in range(20):
+        async with transaction(engine) as conn:
+            await stock.set_node_status(conn, "DC-B", "offline" if n % 2 == 0 else "online", "ops")
+        async with transaction(engine) as conn:
+            lines = [(sku, 1) for sku in chance.sample(SKUS, 3)]
+            await stock.receive(conn, f"in{n}", chance.choice(NODES), lines, "receipt", "test")
+
+
+async def test_all_at_once_neither_deadlocks_nor_loses_a_unit(world: AsyncEngine) -> None:
+    await stocked(world, {(sku, node): 15 for sku in SKUS for node in NODES})
+    chance = random.Random(1)  # noqa: S311
+    gate = asyncio.Semaphore(8)
+
+    async def gated(order: int) -> None:
+        async with gate:
+            await _one_order(world, chance, f"web-{order}")
+
+    await asyncio.gather(
+        _nodes_go_up_and_down(world, chance), *(gated(order) for order in range(80))
+    )
+    async with transaction(world) as conn:
+        assert [f for f in await audit.audit(conn) if f.invariant in {1, 2, 5}] == []
+        kept = (await conn.execute(select(func.sum(reservation_lines.c.quantity)))).scalar_one()
+    assert kept == 0

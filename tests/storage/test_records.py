@@ -60,8 +60,19 @@ async def test_a_late_change_tells_its_story_but_sets_nothing_back(conn: AsyncCo
 async def test_a_change_of_an_unknown_order_is_loud(conn: AsyncConnection) -> None:
     with pytest.raises(NotFound):
         await records.apply(conn, a_change(an_order()))
-    with pytest.raises(NotFound):
-        await records.order(conn, "web-1")
+    assert await records.order(conn, "web-1") is None
+    assert await records.state(conn, "web-1") is None
+
+
+async def test_a_run_that_was_replaced_writes_nothing_more(conn: AsyncConnection) -> None:
+    order = an_order()
+    await records.accept(conn, order, "run-1", a_change(order, events=(RECEIVED,)))
+    after_reset = a_change(order, 2).model_copy(update={"key": "other:1"})
+    assert (await records.accept(conn, order, "run-1", after_reset)).same_run
+    with pytest.raises(Conflict) as conflict:
+        await records.apply(conn, a_change(order, 3))
+    assert conflict.value.code == "superseded"
+    await records.apply(conn, after_reset)
 
 
 async def test_what_waits_can_be_found(conn: AsyncConnection) -> None:
@@ -165,7 +176,7 @@ async def test_messages_leave_once_by_their_key(conn: AsyncConnection) -> None:
         "m1", "channel.shipped", "web-1", {"n": 1},
     )  # fmt: skip
     assert (await outbox.pending(conn)).count == 1
-    await outbox.done(conn, [item.id])
+    assert await outbox.done(conn, item.id, "told") == item
     assert (await outbox.pending(conn)).count == 0
 
 

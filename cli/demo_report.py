@@ -1,0 +1,163 @@
+"""What the demo ends with: figures, and whether they are as they should be."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from rich.table import Table
+from temporalio.client import Client, WorkflowExecutionStatus
+
+from cli.printing import table
+from domain.money import Money
+from domain.orders import OrderStatus
+from domain.values import Value
+from storage.audit import Finding
+from storage.reads import OrderProgress
+from workflows.addressing import order_workflow_id
+
+
+class Spread(Value):
+    p50: float = 0.0
+    p99: float = 0.0
+
+
+class Events(Value):
+    """
+    History events of undisturbed, completed orders: of those with one shipment, and what each
+    further one adds: (events − one_shipment_p50) ÷ (fulfillments − 1).
+    """
+
+    one_shipment_p50: float = 0.0
+    one_shipment_max: int = 0
+    further_shipment_p50: float = 0.0
+    further_shipment_max: float = 0.0
+
+
+class Report(Value):
+    ok: bool
+    orders: int
+    by_state: dict[str, int]
+    packages_per_order: float
+    cost_minor: int
+    currency: str = "USD"
+    on_time_share: float
+    order_to_plan_ms: Spread
+    order_to_shipped_ms: Spread
+    events_per_order: Events
+    audit_findings: int
+    problems: tuple[str, ...] = ()
+
+    def table(self) -> Table:
+        made = table("what", "figure", title=f"{self.orders} orders")
+        for state, count in sorted(self.by_state.items(), key=lambda pair: -pair[1]):
+            made.add_row(f"orders {state}", str(count))
+        made.add_row("packages per order", f"{self.packages_per_order:.2f}")
+        made.add_row("cost", str(Money(minor=self.cost_minor, currency=self.currency)))
+        made.add_row("on time", f"{self.on_time_share:.1%}")
+        made.add_row("order to plan", _spread(self.order_to_plan_ms))
+        made.add_row("order to shipped", _spread(self.order_to_shipped_ms))
+        events = self.events_per_order
+        made.add_row(
+            "history events, one shipment",
+            f"p50 {events.one_shipment_p50:.0f}, max {events.one_shipment_max}",
+        )
+        made.add_row(
+            "history events, each further shipment",
+            f"p50 {events.further_shipment_p50:.1f}, max {events.further_shipment_max:.1f}",
+        )
+        clean = "[green]clean[/green]" if not self.audit_findings else "[red]findings[/red]"
+        made.add_row("audit", f"{clean} ({self.audit_findings})")
+        return made
+
+
+def report(  # noqa: PLR0913, PLR0917 - the sources of the figures
+    seen: Mapping[str, OrderProgress],
+    expected: Mapping[str, OrderStatus],
+    sent_at: Mapping[str, datetime],
+    lengths: Mapping[str, int],
+    findings: Sequence[Finding],
+    wanted: int,
+) -> Report:
+    """The figures, and in `problems` every order that is not where it should be."""
+    wrong = [
+        f"{order_id} is {seen[order_id].status if order_id in seen else 'missing'}, not {should}"
+        for order_id, should in sorted(expected.items())
+        if order_id not in seen or seen[order_id].status is not should
+    ]
+    if len(expected) < wanted:
+        wrong.append(f"{wanted - len(expected)} orders were not sent")
+    audited = [f"invariant {f.invariant}, {f.subject}: {f.message}" for f in findings]
+    shipped = [o for o in seen.values() if o.shipped_at]
+    late = [o for o in shipped if o.promise_by and o.updated_at > o.promise_by]
+    return Report(
+        ok=not wrong and not audited,
+        orders=wanted,
+        by_state=dict(Counter(o.status.value for o in seen.values())),
+        packages_per_order=_mean([o.packages for o in shipped]),
+        cost_minor=sum(o.cost_minor for o in seen.values()),
+        on_time_share=1 - len(late) / len(shipped) if shipped else 0.0,
+        order_to_plan_ms=_ms(
+            (o.planned_at, sent_at[o.order_id]) for o in seen.values() if o.planned_at
+        ),
+        order_to_shipped_ms=_ms(
+            (o.shipped_at, sent_at[o.order_id]) for o in seen.values() if o.shipped_at
+        ),
+        events_per_order=_events(seen, lengths),
+        audit_findings=len(findings),
+        problems=(*wrong, *audited),
+    )
+
+
+async def history_lengths(client: Client, order_ids: Collection[str]) -> dict[str, int]:
+    """Events in the history of each order whose workflow has completed."""
+    prefix = order_workflow_id("")
+    return {
+        workflow.id.removeprefix(prefix): workflow.history_length
+        async for workflow in client.list_workflows("WorkflowType = 'Order'")
+        if workflow.status is WorkflowExecutionStatus.COMPLETED
+        and workflow.id.removeprefix(prefix) in order_ids
+    }
+
+
+def _events(seen: Mapping[str, OrderProgress], lengths: Mapping[str, int]) -> Events:
+    """Undisturbed: it completed, waited for nobody, and every fulfillment shipped."""
+    calm = {
+        order_id: o
+        for order_id, o in seen.items()
+        if order_id in lengths
+        and o.status is OrderStatus.COMPLETED
+        and not o.disturbed
+        and o.packages == o.fulfillments
+    }
+    one = [lengths[i] for i, o in calm.items() if o.fulfillments == 1]
+    if not one:
+        return Events()
+    p50 = statistics.median(one)
+    further = [
+        (lengths[i] - p50) / (o.fulfillments - 1) for i, o in calm.items() if o.fulfillments > 1
+    ]
+    return Events(
+        one_shipment_p50=p50,
+        one_shipment_max=max(one),
+        further_shipment_p50=round(statistics.median(further), 2) if further else 0.0,
+        further_shipment_max=round(max(further), 2) if further else 0.0,
+    )
+
+
+def _ms(pairs: object) -> Spread:
+    waits = sorted((end - start).total_seconds() * 1000 for end, start in pairs)  # type: ignore[attr-defined]
+    if not waits:
+        return Spread()
+    at = lambda share: round(waits[min(len(waits) - 1, int(share * len(waits)))], 1)  # noqa: E731
+    return Spread(p50=at(0.5), p99=at(0.99))
+
+
+def _mean(values: Sequence[int]) -> float:
+    return round(statistics.fmean(values), 3) if values else 0.0
+
+
+def _spread(spread: Spread) -> str:
+    return f"p50 {spread.p50:,.0f} ms, p99 {spread.p99:,.0f} ms"
