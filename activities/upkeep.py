@@ -59,7 +59,7 @@ class Upkeep(ports.Upkeep):
             known, connection = await house.connection(conn, channel)
             cursor = await network.cursor(conn, channel)
         adapter = cast(PolledChannel, house.channels[known.kind])
-        async for page in adapter.poll(connection, cursor):
+        async for page in adapter.poll(connection, cursor or ""):
             async with transaction(house.engine) as conn:
                 for arrival in page.arrivals:
                     new += await inbox.put(

@@ -53,7 +53,7 @@ _ENVIRONMENT: Final = {
 }
 _SCOPES: Final = frozenset({"orders:read", "orders:write", "nodes:write", "stock:write", "ops"})
 _ORDERS_PER_SECOND: Final = 9.0
-_AT_MOST_SECONDS: Final = 300.0
+_AT_MOST_SECONDS: Final = 180.0
 _LOOK: Final = 0.4
 
 

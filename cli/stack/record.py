@@ -55,7 +55,8 @@ def alive(process: Process) -> psutil.Process | None:
         words = found.cmdline()
     except psutil.Error:
         return None
-    return found if any(Path(word).name == process.program for word in words) else None
+    named = any(Path(word).name == process.program for word in words)
+    return found if named or not words else None  # it has no words yet while it is being started
 
 
 def end(processes: list[psutil.Process], *, patience: float = 10) -> None:
