@@ -155,14 +155,17 @@ def _partners_file(settings: Settings) -> os.PathLike[str]:
 
 
 async def _send(day: Day, shop: Shop) -> None:
-    """The shops' customers order, at a steady pace."""
-    for order in day.orders:
-        started = asyncio.get_running_loop().time()
+    """The shops' customers order, at a steady pace, each without waiting for the others."""
+
+    async def place(order: DemoOrder) -> None:
         order_id, at = await shop.place(order)
         day.of[order_id] = order
         day.sent_at[order_id] = at
-        spent = asyncio.get_running_loop().time() - started
-        await asyncio.sleep(max(0.0, 1 / _ORDERS_PER_SECOND - spent))
+
+    async with asyncio.TaskGroup() as customers:
+        for order in day.orders:
+            customers.create_task(place(order))
+            await asyncio.sleep(1 / _ORDERS_PER_SECOND)
 
 
 async def _watch(
