@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
 from activities.house import House
-from activities.pump import pump
+from activities.pump import Box, Pump
 from connectors.channels.base import ChannelAdapter, Connection, undecided
 from domain.errors import Conflict, NotFound, Outage, Refused
 from domain.fulfillments import NodeEvent
@@ -19,31 +18,42 @@ from storage.inbox import InboxItem
 from workflows import client
 from workflows.messages import Cancel, NodeDown, ReleaseHold, Supply
 
-_BATCH: Final = 40
-_LEASE_SECONDS: Final = 60
+_AT_ONCE: Final = 64
+_LEASE_SECONDS: Final = 30
 _ASK_A_CHANNEL: Final = 4
 CHANNEL_HOLD: Final = "channel_hold"
 _LATE: Final = "late: the order is closed or unknown"
 
 
+class Inbox(Box[InboxItem]):
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._read: dict[int, str] = {}  # the orders that channels' documents are of, by row
+
+    async def claim(self, limit: int) -> Sequence[InboxItem]:
+        async with transaction(self._house.engine) as conn:
+            return await inbox.claim(conn, limit, _LEASE_SECONDS)
+
+    async def work(self, row: InboxItem) -> str:
+        if row.kind in _OF_ORDERS:
+            return await _deliver(self._house, row)
+        return await _channel_order(self._house, row, self._read)
+
+    async def done(self, rows: Collection[int], note: str) -> None:
+        orders = {row: self._read[row] for row in rows if row in self._read}
+        async with transaction(self._house.engine) as conn:
+            await inbox.done(conn, rows, note, orders)
+        for row in orders:
+            del self._read[row]
+
+    async def failed(self, row: int, error: str, retry_at: datetime | None) -> None:
+        async with transaction(self._house.engine) as conn:
+            await inbox.failed(conn, row, error, retry_at)
+
+
 async def run(house: House) -> None:
     """Deliver for ever."""
-    await pump(
-        lambda: _claim(house),
-        lambda item: _deliver(house, item),
-        lambda row, note: _done(house, row, note),
-        lambda row, error, at: _failed(house, row, error, at),
-    )
-
-
-async def _claim(house: House) -> Sequence[Sequence[InboxItem]]:
-    """Groups by order: what is told of one order is delivered in the order in which it came."""
-    async with transaction(house.engine) as conn:
-        items = await inbox.claim(conn, _BATCH, _LEASE_SECONDS)
-    groups: dict[str, list[InboxItem]] = defaultdict(list)
-    for item in items:
-        groups[item.order_id or f"#{item.id}"].append(item)
-    return list(groups.values())
+    await Pump(Inbox(house), width=_AT_ONCE, idle=0.05).run()
 
 
 async def _deliver(house: House, item: InboxItem) -> str:
@@ -56,9 +66,8 @@ async def _deliver(house: House, item: InboxItem) -> str:
                 message = NodeDown.model_validate(item.body)
                 await client.signal_node_down(house.client, _order(item), message)
             case "supply":
-                await client.signal_supply(
-                    house.client, _order(item), Supply.model_validate(item.body)
-                )
+                supply = Supply.model_validate(item.body)
+                await client.signal_supply(house.client, _order(item), supply)
             case _:
                 return await _channel_order(house, item)
     except (NotFound, Conflict):
@@ -90,7 +99,7 @@ async def _channel_order(house: House, item: InboxItem) -> str:
 async def _complete(
     adapter: ChannelAdapter, connection: Connection, order: Order, attempts: int
 ) -> Order:
-    """What the document did not say. A channel that will not tell does not stop its order: it holds it."""
+    """What the document did not say. A channel that will not tell holds its order, no more."""
     try:
         return await adapter.complete(connection, order)
     except Refused:
@@ -127,15 +136,3 @@ def _order(item: InboxItem) -> str:
     if not item.order_id:
         raise NotFound(f"inbox item {item.id} names no order")
     return item.order_id
-
-
-async def _done(house: House, row: int, note: str) -> None:
-    async with transaction(house.engine) as conn:
-        await inbox.done(conn, [row], note)
-
-
-async def _failed(house: House, row: int, error: str, retry_at: datetime) -> None:
-    async with transaction(house.engine) as conn:
-        await inbox.failed(conn, row, error, retry_at)
-
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
-from domain.orders import TERMINAL, Order
+from domain.orders import TERMINAL
 from domain.records import Change
 from domain.validation import validate
 from storage import network, records

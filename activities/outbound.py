@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from activities.house import House
 from activities.nodes import Nodes
-from activities.pump import pump
+from activities.pump import Box, Pump
 from connectors.channels.base import Shipment
 from domain.errors import NotFound
 from domain.fulfillments import LineQuantity, Package
@@ -18,29 +18,39 @@ from storage.database import transaction
 from storage.outbox import OutboxItem
 from workflows.ports import Recall
 
-_BATCH: Final = 20
+_AT_ONCE: Final = 16
 _LEASE_SECONDS: Final = 60
+
+
+class Outbox(Box[OutboxItem]):
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    async def claim(self, limit: int) -> Sequence[OutboxItem]:
+        async with transaction(self._house.engine) as conn:
+            return await outbox.claim(conn, limit, _LEASE_SECONDS)
+
+    async def work(self, row: OutboxItem) -> str:
+        return await _send(self._house, row)
+
+    async def done(self, rows: Collection[int], note: str) -> None:
+        """What a partner refused for good stands on the order's timeline."""
+        async with transaction(self._house.engine) as conn:
+            for row in rows:
+                item = await outbox.done(conn, row, note)
+                if item is not None and note.startswith("refused"):
+                    told = OrderEvent(type="write_back_refused", summary=note, cause=item.kind)
+                    now = datetime.now(UTC)
+                    await records.append_event(conn, item.order_id, f"outbox:{row}", now, told)
+
+    async def failed(self, row: int, error: str, retry_at: datetime | None) -> None:
+        async with transaction(self._house.engine) as conn:
+            await outbox.failed(conn, row, error, retry_at)
 
 
 async def run(house: House) -> None:
     """Send for ever."""
-    await pump(
-        lambda: _claim(house),
-        lambda item: _send(house, item),
-        lambda row, note: _done(house, row, note),
-        lambda row, error, at: _failed(house, row, error, at),
-        idle=0.25,
-    )
-
-
-async def _claim(house: House) -> Sequence[Sequence[OutboxItem]]:
-    """Groups by order: a channel hears of an order's shipments one after the other."""
-    async with transaction(house.engine) as conn:
-        items = await outbox.claim(conn, _BATCH, _LEASE_SECONDS)
-    groups: dict[str, list[OutboxItem]] = {}
-    for item in items:
-        groups.setdefault(item.order_id, []).append(item)
-    return list(groups.values())
+    await Pump(Outbox(house), width=_AT_ONCE, idle=0.2).run()
 
 
 async def _send(house: House, item: OutboxItem) -> str:
@@ -81,18 +91,3 @@ async def _tell_channel(house: House, item: OutboxItem) -> str:
     else:
         await adapter.shipped(connection, shipment)
     return "told"
-
-
-async def _done(house: House, row: int, note: str) -> None:
-    """What a partner refused for good stands on the order's timeline."""
-    async with transaction(house.engine) as conn:
-        item = await outbox.done(conn, row, note)
-        if item is not None and note.startswith("refused"):
-            told = OrderEvent(type="write_back_refused", summary=note, cause=item.kind)
-            key = f"outbox:{row}"
-            await records.append_event(conn, item.order_id, key, datetime.now(UTC), told)
-
-
-async def _failed(house: House, row: int, error: str, retry_at: datetime) -> None:
-    async with transaction(house.engine) as conn:
-        await outbox.failed(conn, row, error, retry_at)

@@ -1,17 +1,20 @@
-"""A loop that takes claimed rows, works on them side by side, and never loses one."""
+"""A loop that takes rows that wait, works on many side by side, and never loses one."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from domain.errors import Outage, Refused
 
 _LOG: Final = logging.getLogger(__name__)
 _LONGEST: Final = timedelta(minutes=5)
+_GIVE_UP_AFTER: Final = 30  # attempts of what is no outage: more than an hour of them
 
 
 class Item(Protocol):
@@ -19,57 +22,99 @@ class Item(Protocol):
     def id(self) -> int: ...
     @property
     def attempts(self) -> int: ...
+    @property
+    def order_id(self) -> str | None: ...
 
 
 Row = TypeVar("Row", bound=Item)
 
 
-async def pump(
-    claim: Callable[[], Awaitable[Sequence[Sequence[Row]]]],
-    work: Callable[[Row], Awaitable[str]],
-    done: Callable[[int, str], Awaitable[None]],
-    failed: Callable[[int, str, datetime], Awaitable[None]],
-    *,
-    idle: float = 0.1,
-) -> None:
+class Box(ABC, Generic[Row]):
+    """Rows that wait, and what to do with one. `claim` leases them: a crash gives them back."""
+
+    @abstractmethod
+    async def claim(self, limit: int) -> Sequence[Row]:
+        """Rows that are due; those of one order in order, and no later one before they are done."""
+
+    @abstractmethod
+    async def work(self, row: Row) -> str:
+        """Do it; the answer is noted. Raises Refused for what can never be done."""
+
+    @abstractmethod
+    async def done(self, rows: Collection[int], note: str) -> None: ...
+
+    @abstractmethod
+    async def failed(self, row: int, error: str, retry_at: datetime | None) -> None:
+        """Try again then; None is never, which the auditor reports."""
+
+
+class Pump(Generic[Row]):
     """
-    Run for ever. `claim` gives groups: inside a group one after the other, groups side by side.
+    Works on up to `width` orders' rows at once, one order's one after the other.
 
-    `work` answers with a note; a refusal is final and noted, anything else is tried again with a
-    delay that doubles up to five minutes. A group stops at its first failure, so order is kept.
+    A refusal is final and noted; anything else is tried again, with a delay that doubles up to five
+    minutes. What is done is noted many at a time.
     """
 
-    async def attempt(row: Row) -> bool:
-        try:
-            note = await work(row)
-        except Refused as no:
-            await done(row.id, f"refused: {no}")
-        except Exception as error:
-            if not isinstance(error, Outage):
-                _LOG.exception("item %s failed", row.id)
-            await failed(row.id, f"{type(error).__name__}: {error}"[:500], _later(row.attempts))
-            return False
-        else:
-            await done(row.id, note)
-        return True
+    def __init__(self, box: Box[Row], *, width: int, idle: float) -> None:
+        self._box = box
+        self._width = width
+        self._idle = idle
+        self._working: set[asyncio.Task[None]] = set()
+        self._finished: dict[str, list[int]] = defaultdict(list)
 
-    async def group(rows: Sequence[Row]) -> None:
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            try:
+                claimed = await self._turn()
+            except Outage as outage:
+                _LOG.warning("%s", outage)
+                await asyncio.sleep(1)
+                continue
+            if not claimed:
+                await asyncio.sleep(self._idle)
+
+    async def _turn(self) -> int:
+        """Note what is finished, and take on as much as there is room for."""
+        while self._finished:
+            note, finished = self._finished.popitem()
+            try:
+                await self._box.done(finished, note)
+            except Outage:
+                self._finished[note] += finished
+                raise
+        room = self._width - len(self._working)
+        rows = await self._box.claim(room) if room else ()
+        orders: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
-            if not await attempt(row):
+            orders[row.order_id or f"#{row.id}"].append(row)
+        for group in orders.values():
+            task = asyncio.create_task(self._work_through(group))
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
+        return len(rows)
+
+    async def _work_through(self, rows: Sequence[Row]) -> None:
+        """One order's rows, up to the first that fails: the rest waits for it."""
+        for row in rows:
+            try:
+                note = await self._box.work(row)
+            except Refused as no:
+                note = f"refused: {no}"
+            except Exception as error:  # noqa: BLE001 - whatever it is, the row is kept
+                await self._put_off(row, error)
                 return
+            self._finished[note].append(row.id)
 
-    while True:
+    async def _put_off(self, row: Row, error: Exception) -> None:
+        outage = isinstance(error, Outage)
+        if not outage:
+            _LOG.error("row %s failed", row.id, exc_info=error)
+        hopeless = not outage and row.attempts >= _GIVE_UP_AFTER
+        delay = min(timedelta(seconds=2 ** min(row.attempts, 10)), _LONGEST)
+        retry_at = None if hopeless else datetime.now(UTC) + delay
         try:
-            groups = await claim()
-            await asyncio.gather(*(group(rows) for rows in groups))
-        except Outage as outage:
-            _LOG.warning("%s", outage)
-            groups = ()
-            await asyncio.sleep(1)
-        if not groups:
-            await asyncio.sleep(idle)
-
-
-def _later(attempts: int) -> datetime:
-    delay = min(timedelta(seconds=min(2**attempts, 3600)), _LONGEST)
-    return datetime.now(UTC) + delay
+            await self._box.failed(row.id, f"{type(error).__name__}: {error}"[:500], retry_at)
+        except Outage:
+            _LOG.warning("row %s comes again when its lease is over", row.id)

@@ -48,12 +48,8 @@ class Sourcing(ports.Sourcing):
         decision_id = f"{request.order_id}/{request.round}"
         decision = await asyncio.to_thread(solve, problem, decision_id)
         async with transaction(self._engine) as conn:
-            await decisions.store(conn, decision)
-            stored = await decisions.get(conn, request.order_id, request.round)
-        return _sourced(stored or decision)
+            return _sourced(await decisions.store(conn, decision))
 
 
 def _sourced(decision: Decision) -> Sourced:
-    return Sourced(
-        decision_id=decision.decision_id, solver=decision.solver, plan=decision.plan
-    )
+    return Sourced(decision_id=decision.decision_id, solver=decision.solver, plan=decision.plan)

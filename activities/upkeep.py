@@ -26,7 +26,7 @@ class Upkeep(ports.Upkeep):
 
     @activity.defn
     async def recover_abandoned(self) -> tuple[Abandoned, ...]:
-        """Workflows that ended without their order ending; a week back, which a reset is part of."""
+        """Workflows that ended, in the last week, without their order's ending."""
         house = self._house
         since = (datetime.now(UTC) - _LOOK_BACK).isoformat()
         query = (
@@ -44,16 +44,14 @@ class Upkeep(ports.Upkeep):
             if order is None or state is None or state.status in TERMINAL:
                 continue
             status = workflow.status.name.lower() if workflow.status else "gone"
-            found[order_id] = Abandoned(
-                order_id=order_id, workflow_id=workflow.id, status=status
-            )
+            found[order_id] = Abandoned(order_id=order_id, workflow_id=workflow.id, status=status)
             why = f"its workflow was {status}"
             await restart_to_cancel(house.client, order, house.patience, why, queue=house.queue)
         return tuple(found.values())
 
     @activity.defn
     async def poll_channel(self, channel: str) -> int:
-        """Each page is stored with its cursor in one transaction: a crash repeats, and loses, none."""
+        """Each page is stored with its cursor in one transaction: a crash loses none."""
         house, new = self._house, 0
         async with transaction(house.engine) as conn:
             known, connection = await house.connection(conn, channel)

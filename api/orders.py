@@ -61,7 +61,7 @@ async def place(
         return _or_refused(known)
     response.headers["Location"] = f"/v1/orders/{quote(order.order_id, safe='')}"
     try:
-        submitted = await client.submit(services.temporal, order, services.patience, timeout=ANSWER)
+        submitted = await client.submit(services.temporal, order, services.patience, ANSWER)
     except Pending:
         await _durable(services, order)
         response.status_code = status.HTTP_202_ACCEPTED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from rich.table import Table
@@ -147,12 +147,13 @@ def _events(seen: Mapping[str, OrderProgress], lengths: Mapping[str, int]) -> Ev
     )
 
 
-def _ms(pairs: object) -> Spread:
-    waits = sorted((end - start).total_seconds() * 1000 for end, start in pairs)  # type: ignore[attr-defined]
+def _ms(pairs: Iterable[tuple[datetime, datetime]]) -> Spread:
+    """The waits from the second instant of each pair to the first."""
+    waits = sorted((end - start).total_seconds() * 1000 for end, start in pairs)
     if not waits:
         return Spread()
-    at = lambda share: round(waits[min(len(waits) - 1, int(share * len(waits)))], 1)  # noqa: E731
-    return Spread(p50=at(0.5), p99=at(0.99))
+    p50, p99 = (waits[min(len(waits) - 1, int(share * len(waits)))] for share in (0.5, 0.99))
+    return Spread(p50=round(p50, 1), p99=round(p99, 1))
 
 
 def _mean(values: Sequence[int]) -> float:

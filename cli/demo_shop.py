@@ -12,24 +12,31 @@ from cli.sample import DemoOrder, Staged
 from domain.errors import Refused
 from domain.orders import DeliveryMethod, order_id
 
-# How long a node is `slow`: longer than the demo takes to cancel it or take it down.
+# How long a node is `slow`: longer than the demo takes to cancel its order or take it down.
 _SLOW_MS: Final = 25_000
 
 
 class Shop:
-    """`sandbox` is where the partners are turned and ordered at, `api` our own, with a key for it."""
+    """`sandbox` is where partners are turned and ordered at, `api` our own, with a key for it."""
 
-    def __init__(
-        self, http: httpx.AsyncClient, sandbox: str, token: str, api: str, key: str
+    def __init__(  # noqa: PLR0913 - two doors and their keys
+        self,
+        http: httpx.AsyncClient,
+        sandbox: str,
+        token: str,
+        api: str,
+        key: str,
+        *,
+        slow_ms: int = _SLOW_MS,
     ) -> None:
-        self._http = http
+        self._http, self._slow_ms = http, slow_ms
         self._sandbox, self._token = sandbox, token
         self._api, self._key = api, key
 
     async def stage(self, staged: Staged) -> None:
         """Have a partner misbehave for the goods of a scenario."""
         if staged.behaviour:
-            knob = {"behaviour": staged.behaviour, "ms": _SLOW_MS, "reason": "out of stock here"}
+            knob = {"behaviour": staged.behaviour, "ms": self._slow_ms, "reason": "no stock"}
             body = {"behaviours": [knob], "node": staged.knob_node}
             await self._control("PUT", f"/skus/{staged.sku}", body)
 

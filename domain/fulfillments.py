@@ -21,7 +21,9 @@ class FulfillmentStatus(StrEnum):
 
 
 class RequestStatus(StrEnum):
-    """How the talk with the node stands. `unknown`: it did not answer; nothing is given elsewhere."""
+    """
+    How the talk with the node stands. `unknown`: it did not answer; nothing is given elsewhere.
+    """
 
     UNSUBMITTED = "unsubmitted"
     SUBMITTED = "submitted"
@@ -62,8 +64,9 @@ class NodeEvent(Value):
     """
     One statement of a node about one fulfillment, known by its event id for ever.
 
-    `lines` are the units that a `shipped` event speaks of; none means all that remain. `final` false
-    says that more shipments follow; true that what is not in it will not come (a short shipment).
+    `lines` are the units that a `shipped` event speaks of; none means all that remain. `final`
+    false says that more shipments follow; true that what is not in it will not come (a short
+    shipment).
     """
 
     event_id: Annotated[str, Field(min_length=1, max_length=128)]
@@ -81,8 +84,9 @@ class Fulfillment(Value):
     """
     One node's share of an order, the unit of work and of talk with a partner.
 
-    `shipped` and `delivered` count units by line; `seen` are the node events already taken in. `ship_by` and `deliver_by` are the plan's; `pickup_until` is set
-    when the store says ready. `goods_minor` is this share of the order's goods value.
+    `shipped` and `delivered` count units by line; `seen` are the node events already taken in.
+    `ship_by` and `deliver_by` are the plan's; `pickup_until` is set when the store says ready.
+    `goods_minor` is this share of the order's goods value.
     """
 
     fulfillment_id: str
@@ -114,8 +118,9 @@ class Fulfillment(Value):
 _S, _R = FulfillmentStatus, RequestStatus
 _State = tuple[FulfillmentStatus, RequestStatus]
 
-# What may follow what. `dispatch`, `recall`, `recall_refused`, `no_answer`, `vouched`, `expired` are
-# ours; the others are the node's own words. A pair and an event that are not here are absorbed.
+# What may follow what. `dispatch`, `recall`, `recall_refused`, `no_answer`, `vouched`, `expired`
+# are ours; the others are the node's own words. A pair and an event that are not here are
+# absorbed.
 TRANSITIONS: Final[dict[_State, dict[str, _State]]] = {
     (_S.OPEN, _R.UNSUBMITTED): {
         "dispatch": (_S.OPEN, _R.SUBMITTED),

@@ -1,4 +1,4 @@
-"""How an order's state moves: units between buckets, fulfillments between statuses, and the roll-up."""
+"""How an order moves: units between buckets, fulfillments onward, and what they add up to."""
 
 from __future__ import annotations
 
@@ -97,9 +97,7 @@ def split(
 
 def settled(state: OrderState) -> bool:
     """Nothing more will happen to any unit."""
-    return bool(state.lines) and all(
-        line.units(*SETTLED) == line.ordered for line in state.lines
-    )
+    return bool(state.lines) and all(line.units(*SETTLED) == line.ordered for line in state.lines)
 
 
 def rolled_up(state: OrderState) -> OrderState:
@@ -116,21 +114,18 @@ def _status(state: OrderState) -> OrderStatus:
         if units[Bucket.CANCELLED] < ordered:
             return OrderStatus.COMPLETED
         return OrderStatus.EXPIRED if state.reason == "pickup_expired" else OrderStatus.CANCELLED
-    if state.cancel is not None:
-        return OrderStatus.CANCEL_PENDING
-    if state.holds:
-        return OrderStatus.ON_HOLD
     gone = sum(units[b] for b in GONE)
-    if gone:
-        whole = gone + units[Bucket.CANCELLED] == ordered
-        return OrderStatus.SHIPPED if whole else OrderStatus.PARTIALLY_SHIPPED
-    if units[Bucket.READY_FOR_PICKUP]:
-        return OrderStatus.READY_FOR_PICKUP
-    if units[Bucket.ALLOCATED] or units[Bucket.RELEASED]:
-        return OrderStatus.IN_FULFILLMENT
-    if units[Bucket.BACKORDERED]:
-        return OrderStatus.BACKORDERED
-    return OrderStatus.SOURCING if units[Bucket.RESERVED] else OrderStatus.RECEIVED
+    rules = (
+        (state.cancel is not None, OrderStatus.CANCEL_PENDING),
+        (bool(state.holds), OrderStatus.ON_HOLD),
+        (gone > 0 and gone + units[Bucket.CANCELLED] == ordered, OrderStatus.SHIPPED),
+        (gone > 0, OrderStatus.PARTIALLY_SHIPPED),
+        (units[Bucket.READY_FOR_PICKUP] > 0, OrderStatus.READY_FOR_PICKUP),
+        (units[Bucket.ALLOCATED] + units[Bucket.RELEASED] > 0, OrderStatus.IN_FULFILLMENT),
+        (units[Bucket.BACKORDERED] > 0, OrderStatus.BACKORDERED),
+        (units[Bucket.RESERVED] > 0, OrderStatus.SOURCING),
+    )
+    return next((status for holds, status in rules if holds), OrderStatus.RECEIVED)
 
 
 def bucket_of(f: Fulfillment) -> Bucket:

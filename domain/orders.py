@@ -79,7 +79,8 @@ class Line(Value):
     One line of an order.
 
     `sku` is the channel's own name for the product and may be empty; `aliases` are other names to
-    look for in the catalogue (a variant id), tried in order after `sku`. `line_id` is the channel's.
+    look for in the catalogue (a variant id), tried in order after `sku`. `line_id` is the
+    channel's.
     """
 
     line_id: Annotated[str, Field(min_length=1, max_length=64)]

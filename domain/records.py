@@ -13,7 +13,9 @@ Action = Literal["retry", "skip", "reroute", "cancel"]
 
 
 class Attention(Value):
-    """A person must decide. `item` names it within its order; `options` are what may be answered."""
+    """
+    A person must decide. `item` names it within its order; `options` are what may be answered.
+    """
 
     item: str
     code: str
@@ -30,10 +32,12 @@ class CancelRequest(Value):
 
 class OrderState(Value):
     """
-    All of an order that its workflow knows; the answer of the `state` query and the stored projection.
+    All of an order that its workflow knows; the answer of the `state` query and the stored
+    projection.
 
-    `round` counts sourcing decisions, `reservations` the reservations made. `excluded` are nodes that
-    may not be asked again, with the reason. `short` is what was missing when the order was backordered.
+    `round` counts sourcing decisions, `reservations` the reservations made. `excluded` are nodes
+    that may not be asked again, with the reason. `short` is what was missing when the order was
+    backordered.
     """
 
     order_id: str
@@ -54,7 +58,9 @@ class OrderState(Value):
 
 
 class OrderEvent(Value):
-    """One fact of an order's story: what, by whom, why. `type` is stable, `summary` is for people."""
+    """
+    One fact of an order's story: what, by whom, why. `type` is stable, `summary` is for people.
+    """
 
     type: str
     summary: str
@@ -81,8 +87,8 @@ class Change(Value):
     """
     One step of an order's record: the state after it and the events that tell of it.
 
-    Written in the same transaction as the effect it describes. (`at`, `seq`) orders the changes of an
-    order, also across the runs of its workflow; `key` makes writing it twice writing it once.
+    Written in the same transaction as the effect it describes. (`at`, `seq`) orders the changes of
+    an order, also across the runs of its workflow; `key` makes writing it twice writing it once.
     """
 
     key: str

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import and_, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -225,10 +225,14 @@ async def open_orders_at(conn: AsyncConnection, node: str) -> list[str]:
 
 
 async def backordered_for(conn: AsyncConnection, skus: Collection[str]) -> list[str]:
-    """The orders that wait for one of these SKUs, first come first."""
-    query = select(orders.c.order_id).where(
-        orders.c.terminal_at.is_(None), orders.c.state["short"].has_any(array(sorted(skus)))
-    )
+    """
+    The orders that wait for one of these SKUs, first come first: what is short of them, and what no
+    node could fulfill.
+    """
+    short = orders.c.state["short"].has_any(array(sorted(skus)))
+    wanted = [orders.c.state["lines"].contains([{"sku": sku}]) for sku in sorted(skus)]
+    stuck = and_(orders.c.attention.contains(["no_node"]), or_(*wanted))
+    query = select(orders.c.order_id).where(orders.c.terminal_at.is_(None), or_(short, stuck))
     rows = await conn.execute(query.order_by(orders.c.accepted_at, orders.c.order_id))
     return list(rows.scalars())
 

@@ -336,7 +336,11 @@ decisions = Table(
 
 # --- What comes in, what goes out ----------------------------------------------------------------
 
+# What tells a channel's documents from nodes' events and from what we tell ourselves.
+FROM_CHANNELS = "kind NOT IN ('node_event', 'node_down', 'supply')"
+
 # A row is open until `done_at` or `dead_at` is set. `claimed_until` ends the lease of its worker.
+# `order_id` of a channel's document is known once it was read.
 inbox = Table(
     "inbox",
     metadata,
@@ -368,6 +372,7 @@ inbox = Table(
     Index(
         "ix_inbox_fulfillment_id", "fulfillment_id", postgresql_where=text("fulfillment_id <> ''")
     ),
+    Index("ix_inbox_from_channels", "order_id", "id", postgresql_where=text(FROM_CHANNELS)),
 )
 
 outbox = Table(

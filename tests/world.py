@@ -44,8 +44,8 @@ Manner = Literal["obeys", "rejects", "refuses", "dead", "keeps", "pending", "shi
 
 class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep):
     """
-    `stock` is what is free by node and SKU. `manners` say how a node answers: `rejects` says no to the
-    request, `dead` never answers, `keeps` refuses a recall, `pending` answers it later,
+    `stock` is what is free by node and SKU. `manners` say how a node answers: `rejects` says no to
+    the request, `dead` never answers, `keeps` refuses a recall, `pending` answers it later,
     `shipped_in_secret` refuses a recall with goods gone. `fail` maps a step to how often it fails,
     and whether before or after its effect.
     """

@@ -1,4 +1,4 @@
-"""The order's record inside its workflow: the state, its one writer, and what people must decide."""
+"""The order's record inside its workflow: the state, its one writer, and what people decide."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ class Book:
     def change(
         self, state: OrderState, *events: OrderEvent, messages: tuple[Message, ...] = ()
     ) -> Change:
-        """The change that a step writes with its effect; ending unfulfilled is told to the channel."""
+        """
+        The change that a step writes with its effect; ending unfulfilled is told to the channel.
+        """
         self._seq += 1
         after = rolled_up(state)
         if after.status in _UNFULFILLED and not self.closed:
@@ -144,7 +146,7 @@ class Book:
 
     # ---- what a person must decide
 
-    async def attend(
+    async def attend(  # noqa: PLR0913 - what is asked, and when it need not be any more
         self,
         item: str,
         code: str,
@@ -185,7 +187,9 @@ class Book:
         return answer
 
     def check(self, answer: Resolve) -> Attention:
-        """The open item that an answer speaks to. Raises ApplicationError, in words for a person."""
+        """
+        The open item that an answer speaks to. Raises ApplicationError, in words for a person.
+        """
         waiting = [a for a in self.state.attention if a.item not in self._answers]
         if answer.item:
             waiting = [a for a in waiting if a.item == answer.item]
@@ -298,4 +302,3 @@ def _resolved(item: str, answer: Resolve | None, fulfillment_id: str) -> OrderEv
         fulfillment_id=fulfillment_id,
         data={"item": item},
     )
-

@@ -13,8 +13,8 @@ class Clock:
     """
     Waits share one timer, set to the earliest deadline.
 
-    A deadline that moves out costs nothing: the timer goes off early, once, and is set anew. One that
-    moves in replaces the timer.
+    A deadline that moves out costs nothing: the timer goes off early, once, and is set anew. One
+    that moves in replaces the timer.
     """
 
     def __init__(self) -> None:

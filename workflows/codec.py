@@ -1,4 +1,4 @@
-"""Encryption of what Temporal stores: AES-256-GCM, the key's id in the clear so that keys rotate."""
+"""Encryption of what Temporal stores: AES-256-GCM, the key's id in the clear for rotation."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ from domain.errors import Invalid
 
 ENCODING: Final = b"binary/encrypted"
 _NONCE: Final = 12
+_KEY_BYTES: Final = 32
 
 
 class Keyring:
     """
-    The keys by id. New data is sealed with `active`; old data opens with whichever key it names.
+    The keys by id. New data is sealed with `active`; old data opens with the key that it names.
 
-    Keys are 32 bytes. Raises Invalid for an unknown key id, a key of another size, or tampered data.
+    Keys are 32 bytes. Raises Invalid for an unknown key id, a key of another size, or tampered
+    data.
     """
 
     def __init__(self, keys: Mapping[str, bytes], active: str) -> None:
         if active not in keys:
             raise Invalid(f"the active key {active!r} is not among the keys {sorted(keys)}")
-        if short := sorted(kid for kid, key in keys.items() if len(key) != 32):
+        if short := sorted(kid for kid, key in keys.items() if len(key) != _KEY_BYTES):
             raise Invalid(f"keys must be 32 bytes long; these are not: {short}")
         self._ciphers = {kid: AESGCM(key) for kid, key in keys.items()}
         self.active = active
@@ -87,7 +89,7 @@ class EncryptionCodec(PayloadCodec):
 
 
 def data_converter(keyring: Keyring | None) -> DataConverter:
-    """Pydantic payloads, sealed where there is a keyring, failures' messages and stacks included."""
+    """Pydantic payloads, sealed where there is a keyring; failures' messages and stacks too."""
     if keyring is None:
         return pydantic_data_converter
     return dataclasses.replace(

@@ -1,4 +1,4 @@
-"""What can be said to an order while it lives: signals, updates, queries. Each takes one message."""
+"""What can be said to an order while it lives: signals, updates and queries, one message each."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ class Conversation:
         else:
             self._unheard.setdefault(event.fulfillment_id, []).append(event)
 
-    @workflow.signal(description='A node went down: what it has not shipped is asked back. {"node"}')
+    @workflow.signal(
+        description='A node went down: what it has not shipped is asked back. {"node"}'
+    )
     def node_down(self, message: NodeDown) -> None:
         for driver in self._drivers.values():
             if driver.now.node == message.node:
@@ -103,7 +105,9 @@ class Conversation:
     def supply(self, _: Supply = Supply()) -> None:
         self._supplied = True
 
-    @workflow.update(description='Hand a pickup over to its customer. {"fulfillment_id", "by", "proof"}')
+    @workflow.update(
+        description='Hand a pickup over to its customer. {"fulfillment_id", "by", "proof"}'
+    )
     async def hand_over(self, message: HandOver = HandOver()) -> str:
         driver = self._pickup(message.fulfillment_id)
         event = NodeEvent(
@@ -152,7 +156,7 @@ class Conversation:
     # ---- people
 
     @workflow.update(
-        description='Decide what the order waits for. {"action": "retry|skip|reroute|cancel", "note"}; '
+        description='Decide what it waits for. {"action": "retry|skip|reroute|cancel", "note"}; '
         "an empty body is retry"
     )
     async def resolve(self, message: Resolve = Resolve()) -> str:
@@ -176,16 +180,14 @@ class Conversation:
     async def cancel(self, message: Cancel = Cancel()) -> str:
         self._book.ask_cancel(CancelRequest(by=message.by, note=message.note))
         until = workflow.now() + ANSWER_WITHIN
-        await self._book.clock.until(
-            lambda: not units_in(self._book.state, *_MAY_COME_BACK), until
-        )
+        await self._book.clock.until(lambda: not units_in(self._book.state, *_MAY_COME_BACK), until)
         return self._book.state.status.value
 
     @cancel.validator
-    def _may_cancel(self, _: Cancel = Cancel()) -> None:
+    def _may_cancel(self, message: Cancel = Cancel()) -> None:
         if self._book.closed:
-            message = f"the order is {self._book.state.status.value}: nothing is left to cancel"
-            raise ApplicationError(message, type="closed")
+            status = self._book.state.status.value
+            raise ApplicationError(f"it is {status}: nothing is left to cancel", type="closed")
 
     @workflow.update(description='Hold the order before its next step. {"handle", "reason", "by"}')
     async def hold(self, message: PlaceHold = PlaceHold()) -> str:
@@ -193,9 +195,7 @@ class Conversation:
         told = OrderEvent(
             type="held", summary=message.reason, actor=message.by, cause=message.handle
         )
-        await self._book.record(
-            lambda s: s.model_copy(update={"holds": (*s.holds, placed)}), told
-        )
+        await self._book.record(lambda s: s.model_copy(update={"holds": (*s.holds, placed)}), told)
         return self._book.state.status.value
 
     @hold.validator
@@ -238,5 +238,3 @@ class Conversation:
 def digest_of(order: Order) -> str:
     """What makes two submissions the same order."""
     return hashlib.sha256(order.model_dump_json().encode()).hexdigest()[:32]
-
-

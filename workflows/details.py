@@ -7,8 +7,7 @@ from domain.records import OrderState
 
 def markdown(state: OrderState) -> str:
     parts = [f"**{state.status.value.replace('_', ' ')}**" + _because(state.reason)]
-    for hold in state.holds:
-        parts.append(f"- held: `{hold.handle}` — {hold.reason} (owner {hold.owner})")
+    parts += [f"- held: `{h.handle}` — {h.reason} (owner {h.owner})" for h in state.holds]
     for attention in state.attention:
         actions = ", ".join(f"`{option}`" for option in attention.options)
         parts.append(

@@ -1,4 +1,4 @@
-"""One fulfillment inside its order: ask the node, hear what it says, and take back what it cannot."""
+"""One fulfillment inside its order: ask the node, hear it, and take back what it cannot do."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ from domain.fulfillments import (
 from domain.lifecycle import bucket_of, in_transit, moved, over, with_fulfillment
 from domain.orders import Bucket, DeliveryMethod
 from workflows import taking
-from workflows.addressing import partners_queue
 from workflows.book import Book
 from workflows.messages import Resolve
-from workflows.policies import PARTNER
+from workflows.policies import partner
 from workflows.ports import Nodes, Recall
 from workflows.steps import refusal
 from workflows.taking import count
@@ -37,8 +36,9 @@ class Fulfilling:
     """
     The driver of one fulfillment, from its dispatch to the customer's hands.
 
-    All that happens to it is taken one at a time: what the node says (`news`), that it is wanted back,
-    and the deadline that its state has. Once `expiring`, a pickup is not handed over any more.
+    All that happens to it is taken one at a time: what the node says (`news`), that it is wanted
+    back, and the deadline that its state has. Once `expiring`, a pickup is not handed over any
+    more.
     """
 
     def __init__(self, book: Book, fulfillment_id: str) -> None:
@@ -82,17 +82,20 @@ class Fulfilling:
     async def _dispatch(self) -> None:
         """Until the node has the request, has refused it, or the units are wanted back."""
         self._next = "listen"
-        await workflow.wait_condition(lambda: not self._book.state.holds or self._wanted_back() != "")
+        await workflow.wait_condition(
+            lambda: not self._book.state.holds or self._wanted_back() != ""
+        )
         if self._wanted_back():
             return
         f = self.now
         asking = workflow.start_activity_method(
             Nodes.dispatch,
             f.fulfillment_id,
-            **PARTNER,
-            task_queue=partners_queue(workflow.info().task_queue),
-            schedule_to_close_timeout=self._book.patience.dispatch,
-            summary=f"{f.fulfillment_id} → {f.node}: {count(f.remaining())}",
+            **partner(
+                f"{f.fulfillment_id} → {f.node}: {count(f.remaining())}",
+                workflow.info().task_queue,
+                self._book.patience.dispatch,
+            ),
         )
         await workflow.wait_condition(lambda: asking.done() or self._wanted_back() != "")
         if not asking.done():
@@ -161,7 +164,9 @@ class Fulfilling:
     # ---- taking work back
 
     def _wanted_back(self) -> str:
-        """Why the node should give back what it has not shipped, if it was not asked for that yet."""
+        """
+        Why the node should give back what it has not shipped, if it was not asked for that yet.
+        """
         if self.now.status in ENDED:
             return ""
         cancelled = "the order was cancelled" if self._book.cancelling else ""
@@ -169,17 +174,20 @@ class Fulfilling:
         return next((cause for cause in causes if cause not in self._asked_back_for), "")
 
     async def _recall(self, cause: str) -> None:
-        """Ask the node to give the work back; only its word, or a person's, lets go of the units."""
+        """
+        Ask the node to give the work back; only its word, or a person's, lets go of the units.
+        """
         self._next = "listen"
         self._asked_back_for.add(cause)
         f = self.now
         asking = workflow.start_activity_method(
             Nodes.recall,
             Recall(fulfillment_id=self.id, reason=cause),
-            **PARTNER,
-            task_queue=partners_queue(workflow.info().task_queue),
-            schedule_to_close_timeout=self._book.patience.recall,
-            summary=f"ask {f.node} to give back {f.fulfillment_id}: {cause}",
+            **partner(
+                f"ask {f.node} to give back {f.fulfillment_id}: {cause}",
+                workflow.info().task_queue,
+                self._book.patience.recall,
+            ),
         )
         self._note("recall")
         self._patient_until = None
@@ -215,7 +223,9 @@ class Fulfilling:
         match answer:
             case Resolve(action="reroute"):
                 reason = f"{answer.by} vouches that {f.node} will not ship"
-                await self._give_back("vouched", f"{reason}: {answer.note}" if answer.note else reason)
+                await self._give_back(
+                    "vouched", f"{reason}: {answer.note}" if answer.note else reason
+                )
             case Resolve(action="retry"):
                 asked = f.request is RequestStatus.UNKNOWN and f.status not in ENDED
                 fresh = asked and not self.down and advance(f, "dispatch") is not None

@@ -47,6 +47,8 @@ from workflows.ports import (
 from workflows.steps import heavy_step, step
 
 _WAITING: Final = (Bucket.OPEN, Bucket.BACKORDERED)
+_RESERVED: Final = OrderEvent(type="reserved", summary="all units reserved", cause="reserve")
+_SHORT: Final = OrderEvent(type="backordered", summary="not enough stock", cause="reserve")
 # So many decisions in a row that lose their stock to other orders are more than bad luck.
 RACES: Final = 5
 
@@ -63,8 +65,8 @@ class OrderWorkflow(Conversation):
     @workflow.run
     async def run(self, start: StartOrder) -> OrderState:
         """
-        The order lives in a task of its own, which nothing cancels: a cancellation of the workflow is a
-        wish to cancel the order, and what can still be called back is. It never fails.
+        The order lives in a task of its own, which nothing cancels: a cancellation of the workflow
+        is a wish to cancel the order, and what can still be called back is. It never fails.
         """
         life = asyncio.create_task(self._guarded(self._live()))
         cancelled = False
@@ -83,7 +85,9 @@ class OrderWorkflow(Conversation):
         return self._book.state
 
     async def _guarded(self, life: Coroutine[None, None, None]) -> None:
-        """A fault in any of the order's tasks stops its workflow task: it waits for a mended worker."""
+        """
+        A fault in any of the order's tasks stops its workflow task: it waits for a mended worker.
+        """
         try:
             await life
         except FailureError as failure:
@@ -140,7 +144,9 @@ class OrderWorkflow(Conversation):
             await self._book.record(
                 lambda s: s.model_copy(update={"holds": (*s.holds, *verdict.holds)}),
                 *(
-                    OrderEvent(type="held", summary=hold.reason, actor=hold.owner, cause=hold.handle)
+                    OrderEvent(
+                        type="held", summary=hold.reason, actor=hold.owner, cause=hold.handle
+                    )
                     for hold in verdict.holds
                 ),
             )
@@ -208,7 +214,9 @@ class OrderWorkflow(Conversation):
     # ---- reserve
 
     async def _reserve(self) -> None:
-        """All units or none. What is short waits for supply, or is refused, by the order's policy."""
+        """
+        All units or none. What is short waits for supply, or is refused, by the order's policy.
+        """
         reserved = await self._try_to_reserve()
         if reserved.ok:
             self._reply("accepted")
@@ -235,10 +243,8 @@ class OrderWorkflow(Conversation):
                 order_id=state.order_id,
                 units=_units(state, units_in(state, *_WAITING)),
                 node=order.pickup_node if order.method is DeliveryMethod.PICKUP else None,
-                reserved=self._book.change(held, OrderEvent(type="reserved", summary="reserved")),
-                short=self._book.change(
-                    short, OrderEvent(type="backordered", summary="not enough stock")
-                ),
+                reserved=self._book.change(held, _RESERVED),
+                short=self._book.change(short, _SHORT),
             )
 
             def leads_to(reserved: Reserved) -> OrderState:
@@ -263,7 +269,7 @@ class OrderWorkflow(Conversation):
         await self._book.attend(
             "pickup",
             "pickup_unfillable",
-            "The store cannot provide the goods. `retry` asks it again; `cancel` cancels the order.",
+            "The store cannot provide the goods. `retry` asks it again; `cancel` ends the order.",
             ("retry", "cancel"),
             unless=lambda: self._book.cancelling,
         )
@@ -315,7 +321,9 @@ class OrderWorkflow(Conversation):
             state = self._book.state
             fulfillments = split(state, self._start.order, plan.assignments)
             for f in fulfillments:
-                state = moved(with_fulfillment(state, f), f.lines, Bucket.RESERVED, Bucket.ALLOCATED)
+                state = moved(
+                    with_fulfillment(state, f), f.lines, Bucket.RESERVED, Bucket.ALLOCATED
+                )
             promise = state.promise_by or max(f.deliver_by for f in fulfillments)
             state = state.model_copy(update={"promise_by": promise})
             where = ", ".join(f"{f.node} by {f.service}" for f in fulfillments)

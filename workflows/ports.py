@@ -27,7 +27,9 @@ class Units(Value):
 
 
 class ValidateOrder(Value):
-    """`run` is the first run of the workflow's chain: the same after a reset, another after a reuse."""
+    """
+    `run` is the first run of the workflow's chain: the same after a reset, another after a reuse.
+    """
 
     order: Order
     run: str
@@ -137,7 +139,9 @@ class OpenPickup(Value):
 
 
 class Dispatched(Value):
-    """`refused` is why the node said no at once, else empty. `events` are all it has said so far."""
+    """
+    `refused` is why the node said no at once, else empty. `events` are all it has said so far.
+    """
 
     refused: str = ""
     events: tuple[NodeEvent, ...] = ()
@@ -152,8 +156,8 @@ class Recalled(Value):
     """
     What the node said to a cancellation request.
 
-    `cancelled` and `never_received` prove that it will not ship; `refused` that it ships or shipped;
-    `pending` that its answer comes as an event.
+    `cancelled` and `never_received` prove that it will not ship; `refused` that it ships or has
+    shipped; `pending` that its answer comes as an event.
     """
 
     answer: Literal["cancelled", "never_received", "refused", "pending"]

@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 from domain.errors import Refused
 from workflows.addressing import sourcing_queue
-from workflows.policies import BRIEF, PATIENT
+from workflows.policies import brief, patient
 
 Result = TypeVar("Result")
 Request = TypeVar("Request")
@@ -26,9 +26,7 @@ async def step(
     pending activity with its attempts, and costs seven events, however long it lasts.
     """
     try:
-        return await workflow.execute_local_activity_method(
-            method, request, **BRIEF, summary=summary
-        )
+        return await workflow.execute_local_activity_method(method, request, **brief(summary))
     except FailureError as failure:
         _raise_refusal(failure)
     return await _regular(method, request, summary, None)
@@ -48,9 +46,7 @@ async def _regular(
     queue: str | None,
 ) -> Result:
     try:
-        return await workflow.execute_activity_method(
-            method, request, **PATIENT, task_queue=queue, summary=summary
-        )
+        return await workflow.execute_activity_method(method, request, **patient(summary, queue))
     except FailureError as failure:
         _raise_refusal(failure)
         raise

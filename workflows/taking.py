@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from temporalio import workflow
 
@@ -24,7 +25,7 @@ async def shipped(book: Book, event: NodeEvent, lines: Lines, name: str) -> None
     after = after.model_copy(update={"packages": (*after.packages, *event.packages)})
     tracking = ", ".join(p.tracking_number for p in event.packages) or "no tracking"
     summary = f"{before.node} shipped {count(lines)} ({tracking})"
-    await _leave(book, event, after, lines, Bucket.SHIPPED, _told(event, name, summary))
+    await _leave(book, after, lines, Bucket.SHIPPED, _told(event, name, summary))
 
 
 async def collected(book: Book, event: NodeEvent) -> None:
@@ -34,27 +35,27 @@ async def collected(book: Book, event: NodeEvent) -> None:
     counts = _plus(before.shipped, lines)
     after = _after(before, "collected", event, shipped=counts, delivered=counts)
     summary = f"collected at {before.node}"
-    await _leave(book, event, after, lines, Bucket.PICKED_UP, _told(event, "collected", summary))
+    await _leave(book, after, lines, Bucket.PICKED_UP, _told(event, "collected", summary))
 
 
 async def _leave(
-    book: Book, event: NodeEvent, after: Fulfillment, lines: Lines, to: Bucket, told: OrderEvent
+    book: Book, after: Fulfillment, lines: Lines, to: Bucket, told: OrderEvent
 ) -> None:
     source = bucket_of(book.fulfillment(after.fulfillment_id))
     body = {
         "fulfillment_id": after.fulfillment_id,
         "lines": [lq.model_dump() for lq in lines],
-        "packages": [p.model_dump() for p in event.packages],
+        "packages": told.data.get("packages", []),
     }
     message = Message(
-        key=f"{after.fulfillment_id}:shipped:{event.event_id}", kind="channel.shipped", body=body
+        key=f"{after.fulfillment_id}:shipped:{told.cause}", kind="channel.shipped", body=body
     )
 
     def effect() -> Effect[Ship, None]:
         state = moved(with_fulfillment(book.state, after), lines, source, to)
         change = book.change(state, told, messages=(message,))
         request = Ship(
-            key=f"{after.fulfillment_id}/ship/{event.event_id}",
+            key=f"{after.fulfillment_id}/ship/{told.cause}",
             fulfillment_id=after.fulfillment_id,
             lines=lines,
             change=change,
@@ -72,7 +73,9 @@ async def delivered(book: Book, fulfillment_id: str, event: NodeEvent | None, ac
     counts = _plus(before.delivered, lines)
     after = before.model_copy(update={"delivered": counts, "seen": seen})
     await book.record(
-        lambda state: moved(with_fulfillment(state, after), lines, Bucket.SHIPPED, Bucket.DELIVERED),
+        lambda state: moved(
+            with_fulfillment(state, after), lines, Bucket.SHIPPED, Bucket.DELIVERED
+        ),
         OrderEvent(
             type="delivered",
             summary=f"{count(lines)} from {before.node} delivered",
@@ -91,10 +94,8 @@ async def ready(book: Book, event: NodeEvent) -> None:
     body = {"fulfillment_id": event.fulfillment_id}
     key = f"{event.fulfillment_id}:ready"
     message = Message(key=key, kind="channel.ready_for_pickup", body=body)
-    patience = book.patience
-    await _window(
-        book, after, workflow.now(), patience.pickup_days, patience.pickup_window, told, message
-    )
+    window = _Window(workflow.now(), book.patience.pickup_days, book.patience.pickup_window)
+    await _open(book, after, window, told, (message,))
 
 
 async def extended(book: Book, fulfillment_id: str, days: int, by: str) -> datetime:
@@ -108,18 +109,21 @@ async def extended(book: Book, fulfillment_id: str, days: int, by: str) -> datet
         cause="extend_pickup",
         fulfillment_id=fulfillment_id,
     )
-    window = timedelta(days=days) if book.patience.pickup_window is not None else None
-    return await _window(book, f, f.pickup_until, days, window, told, None)
+    real = book.patience.pickup_window is None
+    window = _Window(f.pickup_until, days, None if real else timedelta(days=days))
+    return await _open(book, f, window, told, ())
 
 
-async def _window(
-    book: Book,
-    after: Fulfillment,
-    since: datetime,
-    days: int,
-    window: timedelta | None,
-    told: OrderEvent,
-    message: Message | None,
+class _Window(NamedTuple):
+    """Open days of the store from an instant; or, where one is given, a length."""
+
+    since: datetime
+    days: int
+    length: timedelta | None
+
+
+async def _open(
+    book: Book, after: Fulfillment, window: _Window, told: OrderEvent, messages: tuple[Message, ...]
 ) -> datetime:
     source = bucket_of(book.fulfillment(after.fulfillment_id))
 
@@ -130,12 +134,12 @@ async def _window(
         state = with_fulfillment(book.state, after)
         if source is not Bucket.READY_FOR_PICKUP:
             state = moved(state, after.remaining(), source, Bucket.READY_FOR_PICKUP)
-        change = book.change(state, told, messages=(message,) if message else ())
+        change = book.change(state, told, messages=messages)
         request = OpenPickup(
             fulfillment_id=after.fulfillment_id,
-            since=since,
-            days=days,
-            window=window,
+            since=window.since,
+            days=window.days,
+            window=window.length,
             change=change,
         )
         return Effect(
@@ -152,7 +156,8 @@ async def given_back(
     The node provably does not ship the rest: its units go back, last step first.
 
     They return to the order's reservation to be sourced elsewhere; they are free for all where the
-    order is being cancelled or the pickup expired. A pickup's units are reserved anew at their store.
+    order is being cancelled or the pickup expired. A pickup's units are reserved anew at their
+    store.
     """
     before = book.fulfillment(fulfillment_id)
     after = before if name == "short_shipped" else _after(before, name, event)
@@ -196,7 +201,9 @@ async def contradicted(book: Book, event: NodeEvent) -> None:
     """A node says what cannot be: it shipped what it had given back, or more than was asked."""
     before = book.fulfillment(event.fulfillment_id)
     after = before.model_copy(update={"seen": (*before.seen, event.event_id)})
-    summary = f"{before.node} reports {event.type.value}, though {before.status.value}: check the goods"
+    summary = (
+        f"{before.node} reports {event.type.value}, though {before.status.value}: check the goods"
+    )
     await book.record(
         lambda state: with_fulfillment(state, after), _told(event, "contradiction", summary)
     )

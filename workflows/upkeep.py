@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from temporalio import workflow
 
-from workflows.policies import PATIENT
+from workflows.policies import patient
 from workflows.ports import Upkeep
 
 
@@ -15,7 +15,7 @@ class PollChannelWorkflow:
     @workflow.run
     async def run(self, channel: str) -> int:
         return await workflow.execute_activity_method(
-            Upkeep.poll_channel, channel, **PATIENT, summary=f"poll {channel}"
+            Upkeep.poll_channel, channel, **patient(f"poll {channel}")
         )
 
 
@@ -26,6 +26,6 @@ class ReconcileWorkflow:
     @workflow.run
     async def run(self) -> int:
         found = await workflow.execute_activity_method(
-            Upkeep.recover_abandoned, **PATIENT, summary="look for abandoned orders"
+            Upkeep.recover_abandoned, **patient("look for abandoned orders")
         )
         return len(found)

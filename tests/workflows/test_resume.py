@@ -15,7 +15,9 @@ from workflows.order import OrderWorkflow
 
 async def reset(story, *, last: bool) -> None:
     history = await story.handle.fetch_history()
-    finished = [e.event_id for e in history.events if e.HasField("workflow_task_completed_event_attributes")]
+    finished = [
+        e.event_id for e in history.events if e.HasField("workflow_task_completed_event_attributes")
+    ]
     request = ResetWorkflowExecutionRequest(
         namespace=story.temporal.client.namespace,
         workflow_execution=WorkflowExecution(workflow_id=story.handle.id),

@@ -33,9 +33,7 @@ async def test_a_step_that_fails_is_done_once(play, step: str, when: str, times:
 
 
 @pytest.mark.parametrize("by", ["update", "temporal"])
-@pytest.mark.parametrize(
-    "step", ["validate", "reserve", "optimize_source", "allocate", "dispatch"]
-)
+@pytest.mark.parametrize("step", ["validate", "reserve", "optimize_source", "allocate", "dispatch"])
 async def test_cancelling_during_any_step_leaves_nothing(play, step: str, by: str) -> None:
     world = World()
     gate = world.pause[step] = asyncio.Event()
