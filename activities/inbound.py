@@ -9,10 +9,10 @@ from typing import Final
 from activities.house import House
 from activities.pump import Box, Pump
 from connectors.channels.base import ChannelAdapter, Connection, undecided
-from domain.errors import Conflict, NotFound, Outage, Refused
+from domain.errors import Conflict, Invalid, NotFound, Outage, Refused
 from domain.fulfillments import NodeEvent
 from domain.orders import Declined, Order, order_id
-from storage import inbox
+from storage import inbox, intake, records
 from storage.database import transaction
 from storage.inbox import InboxItem
 from workflows import client
@@ -28,23 +28,19 @@ _LATE: Final = "late: the order is closed or unknown"
 class Inbox(Box[InboxItem]):
     def __init__(self, house: House) -> None:
         self._house = house
-        self._read: dict[int, str] = {}  # the orders that channels' documents are of, by row
 
     async def claim(self, limit: int) -> Sequence[InboxItem]:
         async with transaction(self._house.engine) as conn:
             return await inbox.claim(conn, limit, _LEASE_SECONDS)
 
     async def work(self, row: InboxItem) -> str:
-        if row.kind in _OF_ORDERS:
+        if row.kind in inbox.OF_ORDERS:
             return await _deliver(self._house, row)
-        return await _channel_order(self._house, row, self._read)
+        return await _document(self._house, row)
 
     async def done(self, rows: Collection[int], note: str) -> None:
-        orders = {row: self._read[row] for row in rows if row in self._read}
         async with transaction(self._house.engine) as conn:
-            await inbox.done(conn, rows, note, orders)
-        for row in orders:
-            del self._read[row]
+            await inbox.done(conn, rows, note)
 
     async def failed(self, row: int, error: str, retry_at: datetime | None) -> None:
         async with transaction(self._house.engine) as conn:
@@ -68,27 +64,36 @@ async def _deliver(house: House, item: InboxItem) -> str:
             case "supply":
                 supply = Supply.model_validate(item.body)
                 await client.signal_supply(house.client, _order(item), supply)
-            case _:
-                return await _channel_order(house, item)
     except (NotFound, Conflict):
         return _LATE
     return "delivered"
 
 
-async def _channel_order(house: House, item: InboxItem) -> str:
+async def _document(house: House, item: InboxItem) -> str:
     """An order as its channel wrote it: submitted, cancelled, or declined with the reason."""
     code = item.body["channel"]
     async with transaction(house.engine) as conn:
         channel, connection = await house.connection(conn, code)
-    adapter = house.channels[channel.kind]
-    read = adapter.translate(
-        code, item.raw, channel.settings, channel.when_short, received_at=item.received_at
-    )
+        adapter = house.channels[channel.kind]
+        try:
+            read = adapter.translate(
+                code, item.raw, channel.settings, channel.when_short, received_at=item.received_at
+            )
+        except Invalid as unclear:
+            return f"invalid: {unclear}"
+        known = order_id(read.channel, read.channel_order_id)
+        ours = await records.state(conn, known) is not None
+        before = None if ours else await intake.declined(conn, known, "cancelled")
     if isinstance(read, Declined):
         if read.code == "cancelled":
-            return await _cancelled(house, read)
-        return f"declined: {read.code}: {read.reason}"
-    order = await _complete(adapter, connection, read, item.attempts)
+            return await _cancelled(house, item, read)
+        return f"{'known' if ours else 'declined'}: {read.code}: {read.reason}"
+    if before is not None:
+        return f"declined: cancelled: {before.detail}"
+    return await _submitted(house, await _complete(adapter, connection, read, item.attempts))
+
+
+async def _submitted(house: House, order: Order) -> str:
     try:
         answer = await client.submit(house.client, order, house.patience, queue=house.queue)
     except Conflict as known:
@@ -122,14 +127,20 @@ async def _known(house: House, order: Order, known: Conflict) -> str:
     return "known: the channel released its hold"
 
 
-async def _cancelled(house: House, declined: Declined) -> str:
+async def _cancelled(house: House, item: InboxItem, declined: Declined) -> str:
     """The channel cancelled an order: one that we have under way is called back."""
     message = Cancel(by=f"channel:{declined.channel}", note=declined.reason)
     known = order_id(declined.channel, declined.channel_order_id)
     try:
         return f"cancelled: {await client.cancel(house.client, known, message)}"
-    except (NotFound, Conflict):
-        return f"declined: cancelled: {declined.reason}"
+    except Conflict:
+        return f"known: cancelled: {declined.reason}"
+    except NotFound:
+        # Noted at once: an older document of the order, that comes now, must find it.
+        note = f"declined: cancelled: {declined.reason}"
+        async with transaction(house.engine) as conn:
+            await inbox.done(conn, [item.id], note)
+        return note
 
 
 def _order(item: InboxItem) -> str:

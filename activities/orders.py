@@ -35,8 +35,6 @@ class Orders(ports.Orders):
         if known.state.status in TERMINAL and not known.same_run:
             reason = f"{order.order_id} was placed before and is {known.state.status.value}"
             return Validated(verdict="duplicate", code="closed", reason=reason)
-        if known.state.lines:
-            return Validated(verdict="pass", skus=skus, resume=known.state)
         verdict = validate(order, skus)
         return Validated(
             verdict=verdict.outcome,
@@ -44,6 +42,7 @@ class Orders(ports.Orders):
             holds=verdict.holds,
             code=verdict.code,
             reason=verdict.reason,
+            resume=known.state if known.state.lines else None,
         )
 
     @activity.defn

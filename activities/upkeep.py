@@ -10,6 +10,7 @@ from temporalio import activity
 from activities.house import House
 from connectors.channels.base import PolledChannel
 from domain.orders import TERMINAL
+from domain.orders import order_id as id_of
 from storage import inbox, network, records
 from storage.database import transaction
 from workflows import ports
@@ -60,13 +61,16 @@ class Upkeep(ports.Upkeep):
         async for page in adapter.poll(connection, cursor or ""):
             async with transaction(house.engine) as conn:
                 for arrival in page.arrivals:
+                    raw = arrival.body.encode()
+                    number = adapter.number(raw)
                     new += await inbox.put(
                         conn,
                         f"{known.kind}:{channel}",
                         arrival.key,
                         known.kind,
                         {"channel": channel},
-                        raw=arrival.body.encode(),
+                        order_id=id_of(channel, number) if number else None,
+                        raw=raw,
                     )
                 await network.set_cursor(conn, channel, page.cursor)
         return new

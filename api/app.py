@@ -13,6 +13,7 @@ from api import (
     commands,
     fulfillments,
     health,
+    intake_log,
     nodes,
     orders,
     problems,
@@ -29,7 +30,10 @@ _TAGS: Final = [
     {"name": "fulfillments", "description": "A node's share: its worklist and its events."},
     {"name": "nodes", "description": "The places that fulfill, and whether they are up."},
     {"name": "stock", "description": "Products, units on hand, and what may be sold."},
-    {"name": "channels", "description": "Where orders come from, and their secrets."},
+    {
+        "name": "channels",
+        "description": "Where orders come from, what became of each, and their secrets.",
+    },
     {"name": "webhooks", "description": "Where shops and nodes push, signed."},
     {"name": "codec", "description": "Opens sealed payloads for the Temporal UI."},
     {"name": "health", "description": "For load balancers and people in a hurry."},
@@ -46,7 +50,7 @@ def create_app(services: Services) -> FastAPI:
     app = FastAPI(title="Crossdock", version="1", openapi_tags=_TAGS, docs_url=None, redoc_url=None)
     security.install(app.state, services)
     problems.install(app)
-    for module in (orders, commands, fulfillments, nodes, stock, channels):
+    for module in (orders, commands, fulfillments, nodes, stock, channels, intake_log):
         app.include_router(module.router, responses=_COMMON)
     for router in (webhooks.router, codec.router, health.router, sessions.router):
         app.include_router(router)

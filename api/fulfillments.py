@@ -23,7 +23,7 @@ from api.security import (
 from api.services import Serving
 from connectors.nodes import parse_event
 from domain.errors import Invalid
-from domain.fulfillments import Fulfillment
+from domain.fulfillments import Fulfillment, FulfillmentStatus
 from storage import reads, records
 from storage.access import Access
 from storage.database import transaction

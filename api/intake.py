@@ -8,7 +8,9 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.schemas import ShopifyHeaders
+from connectors.channels import shopify_orders
 from domain.fulfillments import Fulfillment, NodeEvent, NodeEventType
+from domain.orders import order_id as id_of
 from storage import inbox, records
 from workflows.messages import NodeDown, Supply
 
@@ -67,12 +69,14 @@ async def store_shopify(
 ) -> bool:
     """Keep a shop's delivery as it came, once by its id. Whether it was new."""
     shop, topic = headers.x_shopify_shop_domain, headers.x_shopify_topic
+    number = shopify_orders.number(raw)
     return await inbox.put(
         conn,
         f"shopify:{shop}:{topic}",
         headers.x_shopify_webhook_id,
         "shopify",
         {"channel": channel, "shop": shop, "topic": topic},
+        order_id=id_of(channel, number) if number else None,
         raw=raw,
         headers=headers.kept(),
     )

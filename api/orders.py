@@ -16,11 +16,11 @@ from api.problems import Forbidden
 from api.schemas import AfterEntry, FindOrders, PlaceOrder
 from api.security import ReadsOrders, WritesOrders, no_order, sees_order
 from api.services import Services, Serving
-from domain.errors import Conflict, Outage, Refused
+from domain.errors import Conflict, NotFound, Outage, Refused
 from domain.orders import Order, OrderStatus
 from domain.records import OrderState
 from domain.sourcing.problem import Decision
-from storage import decisions, reads, records
+from storage import decisions, intake, reads, records
 from storage.access import Access
 from storage.database import transaction
 from storage.reads import OrderSummary, Page, TimelineEvent
@@ -84,9 +84,16 @@ async def find(
 
 @router.get("/{order_id}", responses=problems.documented(404))
 async def card(order_id: str, access: ReadsOrders, services: Serving) -> OrderCard:
-    """Where is it, when will it come, why from there, what went wrong, who did what."""
+    """
+    Where is it, when will it come, why from there, what went wrong, who did what.
+
+    Of an order that its channel sent and that was declined, the problem's detail tells why.
+    """
     async with transaction(services.read_engine) as conn:
         record = await reads.order_card(conn, order_id)
+        declined = None if record else await intake.declined(conn, order_id)
+    if declined is not None and sees_order(access, declined.channel):
+        raise NotFound(f"there is no order {order_id}: {story.declined(declined)}")
     if record is None or not sees_order(access, record.order.channel):
         raise no_order(order_id)
     return story.card(record)

@@ -24,6 +24,7 @@ from domain.fulfillments import FulfillmentStatus
 from domain.network import Calendar, Node, Product
 from domain.orders import Address, Line, Order, OrderStatus
 from domain.records import Action
+from storage.intake import Outcome
 from storage.network import Channel
 
 # One order's goods stay far inside 64 bits: 10^10 a unit, 10^5 units a line, 10^3 lines.
@@ -325,6 +326,14 @@ class FindOrders(PageOf):
     q: Annotated[
         str | None,
         Field(max_length=200, description="order id, channel's id, e-mail, name or postcode"),
+    ] = None
+
+
+class FindIntake(PageOf):
+    channel: Text | None = None
+    outcome: Annotated[Outcome | None, Field(description="what the document led to")] = None
+    q: Annotated[
+        str | None, Field(max_length=200, description="order id, channel's id or delivery id")
     ] = None
 
 

@@ -19,6 +19,7 @@ from domain.money import Money
 from domain.orders import GONE, Bucket, OrderStatus
 from domain.records import OrderState
 from domain.sourcing.problem import Decision
+from storage.intake import IntakeEntry
 from storage.reads import OrderCard as Record
 from storage.reads import TimelineEvent
 
@@ -74,6 +75,12 @@ def sentence(state: OrderState) -> str:
     if state.attention:
         told += f" A person must decide: {state.attention[0].message}"
     return told
+
+
+def declined(entry: IntakeEntry) -> str:
+    """Why an order that its channel sent is not here."""
+    why = f"{entry.code.replace('_', ' ')}: {entry.detail}" if entry.code else entry.detail
+    return f"{entry.channel} sent it and it was declined: {why}"
 
 
 def promise(state: OrderState) -> PromiseView:

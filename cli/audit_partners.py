@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -78,7 +78,7 @@ def read(database: Path) -> Log:
                 ShopOrder(
                     shop=row["shop"],
                     number=str(row["order_id"]),
-                    created_at=datetime.fromisoformat(row["created_at"]),
+                    created_at=_instant(row["created_at"]),
                     cancelled=row["cancelled_at"] is not None,
                     fulfilled=fulfilled.get(f"{row['shop']}\0{row['order_id']}", {}),
                 )
@@ -181,3 +181,9 @@ def _sums(db: sqlite3.Connection, query: str) -> dict[str, dict[str, int]]:
 
 def _found(invariant: int, subject: str, message: str) -> Finding:
     return Finding(invariant=invariant, subject=subject, message=message)
+
+
+def _instant(written: str) -> datetime:
+    """Magento writes UTC without saying so."""
+    at = datetime.fromisoformat(written)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

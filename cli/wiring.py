@@ -7,8 +7,6 @@ import logging
 import time
 from collections.abc import AsyncIterator
 
-import uvicorn
-from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import Client
 
@@ -56,11 +54,3 @@ def write_logs(level: str) -> None:
     line = "%(asctime)sZ %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=level.upper(), format=line, datefmt="%Y-%m-%dT%H:%M:%S")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-
-
-async def serve(app: FastAPI, host: str, port: int, level: str) -> None:
-    """Until SIGINT or SIGTERM; requests under way get five seconds to end."""
-    config = uvicorn.Config(
-        app, host=host, port=port, log_level=level, access_log=False, timeout_graceful_shutdown=5
-    )
-    await uvicorn.Server(config).serve()

@@ -26,8 +26,14 @@ def received(order: Order) -> OrderState:
 
 
 def with_lines(state: OrderState, order: Order, skus: dict[str, str]) -> OrderState:
-    """The state once the catalogue has named the lines' SKUs."""
-    lines = tuple(LineState.new(line, skus.get(line.line_id, "")) for line in order.lines)
+    """The state once the catalogue has named the lines' SKUs; units stay where they are."""
+    known = {line.line_id: line for line in state.lines}
+    lines = tuple(
+        (known.get(line.line_id) or LineState.new(line, "")).model_copy(
+            update={"sku": skus.get(line.line_id, "")}
+        )
+        for line in order.lines
+    )
     return state.model_copy(update={"lines": lines})
 
 

@@ -135,7 +135,7 @@ class Declined(Value):
 
     channel: str
     channel_order_id: str
-    code: Literal["cancelled", "voided", "already_fulfilled", "nothing_to_ship", "not_ready"]
+    code: Literal["cancelled", "voided", "already_fulfilled", "nothing_to_ship"]
     reason: str
 
 

@@ -92,6 +92,7 @@ class Change(Value):
     """
 
     key: str
+    base: str | None = None
     at: datetime
     seq: int
     state: OrderState

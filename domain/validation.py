@@ -21,6 +21,15 @@ class Verdict(Value):
 Finding = Hold | Verdict | None
 Skus = Mapping[str, str]
 
+# What a channel, or the reading of its document, holds an order for.
+_ASKED: Final[Mapping[str, str]] = {
+    "channel_hold": "{channel} has it on hold, or waits for its payment",
+    "delivery_unknown": "{channel} did not say how it is to be delivered",
+    "fractional_quantity": "{channel} sold a fraction of a unit; it was rounded up",
+    "pickup_location_unknown": "{channel} names a store for its pickup that is none of our nodes",
+    "unclear_amount": "an amount that {channel} wrote could not be read",
+}
+
 
 def validate(order: Order, skus: Skus) -> Verdict:
     """`skus` maps line ids to catalogue SKUs, empty where the catalogue knows none."""
@@ -29,9 +38,14 @@ def validate(order: Order, skus: Skus) -> Verdict:
     if rejected is not None:
         return rejected
     holds = tuple(f for f in findings if isinstance(f, Hold))
-    asked = tuple(Hold(handle=h, reason=f"asked for by {order.channel}") for h in order.holds)
+    asked = tuple(_asked(handle, order.channel) for handle in order.holds)
     found = (*holds, *asked)
     return Verdict(outcome="hold" if found else "pass", holds=found)
+
+
+def _asked(handle: str, channel: str) -> Hold:
+    words = _ASKED.get(handle, "{channel} asked for it (" + handle + ")")
+    return Hold(handle=handle, reason=words.replace("{channel}", channel))
 
 
 def _fraud(order: Order, _: Skus) -> Finding:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,6 +16,8 @@ from storage.leases import Waiting
 from storage.tables import inbox
 
 NODE_EVENT: Final = "node_event"
+# The others are documents of channels, each of its own kind of channel.
+OF_ORDERS: Final = frozenset({NODE_EVENT, "node_down", "supply"})
 
 
 class InboxItem(Value):
@@ -78,20 +80,8 @@ async def claim(
     return tuple(InboxItem.model_validate(dict(row._mapping)) for row in rows)  # noqa: SLF001
 
 
-async def done(
-    conn: AsyncConnection,
-    ids: Collection[int],
-    note: str = "",
-    orders: Mapping[int, str] | None = None,
-) -> None:
-    """`orders` names, by row, the order that a channel's document turned out to be of."""
+async def done(conn: AsyncConnection, ids: Collection[int], note: str = "") -> None:
     await leases.done(conn, inbox, ids, note)
-    if orders:
-        query = text("""
-            UPDATE inbox SET order_id = named.order_id
-            FROM unnest(CAST(:ids AS bigint[]), CAST(:orders AS text[])) AS named (id, order_id)
-            WHERE inbox.id = named.id""")
-        await conn.execute(query, {"ids": list(orders), "orders": list(orders.values())})
 
 
 async def failed(

@@ -69,11 +69,11 @@ async def log(  # noqa: PLR0913 - the filters of a search
     """
     wanted: list[ColumnElement[bool]] = [text(FROM_CHANNELS)]  # type: ignore[list-item]
     if channel is not None:
-        wanted.append(_CHANNEL == channel)
+        wanted.append(_sent_by == channel)
     if channels is not None:
-        wanted.append(_CHANNEL.in_(channels) if channels else false())
+        wanted.append(_sent_by.in_(channels) if channels else false())
     if outcome is not None:
-        wanted.append(_OUTCOME == outcome)
+        wanted.append(_led_to == outcome)
     if q:
         wanted.append(_mentions(q.replace("\0", "").strip()))
     if cursor is not None:
@@ -84,11 +84,15 @@ async def log(  # noqa: PLR0913 - the filters of a search
     return Page(items=items, next=str(items[-1].id) if len(rows) > limit else None)
 
 
-async def declined(conn: AsyncConnection, order_id: str) -> IntakeEntry | None:
-    """The newest document of this order that was declined."""
+async def declined(conn: AsyncConnection, order_id: str, code: str = "") -> IntakeEntry | None:
+    """The newest document of this order that was declined, with this code where one is given."""
     query = (
         select(*_COLUMNS)
-        .where(text(FROM_CHANNELS), inbox.c.order_id == order_id, _OUTCOME == "declined")
+        .where(
+            text(FROM_CHANNELS),
+            inbox.c.order_id == order_id,
+            inbox.c.note.startswith(f"declined: {code}", autoescape=True),
+        )
         .order_by(inbox.c.id.desc())
         .limit(1)
     )
@@ -96,8 +100,8 @@ async def declined(conn: AsyncConnection, order_id: str) -> IntakeEntry | None:
     return _entry(dict(row)) if row else None
 
 
-_CHANNEL: Final = inbox.c.body["channel"].astext
-_OUTCOME: Final = case(
+_sent_by: Final = inbox.c.body["channel"].astext
+_led_to: Final = case(
     (inbox.c.done_at.is_not(None), func.split_part(inbox.c.note, ":", 1)),
     (inbox.c.dead_at.is_not(None), "given_up"),
     (inbox.c.error != "", "failing"),
@@ -105,14 +109,14 @@ _OUTCOME: Final = case(
 )
 _COLUMNS: Final = (
     inbox.c.id,
-    _CHANNEL.label("channel"),
+    _sent_by.label("channel"),
     func.coalesce(inbox.c.body["topic"].astext, "").label("topic"),
     inbox.c.delivery_id,
     inbox.c.order_id,
     inbox.c.received_at,
     inbox.c.done_at,
     inbox.c.attempts,
-    _OUTCOME.label("outcome"),
+    _led_to.label("outcome"),
     inbox.c.note,
     inbox.c.error,
 )
@@ -122,7 +126,7 @@ def _mentions(q: str) -> ColumnElement[bool]:
     """The channel's own order id is what follows the channel's code in ours."""
     of_channel = and_(
         inbox.c.order_id.endswith(f"-{q}", autoescape=True),
-        inbox.c.order_id == _CHANNEL + "-" + q,
+        inbox.c.order_id == _sent_by + "-" + q,
     )
     return or_(inbox.c.order_id == q, inbox.c.delivery_id == q, of_channel)
 

@@ -8,7 +8,6 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import ColumnElement, Select, false, func, or_, select, text, tuple_
-from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Invalid
@@ -123,7 +122,8 @@ async def find_orders(  # noqa: PLR0913 - the filters of a search
     if node is not None:
         wanted.append(o.nodes.contains([node]))
     if attention is not None:
-        wanted.append(o.attention.contains([attention]) if attention else o.attention != array([]))
+        any_of = func.cardinality(o.attention) > 0
+        wanted.append(o.attention.contains([attention]) if attention else any_of)
     if q:
         wanted.append(_mentions(q))
     if channels is not None:

@@ -51,6 +51,7 @@ class Acceptance(Value):
     new: bool
     same_run: bool
     state: OrderState
+    last_change: str
     payload_hash: str
     same_payload: bool
 
@@ -99,9 +100,20 @@ async def accept(conn: AsyncConnection, order: Order, run: str, change: Change) 
         await _write_fulfillments(conn, change)
         await _tell(conn, change)
         return Acceptance(
-            new=True, same_run=True, state=change.state, payload_hash=digest, same_payload=True
+            new=True,
+            same_run=True,
+            state=change.state,
+            last_change=change.key,
+            payload_hash=digest,
+            same_payload=True,
         )
-    query = select(orders.c.run, orders.c.payload_hash, orders.c.state, orders.c.terminal_at)
+    query = select(
+        orders.c.run,
+        orders.c.payload_hash,
+        orders.c.state,
+        orders.c.last_change,
+        orders.c.terminal_at,
+    )
     row = (await conn.execute(query.where(orders.c.order_id == order.order_id))).one()
     if row.run == run or row.terminal_at is None:
         taken_over = {"run": run, "writer": _writer(change)}
@@ -112,6 +124,7 @@ async def accept(conn: AsyncConnection, order: Order, run: str, change: Change) 
         new=False,
         same_run=row.run == run,
         state=OrderState.model_validate(row.state),
+        last_change=row.last_change,
         payload_hash=row.payload_hash,
         same_payload=row.payload_hash == digest,
     )
@@ -119,16 +132,24 @@ async def accept(conn: AsyncConnection, order: Order, run: str, change: Change) 
 
 async def apply(conn: AsyncConnection, change: Change) -> None:
     """
-    Write a change. Raises NotFound where the order was never accepted, and Conflict(superseded) for
-    a run of its workflow that another one has replaced.
+    Write a change. Raises NotFound where the order was never accepted, Conflict(superseded) for a
+    run of its workflow that another one has replaced, and Conflict(overtaken) where the record has
+    gone on from the change that this one builds on.
+
+    The last happens when a workflow task is lost after its step was taken, and taken again with
+    other news: the workflow then knows less than its record, and must read it.
     """
     order_id = change.state.order_id
-    query = select(orders.c.writer).where(orders.c.order_id == order_id).with_for_update()
-    writer = (await conn.execute(query)).first()
-    if writer is None:
+    query = select(orders.c.writer, orders.c.last_change).where(orders.c.order_id == order_id)
+    last = (await conn.execute(query.with_for_update())).first()
+    if last is None:
         raise NotFound(f"no order {order_id}")
-    if writer.writer != _writer(change):
+    if last.writer != _writer(change):
         raise Conflict(f"another run of {order_id} has taken over", code="superseded")
+    if last.last_change == change.key:
+        return
+    if change.base is not None and change.base != last.last_change:
+        raise Conflict(f"the record of {order_id} has gone on", code="overtaken")
     changed = await conn.execute(
         update(orders)
         .where(
@@ -249,6 +270,7 @@ async def open_order_ids(conn: AsyncConnection) -> tuple[OpenOrder, ...]:
 def _row(change: Change) -> dict[str, Any]:
     state = change.state
     return {
+        "last_change": change.key,
         "updated_at": change.at,
         "status": state.status.value,
         "reason": state.reason,
@@ -357,5 +379,5 @@ async def _add_events(
 
 
 def _writer(change: Change) -> str:
-    """The run of the workflow that a change comes from."""
-    return change.key.rpartition(":")[0]
+    """The run of the workflow that a change comes from: what stands before the first colon."""
+    return change.key.partition(":")[0]

@@ -248,6 +248,7 @@ orders = Table(
     Column("channel_order_id", Text, nullable=False),
     Column("run", Text, nullable=False),
     Column("writer", Text, nullable=False),
+    Column("last_change", Text, nullable=False),
     Column("payload_hash", Text, nullable=False),
     Column("body", JSONB, nullable=False),
     Column("email", Text, nullable=False),
@@ -340,7 +341,7 @@ decisions = Table(
 FROM_CHANNELS = "kind NOT IN ('node_event', 'node_down', 'supply')"
 
 # A row is open until `done_at` or `dead_at` is set. `claimed_until` ends the lease of its worker.
-# `order_id` of a channel's document is known once it was read.
+# `order_id` of a channel's document is null where none could be read in it.
 inbox = Table(
     "inbox",
     metadata,

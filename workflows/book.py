@@ -10,7 +10,6 @@ from typing import Any, Final, Generic, TypeVar
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
-from temporalio.exceptions import ApplicationError
 
 from domain.errors import Refused
 from domain.fulfillments import ENDED, Fulfillment
@@ -27,7 +26,7 @@ from domain.records import (
 )
 from workflows import addressing, details
 from workflows.clock import Clock
-from workflows.messages import Patience, Resolve
+from workflows.messages import Declined, Patience, Resolve
 from workflows.ports import Orders
 from workflows.steps import step
 
@@ -39,12 +38,21 @@ Request = TypeVar("Request")
 
 @dataclass(frozen=True)
 class Effect(Generic[Request, Result]):
-    """A database step about to be taken, and the state that its result leads to."""
+    """
+    A database step about to be taken, and what its result makes of the state.
+
+    `leads_to` is given the state that holds when the result is there: while a step waits out an
+    outage, what needs no write of its own (a cancellation, a node's word) goes on being noted.
+    """
 
     method: Callable[[Any, Request], Awaitable[Result]]
     request: Request
     summary: str
-    leads_to: Callable[[Result], OrderState | None]
+    leads_to: Callable[[OrderState, Result], OrderState]
+
+
+class CalledOff(Exception):
+    """The step was refused, and the order is being cancelled: it is not taken at all."""
 
 
 class Book:
@@ -103,31 +111,43 @@ class Book:
             messages=messages,
         )
 
-    async def write(self, build: Callable[[], Effect[Request, Result]], item: str) -> Result:
+    async def write(
+        self, build: Callable[[], Effect[Request, Result]], item: str, *, forward: bool = False
+    ) -> Result:
         """
         Take a database step and adopt the state it leads to. A step that is refused waits for a
-        person under the name `item`, and is built and taken again.
+        person under the name `item`, and is built and taken again (see `insist`).
         """
 
         async def attempt() -> Result:
             async with self._writing:
                 effect = build()
                 result = await step(effect.method, effect.request, summary=effect.summary)
-                after = effect.leads_to(result)
-                if after is not None:
-                    self.adopt(rolled_up(after))
+                self.adopt(rolled_up(effect.leads_to(self.state, result)))
                 return result
 
-        return await self.insist(attempt, item)
+        return await self.insist(attempt, item, forward=forward)
 
-    async def insist(self, attempt: Callable[[], Awaitable[Result]], item: str) -> Result:
-        """Attempt a step until it is not refused; each refusal waits for a person."""
+    async def insist(
+        self, attempt: Callable[[], Awaitable[Result]], item: str, *, forward: bool = False
+    ) -> Result:
+        """
+        Attempt a step until it is not refused; each refusal waits for a person. A step `forward`
+        is pointless in an order that is being cancelled: raises CalledOff there.
+        """
         while True:
             try:
                 return await attempt()
             except Refused as refusal:
-                message = f"The step was refused: {refusal}"
-                await self.attend(item, refusal.code, message, ("retry",))
+                await self.attend(
+                    item,
+                    refusal.code,
+                    f"The step was refused: {refusal}",
+                    ("retry", "cancel") if forward else ("retry",),
+                    unless=lambda: forward and self.cancelling,
+                )
+                if forward and self.cancelling:
+                    raise CalledOff from refusal
 
     async def record(
         self,
@@ -140,7 +160,7 @@ class Book:
         def effect() -> Effect[Change, None]:
             change = self.change(update(self.state), *events, messages=messages)
             summary = f"record {events[0].type}" if events else "record"
-            return Effect(Orders.record, change, summary, lambda _: change.state)
+            return Effect(Orders.record, change, summary, lambda state, _: update(state))
 
         await self.write(effect, "record")
 
@@ -186,20 +206,23 @@ class Book:
         await self._note(_resolved(item, answer, fulfillment_id))
         return answer
 
+    def waiting(self) -> list[Attention]:
+        """The open items that nobody has answered yet, the oldest first."""
+        return [a for a in self.state.attention if a.item not in self._answers]
+
     def check(self, answer: Resolve) -> Attention:
         """
-        The open item that an answer speaks to. Raises ApplicationError, in words for a person.
+        The open item that an answer speaks to. Raises Declined, in words for a person.
         """
-        waiting = [a for a in self.state.attention if a.item not in self._answers]
-        if answer.item:
-            waiting = [a for a in waiting if a.item == answer.item]
+        waiting = [a for a in self.waiting() if answer.item in ("", a.item)]
         if not waiting:
-            raise ApplicationError("nothing here waits for a decision", type="not_waiting")
+            what = f"{answer.item} does not wait" if answer.item else "nothing here waits"
+            raise Declined(f"{what} for a decision", type="not_waiting")
         attention = waiting[0]
         if answer.action not in attention.options:
             allowed = ", ".join(attention.options)
             message = f"{answer.action} is not possible for {attention.item}; choose from {allowed}"
-            raise ApplicationError(message, type="not_an_option")
+            raise Declined(message, type="not_an_option")
         return attention
 
     def answer(self, answer: Resolve) -> Attention:

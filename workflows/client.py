@@ -26,7 +26,7 @@ from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 from domain.errors import Conflict, NotFound, Outage
 from domain.fulfillments import NodeEvent
-from domain.orders import Order
+from domain.orders import DeliveryMethod, Order
 from domain.records import OrderState
 from domain.values import Value
 from workflows.addressing import CHANNEL, ORDER_STATUS, ORDERS, PROMISE_BY, order_workflow_id
@@ -244,7 +244,9 @@ def _words(cause: BaseException) -> str:
 
 def _summary(order: Order) -> str:
     units = sum(line.quantity for line in order.lines)
-    return f"{order.channel} {order.channel_order_id}: {units} units, {order.method.value}"
+    what = "1 unit" if units == 1 else f"{units} units"
+    how = "for pickup" if order.method is DeliveryMethod.PICKUP else "to ship"
+    return f"{order.channel} {order.channel_order_id}: {what} {how}"
 
 
 def _first_attributes(order: Order) -> TypedSearchAttributes:

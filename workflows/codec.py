@@ -10,19 +10,25 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import (
     DataConverter,
     DefaultFailureConverterWithEncodedAttributes,
     PayloadCodec,
+    PayloadConverter,
 )
 
 from domain.errors import Invalid
+from workflows.messages import Declined
 
 ENCODING: Final = b"binary/encrypted"
 _NONCE: Final = 12
 _KEY_BYTES: Final = 32
+# Errors that our own validators word, perhaps with what they were given.
+_OWN_WORDS: Final = {"value_error", "assertion_error"}
 
 
 class Keyring:
@@ -88,12 +94,35 @@ class EncryptionCodec(PayloadCodec):
         return Payload.FromString(self._keyring.decrypt(payload.data, kid))
 
 
+class SealedFailures(DefaultFailureConverterWithEncodedAttributes):
+    """Seals what failures say, and their stacks; only a no to a message stays readable."""
+
+    def to_failure(
+        self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure
+    ) -> None:
+        super().to_failure(exception, payload_converter, failure)
+        failure.message = _open_words(exception) or failure.message
+
+
+def _open_words(exception: BaseException) -> str:
+    """Why a message was declined or could not be read; nothing of what it held."""
+    if isinstance(exception, Declined):
+        return exception.message
+    cause = exception.__cause__
+    if not isinstance(exception, RuntimeError) or not isinstance(cause, ValidationError):
+        return ""
+    error = cause.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in error["loc"]) or "the data"
+    said = "is not valid" if error["type"] in _OWN_WORDS else error["msg"]
+    return f"{where}: {said}"
+
+
 def data_converter(keyring: Keyring | None) -> DataConverter:
-    """Pydantic payloads, sealed where there is a keyring; failures' messages and stacks too."""
+    """Pydantic payloads, sealed where there is a keyring; so are failures."""
     if keyring is None:
         return pydantic_data_converter
     return dataclasses.replace(
         pydantic_data_converter,
         payload_codec=EncryptionCodec(keyring),
-        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+        failure_converter_class=SealedFailures,
     )

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Literal
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
 
 from domain.fulfillments import ENDED, NodeEvent, NodeEventType
 from domain.lifecycle import over, units_in
@@ -18,6 +17,7 @@ from workflows.book import Book
 from workflows.fulfilling import Fulfilling
 from workflows.messages import (
     Cancel,
+    Declined,
     ExtendPickup,
     HandOver,
     NodeDown,
@@ -75,11 +75,11 @@ class Conversation:
 
     # ---- channels
 
-    @workflow.update(description="Submit (sent with the start): accepted, held or refused, at once")
+    @workflow.update(description="Sent with the start: is the order accepted, held or refused?")
     async def submit(self, digest: str = "") -> Submitted:
         if digest and digest != digest_of(self._start.order):
             message = f"another order was submitted before as {self._start.order.order_id}"
-            raise ApplicationError(message, type="another_order")
+            raise Declined(message, type="another_order")
         await workflow.wait_condition(lambda: self._answer is not None)
         assert self._answer is not None  # noqa: S101 - the condition
         return self._answer
@@ -106,7 +106,7 @@ class Conversation:
         self._supplied = True
 
     @workflow.update(
-        description='Hand a pickup over to its customer. {"fulfillment_id", "by", "proof"}'
+        description='Hand a ready pickup over to its customer. {"by": "who", "proof": "code"}'
     )
     async def hand_over(self, message: HandOver = HandOver()) -> str:
         driver = self._pickup(message.fulfillment_id)
@@ -120,44 +120,48 @@ class Conversation:
         )
         driver.news.append(event)
         await workflow.wait_condition(lambda: over(driver.now))
+        if not driver.now.delivered:
+            raise Declined(f"the store gave it back: {driver.now.reason}", type="pickup_expired")
         return "collected"
 
     @hand_over.validator
     def _may_hand_over(self, message: HandOver = HandOver()) -> None:
         self._pickup(message.fulfillment_id)
 
-    @workflow.update(description='Extend a pickup window by open days of the store. {"days": 1}')
+    @workflow.update(description='Give a pickup more open days of its store. {"days": 1}')
     async def extend_pickup(self, message: ExtendPickup = ExtendPickup()) -> str:
         driver = self._pickup(message.fulfillment_id)
-        until = await taking.extended(self._book, driver.id, message.days, message.by)
+        async with driver.turn:
+            self._pickup(driver.id)
+            until = await taking.extended(self._book, driver.id, message.days, message.by)
         return until.isoformat()
 
     @extend_pickup.validator
     def _may_extend(self, message: ExtendPickup = ExtendPickup()) -> None:
         if not 1 <= message.days <= 60:  # noqa: PLR2004 - two months are no pickup any more
-            raise ApplicationError("days: give 1 to 60", type="invalid")
+            raise Declined("days: give 1 to 60", type="invalid")
         self._pickup(message.fulfillment_id)
 
     def _pickup(self, fulfillment_id: str) -> Fulfilling:
-        """The pickup that is ready and may still be collected. Raises ApplicationError."""
+        """The pickup that is ready and may still be collected. Raises Declined."""
         for driver in self._drivers.values():
             f = driver.now
             named = not fulfillment_id or fulfillment_id == f.fulfillment_id
             if f.method is not DeliveryMethod.PICKUP or not named or f.pickup_until is None:
                 continue
             if f.status in ENDED and f.delivered:
-                raise ApplicationError("it was collected before", type="collected")
+                raise Declined("it was collected before", type="collected")
             if driver.expiring or f.status in ENDED or workflow.now() >= f.pickup_until:
                 message = f"the pickup window ended at {f.pickup_until.isoformat()}"
-                raise ApplicationError(message, type="pickup_expired")
+                raise Declined(message, type="pickup_expired")
             return driver
-        raise ApplicationError("there is no pickup that is ready", type="not_ready")
+        raise Declined("there is no pickup that is ready", type="not_ready")
 
     # ---- people
 
     @workflow.update(
-        description='Decide what it waits for. {"action": "retry|skip|reroute|cancel", "note"}; '
-        "an empty body is retry"
+        description="Decide what the order waits for: retry (also an empty body), skip, reroute or "
+        'cancel. {"action": "reroute", "note": "why"}'
     )
     async def resolve(self, message: Resolve = Resolve()) -> str:
         attention = self._book.answer(message)
@@ -172,11 +176,11 @@ class Conversation:
     @workflow.signal(description="Retry whatever waits; for batches, ignored when nothing does")
     def retry(self) -> None:
         self._supplied = True
-        for attention in self._book.state.attention:
+        for attention in self._book.waiting():
             if "retry" in attention.options:
                 self._book.answer(Resolve(item=attention.item, by="batch"))
 
-    @workflow.update(description='Cancel what has not shipped. {"by", "note"}')
+    @workflow.update(description='Cancel what has not shipped. {"note": "why"}')
     async def cancel(self, message: Cancel = Cancel()) -> str:
         self._book.ask_cancel(CancelRequest(by=message.by, note=message.note))
         until = workflow.now() + ANSWER_WITHIN
@@ -187,9 +191,11 @@ class Conversation:
     def _may_cancel(self, message: Cancel = Cancel()) -> None:
         if self._book.closed:
             status = self._book.state.status.value
-            raise ApplicationError(f"it is {status}: nothing is left to cancel", type="closed")
+            raise Declined(f"it is {status}: nothing is left to cancel", type="closed")
 
-    @workflow.update(description='Hold the order before its next step. {"handle", "reason", "by"}')
+    @workflow.update(
+        description='Hold the order before its next step. {"handle": "manual", "reason": "why"}'
+    )
     async def hold(self, message: PlaceHold = PlaceHold()) -> str:
         placed = Hold(handle=message.handle, reason=message.reason, owner=message.by)
         told = OrderEvent(
@@ -202,11 +208,13 @@ class Conversation:
     def _may_hold(self, message: PlaceHold = PlaceHold()) -> None:
         holds = self._book.state.holds
         if any(hold.handle == message.handle for hold in holds):
-            raise ApplicationError(f"the hold {message.handle} is there already", type="duplicate")
+            raise Declined(f"the hold {message.handle} is there already", type="duplicate")
         if len(holds) >= MOST_HOLDS:
-            raise ApplicationError(f"an order has {MOST_HOLDS} holds at most", type="too_many")
+            raise Declined(f"an order has {MOST_HOLDS} holds at most", type="too_many")
 
-    @workflow.update(description='Release a hold, or all with an empty handle. {"handle", "by"}')
+    @workflow.update(
+        description='Release a hold by its handle, or all (empty body). {"handle": "manual"}'
+    )
     async def release_hold(self, message: ReleaseHold = ReleaseHold()) -> str:
         released = [h.handle for h in self._book.state.holds if message.handle in ("", h.handle)]
         told = OrderEvent(
@@ -228,7 +236,7 @@ class Conversation:
         handles = [hold.handle for hold in self._book.state.holds]
         if not handles or (message.handle and message.handle not in handles):
             held = ", ".join(handles) or "nothing"
-            raise ApplicationError(f"no such hold; the order is held by {held}", type="no_hold")
+            raise Declined(f"no such hold; the order is held by {held}", type="no_hold")
 
     @workflow.query(description="All that the order knows of itself")
     def state(self) -> OrderState:

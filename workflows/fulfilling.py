@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, Literal
 
@@ -12,6 +14,7 @@ from temporalio.exceptions import FailureError
 from domain.fulfillments import (
     ENDED,
     Fulfillment,
+    FulfillmentStatus,
     LineQuantity,
     NodeEvent,
     NodeEventType,
@@ -37,15 +40,17 @@ class Fulfilling:
     The driver of one fulfillment, from its dispatch to the customer's hands.
 
     All that happens to it is taken one at a time: what the node says (`news`), that it is wanted
-    back, and the deadline that its state has. Once `expiring`, a pickup is not handed over any
-    more.
+    back, and the deadline that its state has; who else changes it waits for his `turn`. Once
+    `expiring`, a pickup is not handed over any more. A `fresh` one was never asked for.
     """
 
-    def __init__(self, book: Book, fulfillment_id: str) -> None:
+    def __init__(self, book: Book, fulfillment_id: str, *, fresh: bool) -> None:
         self.id = fulfillment_id
         self.news: deque[NodeEvent] = deque()
         self.down = ""
         self.expiring = False
+        self.turn = asyncio.Lock()
+        self._fresh = fresh
         self._book = book
         self._next: Literal["dispatch", "recall", "listen"] = "dispatch"
         self._asked_back_for: set[str] = set()
@@ -66,27 +71,37 @@ class Fulfilling:
                     await self._recall("asked again by a person")
                 case "listen":
                     await self._listen()
+        while True:  # what it says now can only be noted
+            await workflow.wait_condition(lambda: bool(self.news))
+            await self._take(self.news[0])
+            self.news.popleft()
 
     async def _listen(self) -> None:
-        wake = lambda: bool(self.news) or bool(self._wanted_back())  # noqa: E731
-        await self._book.clock.until(wake, self._deadline())
-        if self.news:
-            await self._take(self.news.popleft())
-        elif cause := self._wanted_back():
-            await self._recall(cause)
-        else:
-            await self._overdue()
+        await self._book.clock.until(self._called, self._deadline())
+        async with self.turn:
+            if self.news:
+                await self._take(self.news.popleft())
+            elif cause := self._wanted_back():
+                await self._recall(cause)
+            else:
+                await self._overdue()
+
+    def _called(self) -> bool:
+        return bool(self.news) or self._wanted_back() != ""
 
     # ---- asking the node
 
     async def _dispatch(self) -> None:
-        """Until the node has the request, has refused it, or the units are wanted back."""
-        self._next = "listen"
-        await workflow.wait_condition(
-            lambda: not self._book.state.holds or self._wanted_back() != ""
-        )
-        if self._wanted_back():
+        """
+        Until the node has the request, has refused it, or the units are wanted back. A node that
+        speaks has the request; a hold stops the asking, until it is released.
+        """
+        book = self._book
+        await workflow.wait_condition(lambda: not book.state.holds or self._called())
+        if self._called():
+            self._next = "listen"
             return
+        self._fresh = False
         f = self.now
         asking = workflow.start_activity_method(
             Nodes.dispatch,
@@ -94,13 +109,18 @@ class Fulfilling:
             **partner(
                 f"{f.fulfillment_id} → {f.node}: {count(f.remaining())}",
                 workflow.info().task_queue,
-                self._book.patience.dispatch,
+                book.patience.dispatch,
             ),
         )
-        await workflow.wait_condition(lambda: asking.done() or self._wanted_back() != "")
+        await workflow.wait_condition(
+            lambda: asking.done() or self._wanted_back() != "" or bool(book.state.holds)
+        )
         if not asking.done():
             asking.cancel()
+            with suppress(FailureError):
+                await asking
             return
+        self._next = "listen"
         try:
             answer = await asking
         except FailureError as failure:
@@ -119,6 +139,9 @@ class Fulfilling:
     async def _take(self, event: NodeEvent) -> None:
         if event.event_id in self.now.seen:
             return
+        if self.now.request is RequestStatus.UNSUBMITTED:  # it has our request all the same
+            self._fresh = False
+            self._note("dispatch")
         match event.type:
             case NodeEventType.ACCEPTED:
                 self._note("accepted", event)
@@ -127,13 +150,22 @@ class Fulfilling:
             case NodeEventType.DELIVERED:
                 await self._delivered(event)
             case NodeEventType.READY_FOR_PICKUP:
-                if advance(self.now, event.type) and self.now.pickup_until is None:
-                    await taking.ready(self._book, event)
+                await self._ready(event)
             case NodeEventType.COLLECTED:
-                if advance(self.now, event.type):
-                    await taking.collected(self._book, event)
+                await self._collected(event)
             case _ if event.type in _LET_GO:
                 await self._give_back(event.type, event.reason or event.type, event)
+
+    async def _ready(self, event: NodeEvent) -> None:
+        pickup = self.now.method is DeliveryMethod.PICKUP and self.now.pickup_until is None
+        if pickup and advance(self.now, event.type):
+            await taking.ready(self._book, event)
+
+    async def _collected(self, event: NodeEvent) -> None:
+        if advance(self.now, event.type):
+            await taking.collected(self._book, event)
+        elif self.now.status is FulfillmentStatus.CANCELLED:
+            await taking.contradicted(self._book, event)
 
     async def _shipped(self, event: NodeEvent) -> None:
         left = {lq.line_id: lq.quantity for lq in self.now.remaining()}
@@ -180,6 +212,10 @@ class Fulfilling:
         self._next = "listen"
         self._asked_back_for.add(cause)
         f = self.now
+        if self._fresh:
+            self._note("recall")
+            await self._give_back("cancelled", f"{cause}; it was not asked yet")
+            return
         asking = workflow.start_activity_method(
             Nodes.recall,
             Recall(fulfillment_id=self.id, reason=cause),
@@ -199,12 +235,13 @@ class Fulfilling:
                 await self._unproven(cause)
             return
         self.news.extend(e for e in answer.events if e.event_id not in self.now.seen)
-        shipped = any(e.type is NodeEventType.SHIPPED for e in self.news)
-        if answer.answer in ("cancelled", "never_received") and not shipped:
-            await self._give_back("cancelled", cause)
-        elif answer.answer == "refused":
+        if answer.answer == "refused":
             self._note("recall_refused")
             self._patient_until = workflow.now() + self._book.patience.ship_grace
+        elif answer.answer != "pending":
+            while self.news:  # what left before it agreed is gone, the rest is ours again
+                await self._take(self.news.popleft())
+            await self._give_back("cancelled", cause)
 
     async def _unproven(self, cause: str) -> None:
         """Nobody can say whether the node ships. A person vouches, or we go on waiting."""

@@ -5,9 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
+from temporalio.exceptions import ApplicationError
+
 from domain.orders import Hold, Order, OrderStatus
 from domain.records import Action
 from domain.values import Value
+
+
+class Declined(ApplicationError):
+    """A no to a message. Its words are for a person and name no customer: nothing seals them."""
 
 
 class Patience(Value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Final
 
@@ -24,7 +25,7 @@ from domain.lifecycle import (
 from domain.orders import Bucket, DeliveryMethod, OrderStatus
 from domain.records import CancelRequest, OrderEvent, OrderState
 from workflows import taking
-from workflows.book import Effect
+from workflows.book import CalledOff, Effect
 from workflows.conversation import Conversation
 from workflows.fulfilling import Fulfilling
 from workflows.messages import Resolve, StartOrder
@@ -70,16 +71,19 @@ class OrderWorkflow(Conversation):
         """
         life = asyncio.create_task(self._guarded(self._live()))
         cancelled = False
-        try:
-            await workflow.wait_condition(lambda: life.done() or self._bug is not None)
-        except asyncio.CancelledError:
-            cancelled = True
-            note = "cancellation was requested of the workflow"
-            self._book.ask_cancel(CancelRequest(by="temporal", note=note))
-            await workflow.wait_condition(lambda: life.done() or self._bug is not None)
+
+        def ended() -> bool:
+            return self._bug is not None or (life.done() and workflow.all_handlers_finished())
+
+        while not ended():
+            try:
+                await workflow.wait_condition(ended)
+            except asyncio.CancelledError:
+                cancelled = True
+                note = "cancellation was requested of the workflow"
+                self._book.ask_cancel(CancelRequest(by="temporal", note=note))
         if self._bug is not None:
             raise self._bug
-        await workflow.wait_condition(workflow.all_handlers_finished)
         if cancelled and self._book.state.status is OrderStatus.CANCELLED:
             raise asyncio.CancelledError
         return self._book.state
@@ -102,16 +106,15 @@ class OrderWorkflow(Conversation):
 
     async def _next_step(self) -> None:
         state = self._book.state
-        if self._book.cancelling and units_in(state, *_WAITING, Bucket.RESERVED):
-            await self._let_go()
-        elif state.holds and not self._book.cancelling:
-            await self._held()
-        elif units_in(state, *_WAITING):
-            await self._reserve()
-        elif units_in(state, Bucket.RESERVED):
-            await self._source()
-        else:
+        if not units_in(state, *_WAITING, Bucket.RESERVED):
             await workflow.wait_condition(self._work_to_do)
+        elif self._book.cancelling:
+            await self._let_go()
+        elif state.holds:
+            await self._held()
+        else:
+            with contextlib.suppress(CalledOff):
+                await (self._reserve() if units_in(state, *_WAITING) else self._source())
 
     def _work_to_do(self) -> bool:
         state = self._book.state
@@ -119,7 +122,11 @@ class OrderWorkflow(Conversation):
 
     def _done(self) -> bool:
         state = self._book.state
-        return settled(state) and all(over(f) for f in state.fulfillments)
+        heard = not any(driver.news for driver in self._drivers.values())
+        return heard and settled(state) and all(over(f) for f in state.fulfillments)
+
+    def _interrupted(self) -> bool:
+        return self._book.cancelling or bool(self._book.state.holds)
 
     # ---- validate, holds
 
@@ -130,12 +137,16 @@ class OrderWorkflow(Conversation):
             self._reply("duplicate", verdict.code, verdict.reason)
             return False
         if verdict.resume is not None:
-            self._book.adopt(rolled_up(verdict.resume.model_copy(update={"attention": ()})))
+            wish = self._book.state.cancel or verdict.resume.cancel
+            resumed = verdict.resume.model_copy(update={"attention": (), "cancel": wish})
+            self._book.adopt(rolled_up(resumed))
             self._reply("accepted")
             for f in verdict.resume.fulfillments:
-                self._drive(f)
+                self._drive(f, fresh=False)
         if self._start.cancel:
             self._book.ask_cancel(CancelRequest(by="reconciler", note=self._start.cancel))
+        if verdict.resume is not None:
+            return True
         if verdict.verdict == "reject":
             await self._close(OrderStatus.REJECTED, verdict.code, verdict.reason)
             self._reply("refused", verdict.code, verdict.reason)
@@ -170,8 +181,8 @@ class OrderWorkflow(Conversation):
                 change=self._book.change(self._book.state, told),
             )
 
-            def leads_to(verdict: Validated) -> OrderState | None:
-                return with_lines(self._book.state, order, verdict.skus)
+            def leads_to(state: OrderState, verdict: Validated) -> OrderState:
+                return with_lines(state, order, verdict.skus)
 
             return Effect(Orders.validate, request, "validate", leads_to)
 
@@ -197,12 +208,15 @@ class OrderWorkflow(Conversation):
 
     async def _revalidate(self, answer: Resolve | None) -> None:
         verdict = await self._validate()
-        handles = {hold.handle for hold in verdict.holds} & {"unknown_sku"}
-        kept = tuple(h for h in self._book.state.holds if h.handle != "unknown_sku")
-        again = tuple(h for h in verdict.holds if h.handle in handles)
+        again = tuple(h for h in verdict.holds if h.handle == "unknown_sku")
         by = answer.by if answer else "crossdock"
+
+        def judged(state: OrderState) -> OrderState:
+            kept = tuple(h for h in state.holds if h.handle != "unknown_sku")
+            return state.model_copy(update={"holds": (*kept, *again)})
+
         await self._book.record(
-            lambda s: s.model_copy(update={"holds": (*kept, *again)}),
+            judged,
             OrderEvent(
                 type="hold_kept" if again else "hold_released",
                 summary=again[0].reason if again else "every product is known now",
@@ -216,16 +230,21 @@ class OrderWorkflow(Conversation):
     async def _reserve(self) -> None:
         """
         All units or none. What is short waits for supply, or is refused, by the order's policy.
+        A pickup whose store gave the goods back waits for a person.
         """
+        pickup = self._start.order.method is DeliveryMethod.PICKUP
+        again = pickup and bool(self._book.state.fulfillments)
+        if again:
+            await self._pickup_unfillable()
+            if self._interrupted():
+                return
         reserved = await self._try_to_reserve()
         if reserved.ok:
             self._reply("accepted")
         elif self._start.order.when_short == "refuse" and self._answer is None:
             await self._close(OrderStatus.REJECTED, "out_of_stock", "there is not enough stock")
             self._reply("refused", "out_of_stock", "there is not enough stock", reserved.missing)
-        elif self._start.order.method is DeliveryMethod.PICKUP and self._book.state.fulfillments:
-            await self._pickup_unfillable()
-        else:
+        elif not again:
             self._reply("backordered", missing=reserved.missing)
             await self._backordered()
 
@@ -235,25 +254,29 @@ class OrderWorkflow(Conversation):
         def effect() -> Effect[Reserve, Reserved]:
             state = self._book.state
             reservation = state.reservations + 1
-            whole = all_moved(state, _WAITING, Bucket.RESERVED)
-            held = whole.model_copy(update={"reservations": reservation, "short": {}})
-            short = all_moved(state, _WAITING, Bucket.BACKORDERED)
+
+            def held(state: OrderState) -> OrderState:
+                whole = all_moved(state, _WAITING, Bucket.RESERVED)
+                return whole.model_copy(update={"reservations": reservation, "short": {}})
+
+            def short(state: OrderState) -> OrderState:
+                return all_moved(state, _WAITING, Bucket.BACKORDERED)
+
+            def leads_to(state: OrderState, reserved: Reserved) -> OrderState:
+                missing = {"short": reserved.missing}
+                return held(state) if reserved.ok else short(state).model_copy(update=missing)
+
             request = Reserve(
                 reservation_id=f"{state.order_id}-R{reservation}",
                 order_id=state.order_id,
                 units=_units(state, units_in(state, *_WAITING)),
                 node=order.pickup_node if order.method is DeliveryMethod.PICKUP else None,
-                reserved=self._book.change(held, _RESERVED),
-                short=self._book.change(short, _SHORT),
+                reserved=self._book.change(held(state), _RESERVED),
+                short=self._book.change(short(state), _SHORT),
             )
-
-            def leads_to(reserved: Reserved) -> OrderState:
-                missing = {"short": reserved.missing}
-                return held if reserved.ok else short.model_copy(update=missing)
-
             return Effect(Stock.reserve, request, "reserve", leads_to)
 
-        return await self._book.write(effect, "reserve")
+        return await self._book.write(effect, "reserve", forward=True)
 
     async def _backordered(self) -> None:
         self._supplied = False
@@ -279,6 +302,8 @@ class OrderWorkflow(Conversation):
     async def _source(self) -> None:
         """Decide which nodes fulfill what, move the stock to them, and set them to work."""
         sourced = await self._decide()
+        if self._interrupted():
+            return
         if not sourced.plan.assignments:
             await self._no_node()
             return
@@ -288,8 +313,9 @@ class OrderWorkflow(Conversation):
             if self._lost_races % RACES == 0:
                 await self._no_node()
             return
+        self._lost_races = 0
         for f in fulfillments:
-            self._drive(f)
+            self._drive(f, fresh=True)
         if sourced.plan.unsourced:
             await self._no_node()
 
@@ -307,7 +333,9 @@ class OrderWorkflow(Conversation):
         small = len(units) <= SOURCED_IN_PLACE
         decide = step if small else heavy_step
         sourced = await self._book.insist(
-            lambda: decide(Sourcing.optimize_source, request, summary="optimize source"), "source"
+            lambda: decide(Sourcing.optimize_source, request, summary="optimize source"),
+            "source",
+            forward=True,
         )
         self._book.adopt(self._book.state.model_copy(update={"round": request.round}))
         return sourced
@@ -319,16 +347,18 @@ class OrderWorkflow(Conversation):
         def effect() -> Effect[Allocate, Allocated]:
             nonlocal fulfillments
             state = self._book.state
-            fulfillments = split(state, self._start.order, plan.assignments)
-            for f in fulfillments:
-                state = moved(
-                    with_fulfillment(state, f), f.lines, Bucket.RESERVED, Bucket.ALLOCATED
-                )
-            promise = state.promise_by or max(f.deliver_by for f in fulfillments)
-            state = state.model_copy(update={"promise_by": promise})
+            made = fulfillments = split(state, self._start.order, plan.assignments)
+
+            def placed(state: OrderState) -> OrderState:
+                for f in made:
+                    after = with_fulfillment(state, f)
+                    state = moved(after, f.lines, Bucket.RESERVED, Bucket.ALLOCATED)
+                promise = state.promise_by or max(f.deliver_by for f in made)
+                return state.model_copy(update={"promise_by": promise})
+
             where = ", ".join(f"{f.node} by {f.service}" for f in fulfillments)
             change = self._book.change(
-                state,
+                placed(state),
                 OrderEvent(
                     type="allocated",
                     summary=f"sourced from {where}",
@@ -346,10 +376,10 @@ class OrderWorkflow(Conversation):
                 Stock.allocate,
                 request,
                 f"allocate at {where}",
-                lambda allocated: change.state if allocated.ok else None,
+                lambda state, allocated: placed(state) if allocated.ok else state,
             )
 
-        return await self._book.write(effect, "allocate"), fulfillments
+        return await self._book.write(effect, "allocate", forward=True), fulfillments
 
     async def _no_node(self) -> None:
         """No node can serve what is reserved: supply, a node's return or a person goes on."""
@@ -371,8 +401,8 @@ class OrderWorkflow(Conversation):
         if answer is not None and answer.action == "reroute":
             self._book.adopt(self._book.state.model_copy(update={"excluded": {}}))
 
-    def _drive(self, fulfillment: Fulfillment) -> None:
-        driver = Fulfilling(self._book, fulfillment.fulfillment_id)
+    def _drive(self, fulfillment: Fulfillment, *, fresh: bool) -> None:
+        driver = Fulfilling(self._book, fulfillment.fulfillment_id, fresh=fresh)
         self._drivers[driver.id] = driver
         driver.news.extend(self._unheard.pop(driver.id, ()))
         self._lives.append(asyncio.create_task(self._guarded(driver.run())))
@@ -390,20 +420,20 @@ class OrderWorkflow(Conversation):
         )
         reserved = bool(units_in(self._book.state, Bucket.RESERVED))
 
-        def let_go() -> OrderState:
-            return all_moved(self._book.state, (*_WAITING, Bucket.RESERVED), Bucket.CANCELLED)
+        def let_go(state: OrderState) -> OrderState:
+            return all_moved(state, (*_WAITING, Bucket.RESERVED), Bucket.CANCELLED)
 
         def effect() -> Effect[Release, None]:
-            change = self._book.change(let_go(), told)
+            change = self._book.change(let_go(self._book.state), told)
             state = self._book.state
             reservation = f"{state.order_id}-R{state.reservations}"
             request = Release(reservation_id=reservation, change=change)
-            return Effect(Stock.release, request, "release", lambda _: change.state)
+            return Effect(Stock.release, request, "release", lambda state, _: let_go(state))
 
         if reserved:
             await self._book.write(effect, "release")
         else:
-            await self._book.record(lambda _: let_go(), told)
+            await self._book.record(let_go, told)
 
     async def _close(self, status: OrderStatus, code: str, reason: str) -> None:
         """End an order that never began, its units with it."""

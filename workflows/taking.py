@@ -51,16 +51,18 @@ async def _leave(
         key=f"{after.fulfillment_id}:shipped:{told.cause}", kind="channel.shipped", body=body
     )
 
+    def gone(state: OrderState) -> OrderState:
+        return moved(with_fulfillment(state, after), lines, source, to)
+
     def effect() -> Effect[Ship, None]:
-        state = moved(with_fulfillment(book.state, after), lines, source, to)
-        change = book.change(state, told, messages=(message,))
+        change = book.change(gone(book.state), told, messages=(message,))
         request = Ship(
             key=f"{after.fulfillment_id}/ship/{told.cause}",
             fulfillment_id=after.fulfillment_id,
             lines=lines,
             change=change,
         )
-        return Effect(Stock.ship, request, told.summary, lambda _: change.state)
+        return Effect(Stock.ship, request, told.summary, lambda state, _: gone(state))
 
     await book.write(effect, f"{after.fulfillment_id}:ship")
 
@@ -127,14 +129,13 @@ async def _open(
 ) -> datetime:
     source = bucket_of(book.fulfillment(after.fulfillment_id))
 
-    def leading_to(state: OrderState, until: datetime) -> OrderState:
-        return with_fulfillment(state, after.model_copy(update={"pickup_until": until}))
+    def open_until(state: OrderState, until: datetime | None) -> OrderState:
+        opened = after.model_copy(update={"pickup_until": until})
+        lines = after.remaining()
+        return moved(with_fulfillment(state, opened), lines, source, Bucket.READY_FOR_PICKUP)
 
     def effect() -> Effect[OpenPickup, datetime]:
-        state = with_fulfillment(book.state, after)
-        if source is not Bucket.READY_FOR_PICKUP:
-            state = moved(state, after.remaining(), source, Bucket.READY_FOR_PICKUP)
-        change = book.change(state, told, messages=messages)
+        change = book.change(open_until(book.state, after.pickup_until), told, messages=messages)
         request = OpenPickup(
             fulfillment_id=after.fulfillment_id,
             since=window.since,
@@ -142,9 +143,7 @@ async def _open(
             window=window.length,
             change=change,
         )
-        return Effect(
-            Stock.open_pickup, request, told.summary, lambda end: leading_to(change.state, end)
-        )
+        return Effect(Stock.open_pickup, request, told.summary, open_until)
 
     return await book.write(effect, f"{after.fulfillment_id}:pickup")
 
@@ -156,14 +155,14 @@ async def given_back(
     The node provably does not ship the rest: its units go back, last step first.
 
     They return to the order's reservation to be sourced elsewhere; they are free for all where the
-    order is being cancelled or the pickup expired. A pickup's units are reserved anew at their
-    store.
+    order is being cancelled or the pickup expired. So are a pickup's: its store could not keep
+    them, and a person decides whether to ask it again.
     """
     before = book.fulfillment(fulfillment_id)
     after = before if name == "short_shipped" else _after(before, name, event)
     after = after.model_copy(update={"reason": reason})
     lines, source = before.remaining(), bucket_of(before)
-    expired = name == "expired"
+    expired, pickup = name == "expired", before.method is DeliveryMethod.PICKUP
     told = OrderEvent(
         type=f"fulfillment_{name}",
         summary=f"{before.node} gives back {count(lines)}: {reason}",
@@ -175,24 +174,27 @@ async def given_back(
 
     def effect() -> Effect[GiveBack, None]:
         ends = book.cancelling or expired
-        pickup = after.method is DeliveryMethod.PICKUP
         to = Bucket.CANCELLED if ends else Bucket.OPEN if pickup else Bucket.RESERVED
-        state = moved(with_fulfillment(book.state, after), lines, source, to)
-        if expired:
-            state = state.model_copy(update={"reason": "pickup_expired"})
-        elif not pickup:
+
+        def back(state: OrderState) -> OrderState:
+            state = moved(with_fulfillment(state, after), lines, source, to)
+            if expired:
+                return state.model_copy(update={"reason": "pickup_expired"})
+            if pickup:
+                return state
             excluded = {**state.excluded, after.node: reason[:200]}
-            state = state.model_copy(update={"excluded": excluded})
-        change = book.change(state, told, messages=messages)
+            return state.model_copy(update={"excluded": excluded})
+
+        change = book.change(back(book.state), told, messages=messages)
         request = GiveBack(
             key=f"{fulfillment_id}/back",
             fulfillment_id=fulfillment_id,
             lines=lines,
             to="free" if ends or pickup else "reservation",
-            reservation_id=f"{state.order_id}-R{state.reservations}",
+            reservation_id=f"{book.state.order_id}-R{book.state.reservations}",
             change=change,
         )
-        return Effect(Stock.give_back, request, told.summary, lambda _: change.state)
+        return Effect(Stock.give_back, request, told.summary, lambda state, _: back(state))
 
     await book.write(effect, f"{fulfillment_id}:give_back")
 

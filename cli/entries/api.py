@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from api.app import create_app
 from api.services import Services
+from cli.serving import serve
 from cli.settings import Settings
-from cli.wiring import engine, serve, temporal, write_logs
+from cli.wiring import engine, temporal, write_logs
 
 
 async def run(settings: Settings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cli.wiring import serve
+from cli.serving import serve
 from connectors.sandbox.app import create_app
 from connectors.sandbox.config import load
 

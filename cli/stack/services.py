@@ -29,7 +29,7 @@ async def _nothing() -> None:
 @dataclass(frozen=True)
 class Service:
     """
-    A process to start, together with the others of its `wave`.
+    A process to start as soon as all those that it comes `after` are ready.
 
     `ready` is asked until it says so; a service that runs `once` is ready when it ends with exit
     code 0. `prepare` runs before every start. A `bound` command sees to it by itself that it ends
@@ -40,7 +40,7 @@ class Service:
     command: Callable[[], list[str]]
     ready: Callable[[], Awaitable[bool]] | None = None
     prepare: Callable[[], Awaitable[None]] = _nothing
-    wave: int = 0
+    after: tuple[str, ...] = ()
     once: bool = False
     bound: bool = False
     stop_signal: signal.Signals = signal.SIGTERM
@@ -80,17 +80,17 @@ def services(site: Site, ports: Ports) -> list[Service]:
             stop_signal=signal.SIGINT,
         ),
         Service("temporal", temporal.command, temporal.ready, prepare_temporal),
-        Service("migrate", crossdock("migrate"), wave=1, once=True),
-        Service("seed", crossdock("seed"), wave=2, once=True),
-        Service("api", crossdock("api"), _answers(ports.api), wave=3),
-        Service("sandbox", crossdock("sandbox"), _answers(ports.sandbox), wave=3),
+        Service("migrate", crossdock("migrate"), after=("postgres", "temporal"), once=True),
+        Service("seed", crossdock("seed"), after=("migrate",), once=True),
         Service(
             "worker",
             crossdock("worker", "--pulse", pulse),
             worker_ready,
             forget_pulse,
-            wave=3,
+            after=("migrate",),
         ),
+        Service("api", crossdock("api"), _answers(ports.api), after=("migrate",)),
+        Service("sandbox", crossdock("sandbox"), _answers(ports.sandbox), after=("seed",)),
     ]
 
 

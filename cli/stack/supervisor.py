@@ -10,9 +10,7 @@ import signal
 import sys
 import time
 from asyncio.subprocess import Process as Child
-from collections.abc import Callable, Sequence
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -49,7 +47,7 @@ class Supervisor:
 
     async def up(self, *, announce: bool = True) -> None:
         """
-        Starts each wave once the one before is ready; where one is not, its last words are Refused.
+        Starts each once those it comes after are ready; Refused with the last words of a failure.
 
         Other commands find the stack once it is announced.
         """
@@ -58,13 +56,13 @@ class Supervisor:
             self._tell(f"ending {len(left)} processes that a killed stack left behind")
             await asyncio.to_thread(end, left)
         self._write()
-        for _, wave in groupby(self._services, attrgetter("wave")):
-            try:
-                async with asyncio.TaskGroup() as starts:
-                    for service in wave:
-                        starts.create_task(self._bring_up(service))
-            except BaseExceptionGroup as failed:
-                raise failed.exceptions[0] from failed
+        ready = {service.name: asyncio.Event() for service in self._services}
+        try:
+            async with asyncio.TaskGroup() as starts:
+                for service in self._services:
+                    starts.create_task(self._bring_up(service, ready))
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
         self._ready = announce
         self._write()
 
@@ -95,10 +93,14 @@ class Supervisor:
         self._processes = {}
         self._write()
 
-    async def _bring_up(self, service: Service) -> None:
+    async def _bring_up(self, service: Service, ready: Mapping[str, asyncio.Event]) -> None:
+        for name in service.after:
+            if name in ready:  # of a stack that runs in part, the rest is taken to be there
+                await ready[name].wait()
         began = time.monotonic()
         await self._start(service)
         await self._until_ready(service)
+        ready[service.name].set()
         self._tell(f"{service.name} is ready ({time.monotonic() - began:.1f} s)")
 
     async def _keep(self, service: Service) -> None:

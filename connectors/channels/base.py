@@ -102,6 +102,9 @@ class ChannelAdapter(Protocol):
         for what is no order.
         """
 
+    def number(self, raw: bytes) -> str:
+        """The channel's own id of the order in a document, as `translate` reads it; else empty."""
+
     async def complete(self, connection: Connection, order: Order) -> Order:
         """The order with what its document could not tell (a pickup). Called before submitting."""
 

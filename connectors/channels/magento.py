@@ -54,6 +54,9 @@ class Magento:
     ) -> Order | Declined:
         return magento_orders.translate(channel_code, raw, settings, when_short, received_at)
 
+    def number(self, raw: bytes) -> str:
+        return magento_orders.number(raw)
+
     async def complete(self, connection: Connection, order: Order) -> Order:  # noqa: ARG002
         """A Magento order is complete as it comes."""
         return order

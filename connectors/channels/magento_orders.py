@@ -21,15 +21,15 @@ from connectors.channels.reading import Document
 from domain.errors import Invalid
 from domain.orders import Address, Declined, Line, Order
 
-_Code = Literal["cancelled", "already_fulfilled", "nothing_to_ship", "not_ready"]
+_Code = Literal["cancelled", "already_fulfilled", "nothing_to_ship"]
 
 _INTANGIBLE: Final = frozenset({"virtual", "downloadable", "giftcard"})
 _CLOSED_STATES: Final[dict[str, tuple[_Code, str]]] = {
     "canceled": ("cancelled", "the shop cancelled the order"),
     "complete": ("already_fulfilled", "the shop has completed the order"),
-    "pending_payment": ("not_ready", "the shop still waits for its payment"),
-    "payment_review": ("not_ready", "the shop reviews its payment"),
 }
+# The shop lets the order wait; once it is in another state, the hold is lifted.
+_WAITING_STATES: Final = frozenset({"holded", "pending_payment", "payment_review"})
 _NUMBER: Final = re.compile(r"[A-Za-z0-9_.#:+=@-]{1,64}")
 _PICKUP: Final = "instore_pickup"
 
@@ -43,13 +43,9 @@ def translate(
 ) -> Order | Declined:
     """The order with the units that are open, or why there is nothing to do. Raises Invalid."""
     body = reading.document(raw)
-    entity = reading.integer(body.get("entity_id"))
-    if entity is None or entity <= 0:
-        raise Invalid("entity_id: not the id of an order")
+    entity, number = _ids(body)
     if "items" not in body or not isinstance(body["items"], list | None):
         raise Invalid("items: missing; this is not an order")
-    shown = reading.text(body.get("increment_id"))
-    number = shown if _NUMBER.fullmatch(shown) else str(entity)
     rows = shipping_rows(body, settings)
     if declined := _declined(body, rows):
         code, reason = declined
@@ -62,7 +58,7 @@ def translate(
     total = reading.minor(body.get("grand_total"), currency)
     if total is None:
         holds.add("unclear_amount")
-    if reading.text(body.get("state")) == "holded":
+    if reading.text(body.get("state")).lower() in _WAITING_STATES:
         holds.add("channel_hold")
     fields = {
         "channel": channel,
@@ -80,6 +76,14 @@ def translate(
     if reading.text(_shipping(body).get("method")) == _PICKUP:
         fields = reading.collected_at(_store(body, settings), fields)
     return reading.order(**fields)
+
+
+def number(raw: bytes) -> str:
+    """The shop's number of the order in a document; empty where there is none."""
+    try:
+        return _ids(reading.document(raw))[1]
+    except Invalid:
+        return ""
 
 
 def shipping_rows(body: Document, settings: Mapping[str, Any]) -> list[Document]:
@@ -110,6 +114,15 @@ def shipping_rows(body: Document, settings: Mapping[str, Any]) -> list[Document]
 def open_quantity(row: Mapping[str, Any]) -> Decimal:
     gone = (_quantity(row, name) for name in ("qty_canceled", "qty_refunded", "qty_shipped"))
     return max(Decimal(0), _quantity(row, "qty_ordered") - sum(gone, Decimal(0)))
+
+
+def _ids(body: Document) -> tuple[int, str]:
+    """What Magento calls the order, and what people do. Raises Invalid."""
+    entity = reading.integer(body.get("entity_id"))
+    if entity is None or entity <= 0:
+        raise Invalid("entity_id: not the id of an order")
+    shown = reading.text(body.get("increment_id"))
+    return entity, shown if _NUMBER.fullmatch(shown) else str(entity)
 
 
 def _quantity(row: Mapping[str, Any], name: str) -> Decimal:

@@ -69,6 +69,9 @@ class Shopify:
     ) -> Order | Declined:
         return shopify_orders.translate(channel_code, raw, when_short, received_at)
 
+    def number(self, raw: bytes) -> str:
+        return shopify_orders.number(raw)
+
     async def complete(self, connection: Connection, order: Order) -> Order:
         """
         A pickup stands in no order document: only its fulfillment orders tell.

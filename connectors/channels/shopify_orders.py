@@ -41,19 +41,24 @@ def translate(
     channel: str, raw: bytes, when_short: WhenShort, received_at: datetime | None
 ) -> Order | Declined:
     """The order with the units that are open, or why there is nothing to do. Raises Invalid."""
-    body = reading.document(raw)
-    if "id" not in body and isinstance(body.get("order"), dict):
-        body = body["order"]
-    number = reading.integer(body.get("id"))
-    if number is None or number <= 0:
+    body, number = _document(raw)
+    if not number:
         raise Invalid("id: not the id of an order")
     if "line_items" not in body or not isinstance(body["line_items"], list | None):
         raise Invalid("line_items: missing; this is not an order")
     history = _history(body)
     if declined := _declined(body, history):
         code, reason = declined
-        return Declined(channel=channel, channel_order_id=str(number), code=code, reason=reason)
-    return _order(channel, str(number), body, history, when_short, received_at)
+        return Declined(channel=channel, channel_order_id=number, code=code, reason=reason)
+    return _order(channel, number, body, history, when_short, received_at)
+
+
+def number(raw: bytes) -> str:
+    """The shop's id of the order in a document; empty where there is none."""
+    try:
+        return _document(raw)[1]
+    except Invalid:
+        return ""
 
 
 def open_units(line: Mapping[str, Any], history: _History) -> int:
@@ -76,6 +81,15 @@ def open_units(line: Mapping[str, Any], history: _History) -> int:
         gone = max(fulfilled, history.restocked[line_id])
         left = min(known) - history.cancelled[line_id] - gone
     return max(0, min(left, *known))
+
+
+def _document(raw: bytes) -> tuple[Document, str]:
+    """The order, also where it is wrapped as `order`, and its id. Raises Invalid."""
+    body = reading.document(raw)
+    if "id" not in body and isinstance(body.get("order"), dict):
+        body = body["order"]
+    number = reading.integer(body.get("id"))
+    return body, str(number) if number is not None and number > 0 else ""
 
 
 def _is_shippable(line: Mapping[str, Any]) -> bool:

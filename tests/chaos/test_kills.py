@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cli import sample
 from cli.demo_day import Day, direct, look, scenes_first, send
 from cli.demo_shop import Shop
-from cli.stack import lifecycle
 from cli.stack.record import Process, Record
 from cli.stack.services import services
 from cli.stack.site import Site, api_url
@@ -83,7 +82,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     unhurried = load(site.sandbox_file).model_copy(update={"pace": PACE})
     site.sandbox_file.write_text(unhurried.model_dump_json())
     yield site
-    lifecycle.halt(site)
+    crossdock("down")
 
 
 async def test_whatever_is_killed_every_order_ends_as_it_should(site: Site) -> None:
@@ -98,13 +97,13 @@ async def test_whatever_is_killed_every_order_ends_as_it_should(site: Site) -> N
         for name in VICTIMS:
             in_flight = len(day.of) - day.over
             took = await kill(site, name)
-            print(f"{name} killed with {in_flight} orders in flight, back in {took:.1f} s")
+            tell(f"{name} killed with {in_flight} orders in flight, started again in {took:.1f} s")
             assert in_flight > len(day.of) // 2
         await until(lambda: len(day.of) == ORDERS, playing)
         in_flight = len(day.of) - day.over
         kill_all(site)
         took = await asyncio.to_thread(up, site)
-        print(f"all killed with {in_flight} orders in flight, back in {took:.1f} s")
+        tell(f"all killed with {in_flight} orders in flight, ready again in {took:.1f} s")
         assert in_flight > ORDERS // 2
         await until(lambda: day.over == ORDERS, playing, seconds=400, why=lambda: stuck(day))
         stop.set()
@@ -140,7 +139,9 @@ def kill_all(site: Site) -> None:
 
 def up(site: Site) -> float:
     began = time.monotonic()
-    lifecycle.launch_behind(site, bound=False)
+    said = crossdock("up", "--detach")
+    assert site.record() is not None, said
+    assert running(site).ready, said
     return time.monotonic() - began
 
 
@@ -152,6 +153,11 @@ def running(site: Site) -> Record:
 
 def process(site: Site, name: str) -> Process:
     return next(one for one in running(site).processes if one.name == name)
+
+
+def tell(line: str) -> None:
+    """Figures for who runs this by hand: pytest -s."""
+    sys.stderr.write(f"\n{line}")
 
 
 def crossdock(*words: str) -> str:

@@ -149,6 +149,12 @@ async def test_a_day_on_which_all_agree_has_no_findings(
             id="an-order-was-lost",
         ),
         pytest.param(
+            "INSERT INTO shop_orders VALUES ('web',1003,'#1003','2026-01-02 10:00:00',:at,NULL,'')",
+            4,
+            "web 1003",
+            id="an-order-was-lost-by-a-shop-that-names-no-zone",
+        ),
+        pytest.param(
             "INSERT INTO shop_orders VALUES ('web',1003,'#1003',:at,:at,:at,'')",
             None,
             "",

@@ -84,9 +84,11 @@ def test_the_settings_that_it_hands_over_are_complete(
     compose: dict[str, Any], example: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable, value in compose["services"]["api"]["environment"].items():
-        filled = re.sub(r"\$\{(\w+)[^}]*\}", lambda found: example.get(found[1], "info"), value)
         assert variable.removeprefix("CROSSDOCK_").lower() in Settings.model_fields
-        monkeypatch.setenv(variable, filled)
+        if value is not None:  # else it is handed over as .env has it, or not at all
+            fill = re.compile(r"\$\{(\w+)[^}]*\}")
+            filled = fill.sub(lambda found: example.get(found[1], "info"), value)
+            monkeypatch.setenv(variable, filled)
     settings = load()
     assert settings.keyring().active == "k1"
     assert (

@@ -27,9 +27,11 @@ async def _yes() -> bool:
     return True
 
 
-def service(name: str, program: str = SLEEP, *, wave: int = 0, once: bool = False) -> Service:
+def service(
+    name: str, program: str = SLEEP, *, after: tuple[str, ...] = (), once: bool = False
+) -> Service:
     ready = None if once else _yes
-    return Service(name, lambda: [sys.executable, "-c", program], ready, wave=wave, once=once)
+    return Service(name, lambda: [sys.executable, "-c", program], ready, after=after, once=once)
 
 
 @pytest.fixture
@@ -73,12 +75,17 @@ async def test_a_process_that_dies_is_back_within_ten_seconds(site: Site) -> Non
     assert not psutil.pid_exists(record.processes[0].pid)
 
 
-async def test_waves_start_in_order_and_a_one_off_has_to_succeed(site: Site) -> None:
+async def test_each_starts_in_its_turn_and_a_one_off_has_to_succeed(
+    site: Site,
+) -> None:
     failing = service(
-        "migrate", "import sys; sys.exit('the schema is newer than I am')", wave=1, once=True
+        "migrate",
+        "import sys; sys.exit('the schema is newer than I am')",
+        after=("first",),
+        once=True,
     )
     with pytest.raises(Refused, match=r"migrate did not start: the schema is newer than I am"):
-        async with watched(site, service("first"), failing, service("never", wave=2)):
+        async with watched(site, service("first"), failing, service("never", after=("migrate",))):
             pytest.fail("it came up")
     assert (site.logs / "first.log").exists()
     assert not (site.logs / "never.log").exists()

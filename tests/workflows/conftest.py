@@ -1,39 +1,52 @@
-"""A real Temporal server with a clock of its own for each workflow, and a world in memory."""
+"""A real Temporal server with a clock of its own for each workflow, and worlds in memory."""
 
-import asyncio
 import itertools
 import os
 import shutil
+import sys
+from asyncio import sleep
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from temporalio.api.enums.v1 import EventType
-from temporalio.client import WorkflowHandle
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from activities.worker import workers
-from domain.fulfillments import NodeEvent, NodeEventType
 from domain.orders import Address, Line, Order
-from domain.records import OrderState
+from tests.workflows.story import Play, Story
 from tests.world import World
-from workflows import client
-from workflows.addressing import SEARCH_ATTRIBUTES, order_workflow_id
+from tests.worlds import Worlds
+from workflows.addressing import SEARCH_ATTRIBUTES
 from workflows.codec import Keyring, data_converter
-from workflows.messages import Patience, Submitted
-from workflows.order import OrderWorkflow
+from workflows.messages import Patience
 
 _NUMBERS = itertools.count(1)
+_ROLES = ("workflows", "partners", "sourcing")
 KEYRING = Keyring({"test": os.urandom(32)}, "test")
+PATIENCE = Patience(
+    dispatch=timedelta(seconds=4),
+    acknowledge=timedelta(hours=4),
+    recall=timedelta(seconds=3),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record-histories",
+        action="store_true",
+        help="write the histories of tests/histories anew (tests/workflows/test_histories.py)",
+    )
 
 
 @pytest.fixture(scope="session")
 async def temporal() -> AsyncIterator[WorkflowEnvironment]:
-    binary = shutil.which("temporal") or str(Path(os.sys.executable).parent / "temporal")  # type: ignore[attr-defined]
+    """No clock skips by itself: a story moves its own."""
+    binary = shutil.which("temporal") or str(Path(sys.executable).parent / "temporal")
     environment = await WorkflowEnvironment.start_time_skipping_v2(
         dev_server_existing_path=binary,
         search_attributes=list(SEARCH_ATTRIBUTES),
@@ -49,77 +62,46 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
         ],
     )
     try:
-        yield environment
+        with environment.with_time_skipping_disabled():
+            yield environment
     finally:
         await environment.shutdown()
-        await asyncio.sleep(0.2)  # the client's threads end before the interpreter does
+        await sleep(0.2)  # the client's threads end before the interpreter does
 
 
-@dataclass
-class Story:
-    """One order, its world, and what can be done to it."""
+@pytest.fixture(scope="session")
+async def unsealed(temporal: WorkflowEnvironment) -> Client:
+    """A client whose payloads can be read in a recorded history."""
+    return await temporal.connect_client(data_converter=pydantic_data_converter, identity="tests")
 
-    temporal: WorkflowEnvironment
-    world: World
-    queue: str
-    order: Order
-    patience: Patience
-    handle: WorkflowHandle[OrderWorkflow, OrderState] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.handle = self.temporal.client.get_workflow_handle_for(
-            OrderWorkflow.run, order_workflow_id(self.order.order_id)
-        )
+@asynccontextmanager
+async def working(client: Client, queue: str) -> AsyncIterator[Worlds]:
+    worlds = Worlds()
+    async with AsyncExitStack() as stack:
+        for worker in workers(client, [worlds], queue, _ROLES):
+            await stack.enter_async_context(worker)
+        yield worlds
 
-    async def submit(self, timeout: timedelta = timedelta(seconds=20)) -> Submitted:
-        with self.temporal.with_time_skipping_disabled():
-            return await client.submit(
-                self.temporal.client, self.order, self.patience, timeout, queue=self.queue
-            )
 
-    async def until(self, what: str, seconds: float = 15) -> OrderState:
-        """Wait (in real time) until the order's status, an attention code or a request is `what`."""
-        deadline = asyncio.get_running_loop().time() + seconds
-        while True:
-            try:
-                state = await self.handle.query(OrderWorkflow.state)
-            except RPCError:  # it is only just being started
-                await asyncio.sleep(0.05)
-                continue
-            seen = {state.status.value, *(a.code for a in state.attention)}
-            seen |= {f"{f.fulfillment_id[-2:]}:{f.request.value}" for f in state.fulfillments}
-            if what in seen:
-                return state
-            if asyncio.get_running_loop().time() > deadline:
-                raise AssertionError(f"waited for {what}, saw {sorted(seen)}")
-            await asyncio.sleep(0.02)
+@pytest.fixture(scope="session")
+async def worlds(temporal: WorkflowEnvironment) -> AsyncIterator[Worlds]:
+    async with working(temporal.client, "stories") as worlds:
+        yield worlds
 
-    async def tell(self, number: int, type: NodeEventType, **more: object) -> NodeEvent:
-        """The node of fulfillment `number` says something."""
-        event = self.world.tell(f"{self.order.order_id}-F{number}", type, **more)
-        await self.handle.signal(OrderWorkflow.node_event, event)
-        return event
 
-    async def deliver(self, number: int = 1) -> None:
-        for type in (NodeEventType.ACCEPTED, NodeEventType.SHIPPED, NodeEventType.DELIVERED):
-            await self.tell(number, type)
-
-    async def later(self, by: timedelta) -> bool:
-        """Let the order's own clock run; False where the order ended first."""
-        return await self.temporal.fast_forward(self.handle, by)
-
-    async def events(self) -> list[str]:
-        history = await self.handle.fetch_history()
-        return [EventType.Name(event.event_type) for event in history.events]
+@pytest.fixture(scope="session")
+async def unsealed_worlds(unsealed: Client) -> AsyncIterator[Worlds]:
+    async with working(unsealed, "unsealed") as worlds:
+        yield worlds
 
 
 def make_order(**more: object) -> Order:
-    number = next(_NUMBERS)
     lines = (Line(line_id="1", sku="mug", quantity=2, unit_price_minor=500),)
     return Order.model_validate(
         {
             "channel": "test",
-            "channel_order_id": f"{os.getpid()}-{number}",
+            "channel_order_id": f"{os.getpid()}-{next(_NUMBERS)}",
             "placed_at": datetime.now(UTC),
             "currency": "USD",
             "lines": lines,
@@ -129,26 +111,30 @@ def make_order(**more: object) -> Order:
     )
 
 
-PATIENCE = Patience(
-    dispatch=timedelta(seconds=4),
-    acknowledge=timedelta(hours=4),
-    recall=timedelta(seconds=3),
-)
-
-
-@pytest.fixture
-def play(temporal: WorkflowEnvironment):  # type: ignore[no-untyped-def]  # a context manager factory
+def player(temporal: WorkflowEnvironment, client: Client, worlds: Worlds, queue: str) -> Play:
     @asynccontextmanager
     async def _play(
         world: World | None = None, *, patience: Patience = PATIENCE, **order: object
     ) -> AsyncIterator[Story]:
-        world = world or World()
         made = make_order(**order)
-        queue = f"q-{made.order_id}"
-        roles = ("workflows", "partners")
-        async with AsyncExitStack() as stack:
-            for worker in workers(temporal.client, [world], queue, roles):
-                await stack.enter_async_context(worker)
-            yield Story(temporal, world, queue, made, patience)
+        world = worlds.of_order[made.order_id] = world or World()
+        story = Story(temporal, client, world, queue, made, patience)
+        try:
+            yield story
+        finally:
+            for gate in world.pause.values():
+                gate.set()
+            with suppress(RPCError):
+                await story.handle.terminate("the story is over")
 
     return _play
+
+
+@pytest.fixture
+def play(temporal: WorkflowEnvironment, worlds: Worlds) -> Play:
+    return player(temporal, temporal.client, worlds, "stories")
+
+
+@pytest.fixture
+def play_unsealed(temporal: WorkflowEnvironment, unsealed: Client, unsealed_worlds: Worlds) -> Play:
+    return player(temporal, unsealed, unsealed_worlds, "unsealed")

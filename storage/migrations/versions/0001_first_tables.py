@@ -279,6 +279,7 @@ def _orders() -> None:
         sa.Column("channel_order_id", sa.Text(), nullable=False),
         sa.Column("run", sa.Text(), nullable=False),
         sa.Column("writer", sa.Text(), nullable=False),
+        sa.Column("last_change", sa.Text(), nullable=False),
         sa.Column("payload_hash", sa.Text(), nullable=False),
         sa.Column("body", postgresql.JSONB(), nullable=False),
         sa.Column("email", sa.Text(), nullable=False),

@@ -195,8 +195,6 @@ def test_a_fraction_of_a_unit_is_rounded_up_and_holds_the_order() -> None:
         ("already_fulfilled", {"state": "closed", "items": [row(qty_shipped=3)]}),
         ("already_fulfilled", {"state": "complete"}),
         ("already_fulfilled", {"items": [row(qty_shipped=3)]}),
-        ("not_ready", {"state": "pending_payment"}),
-        ("not_ready", {"state": "payment_review"}),
         ("nothing_to_ship", {"items": [row(qty_canceled=3)]}),
         ("nothing_to_ship", {"items": [row(product_type="virtual")]}),
         ("nothing_to_ship", {"items": None}),
@@ -210,8 +208,9 @@ def test_what_is_not_ours_is_declined_with_the_reason(code: str, changes: dict[s
     assert order.reason
 
 
-def test_an_order_on_hold_at_the_shop_is_held() -> None:
-    assert accepted(document(state="holded")).holds == ("channel_hold",)
+@pytest.mark.parametrize("state", ["holded", "pending_payment", "payment_review"])
+def test_an_order_that_waits_at_the_shop_is_held(state: str) -> None:
+    assert accepted(document(state=state)).holds == ("channel_hold",)
 
 
 @pytest.mark.parametrize(
