@@ -31,11 +31,12 @@ class Orders(ports.Orders):
             known = await records.accept(conn, order, request.run, request.change)
             names = [(line.sku, *line.aliases) for line in order.lines]
             found = await network.resolve_skus(conn, names)
+            store = await network.node(conn, order.pickup_node) if order.pickup_node else None
         skus = {line.line_id: sku or "" for line, sku in zip(order.lines, found, strict=True)}
         if known.state.status in TERMINAL and not known.same_run:
             reason = f"{order.order_id} was placed before and is {known.state.status.value}"
             return Validated(verdict="duplicate", code="closed", reason=reason)
-        verdict = validate(order, skus)
+        verdict = validate(order, skus, has_store=store is not None and store.pickup)
         return Validated(
             verdict=verdict.outcome,
             skus=skus,
@@ -43,6 +44,7 @@ class Orders(ports.Orders):
             code=verdict.code,
             reason=verdict.reason,
             resume=known.state if known.state.lines else None,
+            base=known.last_change,
         )
 
     @activity.defn

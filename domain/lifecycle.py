@@ -134,6 +134,33 @@ def _status(state: OrderState) -> OrderStatus:
     return next((status for holds, status in rules if holds), OrderStatus.RECEIVED)
 
 
+def caught_up(stored: OrderState, ours: OrderState) -> OrderState:
+    """
+    The stored state, with what we know of besides: that a node has or accepted a request, what
+    waits for a person, a wish to cancel. These are noted in memory before they are written.
+    """
+    state = stored
+    known = {f.fulfillment_id: f for f in ours.fulfillments}
+    for f in stored.fulfillments:
+        own = known.get(f.fulfillment_id)
+        if own is None or not set(own.seen) >= set(f.seen) or not _equal_goods(own, f):
+            continue
+        if bucket_of(f) is Bucket.ALLOCATED and bucket_of(own) is Bucket.RELEASED:
+            state = moved(state, f.remaining(), Bucket.ALLOCATED, Bucket.RELEASED)
+        state = with_fulfillment(state, own)
+    cancel = ours.cancel or stored.cancel
+    return rolled_up(state.model_copy(update={"attention": ours.attention, "cancel": cancel}))
+
+
+def _equal_goods(a: Fulfillment, b: Fulfillment) -> bool:
+    """Neither has moved units that the other has not."""
+    return (
+        a.status not in ENDED
+        and b.status not in ENDED
+        and ((a.shipped, a.delivered, a.pickup_until) == (b.shipped, b.delivered, b.pickup_until))
+    )
+
+
 def bucket_of(f: Fulfillment) -> Bucket:
     """Where the units are that the node has not shipped."""
     if f.pickup_until is not None:

@@ -31,9 +31,14 @@ _ASKED: Final[Mapping[str, str]] = {
 }
 
 
-def validate(order: Order, skus: Skus) -> Verdict:
-    """`skus` maps line ids to catalogue SKUs, empty where the catalogue knows none."""
+def validate(order: Order, skus: Skus, *, has_store: bool = True) -> Verdict:
+    """
+    `skus` maps line ids to catalogue SKUs, empty where the catalogue knows none; `has_store` says
+    whether the node at which the order would be collected is a store of ours.
+    """
     findings = [validator(order, skus) for validator in VALIDATORS]
+    if order.method is DeliveryMethod.PICKUP and not has_store:
+        findings.append(_no_store(order))
     rejected = next((f for f in findings if isinstance(f, Verdict)), None)
     if rejected is not None:
         return rejected
@@ -70,6 +75,11 @@ def _address(order: Order, _: Skus) -> Finding:
     if order.method is DeliveryMethod.PICKUP or address.country or address.postal_code:
         return None
     return Hold(handle="address_missing", reason="there is no address to ship to")
+
+
+def _no_store(order: Order) -> Hold:
+    reason = f"{order.pickup_node} is none of our stores where goods are collected"
+    return Hold(handle="pickup_location_unknown", reason=reason)
 
 
 def _total(order: Order, _: Skus) -> Finding:

@@ -80,8 +80,11 @@ class Conversation:
         if digest and digest != digest_of(self._start.order):
             message = f"another order was submitted before as {self._start.order.order_id}"
             raise Declined(message, type="another_order")
-        await workflow.wait_condition(lambda: self._answer is not None)
-        assert self._answer is not None  # noqa: S101 - the condition
+        attention = lambda: self._book.state.attention  # noqa: E731
+        await workflow.wait_condition(lambda: self._answer is not None or bool(attention()))
+        if self._answer is None:  # a step was refused and waits for a person
+            self._reply("held", reason=attention()[0].message)
+        assert self._answer is not None  # noqa: S101 - the reply
         return self._answer
 
     # ---- nodes

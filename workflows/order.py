@@ -103,6 +103,7 @@ class OrderWorkflow(Conversation):
         if await self._validated():
             while not self._done():
                 await self._next_step()
+            self._reply("refused", "cancelled", "it was cancelled before there was an answer")
 
     async def _next_step(self) -> None:
         state = self._book.state

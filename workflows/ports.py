@@ -41,7 +41,8 @@ class Validated(Value):
     The verdict. `skus` maps line ids to catalogue SKUs (empty where unknown).
 
     `resume` is the stored state where this order was already under way in this chain of runs, or in
-    one that was terminated; `duplicate` says that another chain finished it.
+    one that was terminated; `duplicate` says that another chain finished it. `base` is the last
+    change of the record: the next one builds on it.
     """
 
     verdict: Literal["pass", "hold", "reject", "duplicate"]
@@ -50,6 +51,7 @@ class Validated(Value):
     code: str = ""
     reason: str = ""
     resume: OrderState | None = None
+    base: str | None = None
 
 
 class Reserve(Value):

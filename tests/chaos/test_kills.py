@@ -37,7 +37,7 @@ PATIENCE: Final = Patience.model_validate(
         "dispatch": "PT90S",
         "acknowledge": "PT45S",
         "recall": "PT45S",
-        "pickup_window": "PT75S",
+        "pickup_window": "PT90S",
     }
 )
 # Slow enough that next to every order is in flight at every kill.
@@ -79,7 +79,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setenv("CROSSDOCK_RECONCILE_SECONDS", "10")
     site = Site("up")
     up(site)
-    unhurried = load(site.sandbox_file).model_copy(update={"pace": PACE})
+    # Nor does a customer at the counter leave when the store is told to try again later.
+    unhurried = load(site.sandbox_file).model_copy(update={"pace": PACE, "give_up_after": 1000})
     site.sandbox_file.write_text(unhurried.model_dump_json())
     yield site
     crossdock("down")

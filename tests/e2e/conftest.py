@@ -26,7 +26,7 @@ from cli.stack.site import Site
 from connectors.sandbox.config import SandboxConfig, ShopifyConfig, load
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
+PATIENCE = 120.0
 Found = TypeVar("Found")
 Json = dict[str, Any]
 
@@ -201,6 +201,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 async def operator(demo: Demo) -> AsyncIterator[Operator]:
     made = demo.does("key", "create", "e2e", "--scope", "admin")
     assert made.code == 0, f"{made.err}{demo.said.err}"
-    url, headers = demo.settings["CROSSDOCK_API_URL"], {"Authorization": f"Bearer {made.out.strip()}"}
+    url, headers = (
+        demo.settings["CROSSDOCK_API_URL"],
+        {"Authorization": f"Bearer {made.out.strip()}"},
+    )
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as http:
         yield Operator(demo, http)

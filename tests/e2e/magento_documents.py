@@ -155,9 +155,7 @@ def _built() -> list[Document]:
             },
             units=bag,
         ),
-        Document(
-            "no SKU, but a product id", order(row(11, None)), units=(("11", "300011", 3),)
-        ),
+        Document("no SKU, but a product id", order(row(11, None)), units=(("11", "300011", 3),)),
         Document(
             "collected at a store",
             order(one, extension_attributes=at_store),
@@ -166,9 +164,7 @@ def _built() -> list[Document]:
         Document("on hold at the shop", order(one, state="holded"), "held", bag),
         Document("not paid yet", order(one, state="pending_payment"), "held", bag),
         Document("payment under review", order(one, state="payment_review"), "held", bag),
-        Document(
-            "an unknown SKU", order(row(11, "E2E-NEVER")), "held", (("11", "", 3),)
-        ),
+        Document("an unknown SKU", order(row(11, "E2E-NEVER")), "held", (("11", "", 3),)),
         Document("half a unit", order(row(11, qty_ordered=2.5)), "held", bag),
         Document("a pickup nowhere", order(one, extension_attributes=nowhere), "held", bag),
         Document("no address", order(one, extension_attributes=None), "held", bag),
@@ -176,9 +172,7 @@ def _built() -> list[Document]:
         Document("refunded and closed", order(one, state="closed"), "cancelled"),
         Document("complete", order(row(11, qty_shipped=3), state="complete"), "already_fulfilled"),
         Document("all shipped", order(row(11, qty_shipped=3)), "already_fulfilled"),
-        Document(
-            "only virtual", order(row(11, product_type="downloadable")), "nothing_to_ship"
-        ),
+        Document("only virtual", order(row(11, product_type="downloadable")), "nothing_to_ship"),
         Document("all cancelled", order(row(11, qty_canceled=3)), "nothing_to_ship"),
         Document("no rows", order(), "nothing_to_ship"),
     ]
@@ -204,9 +198,7 @@ def _fixtures() -> list[Document]:
     return [
         Document("fixture: configurable", configurable, units=orange, total_minor=4900),
         Document("fixture: first of a page", page["items"][0], units=orange),
-        Document(
-            "fixture: second of a page", page["items"][1], "held", (("1040", "24-MB01", 1),)
-        ),
+        Document("fixture: second of a page", page["items"][1], "held", (("1040", "24-MB01", 1),)),
         Document(
             "fixture: as it was created",
             created[1],

@@ -140,7 +140,9 @@ def _built() -> list[Document]:
     return [
         Document("plain", order(one), units=mug, total_minor=2460),
         Document("wrapped", {"order": order(one)}, units=mug),
-        Document("yen", _priced("JPY", "1845", "3690"), units=mug, currency="JPY", total_minor=3690),
+        Document(
+            "yen", _priced("JPY", "1845", "3690"), units=mug, currency="JPY", total_minor=3690
+        ),
         Document(
             "dinar", _priced("KWD", "3.725", "7.450"), units=mug, currency="KWD", total_minor=7450
         ),
@@ -235,10 +237,14 @@ def _built() -> list[Document]:
             units=(("12", "E2E-MUG", 2),),
         ),
         Document("unfulfilled in words", order(one, fulfillment_status="unfulfilled"), units=mug),
-        Document("a line not eligible", order(line(11, fulfillment_status="not_eligible")), units=mug),
+        Document(
+            "a line not eligible", order(line(11, fulfillment_status="not_eligible")), units=mug
+        ),
         Document("payment pending", order(one, financial_status="pending"), units=mug),
         Document("partly refunded", order(one, financial_status="partially_refunded"), units=mug),
-        Document("two lines of one product", order(one, line(12)), units=(*mug, ("12", "E2E-MUG", 2))),
+        Document(
+            "two lines of one product", order(one, line(12)), units=(*mug, ("12", "E2E-MUG", 2))
+        ),
         Document("no shipping address", order(one, shipping_address=None), "held", mug),
         Document("an address abroad", order(one, shipping_address=_KYOTO), units=mug),
         Document("only an e-book", order(virtual), "nothing_to_ship"),

@@ -39,7 +39,9 @@ class Lie(NamedTuple):
 LIES = {
     1: Lie("stock", "sku || node", "on_hand", "on_hand + 1"),
     2: Lie("node_capacity", "node || day", "used", "used + 1", "used > 0"),
-    3: Lie("allocation_lines", "fulfillment_id || line_id", "shipped", "shipped + 1", "shipped > 0"),
+    3: Lie(
+        "allocation_lines", "fulfillment_id || line_id", "shipped", "shipped + 1", "shipped > 0"
+    ),
     4: Lie(
         "orders",
         "order_id",

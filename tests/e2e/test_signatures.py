@@ -46,9 +46,9 @@ async def test_the_same_webhook_fifty_times_at_once_is_one_order_with_one_reserv
         assert len(entries) == deliveries
         assert {entry["outcome"] for entry in entries} <= {"accepted", "duplicate"}
         await operator.waits(lambda order_id=order_id: _shipped(operator, order_id), order_id)
-        assert operator.demo.asks(
-            "SELECT count(*) FROM orders WHERE order_id = %s", order_id
-        ) == [{"count": 1}]
+        assert operator.demo.asks("SELECT count(*) FROM orders WHERE order_id = %s", order_id) == [
+            {"count": 1}
+        ]
         assert operator.demo.asks(
             "SELECT reservation_id FROM reservations WHERE order_id = %s", order_id
         ) == [{"reservation_id": f"{order_id}-R1"}]

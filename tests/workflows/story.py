@@ -36,6 +36,7 @@ from workflows.messages import (
 from workflows.order import OrderWorkflow
 
 SHIPS = (NodeEventType.ACCEPTED, NodeEventType.SHIPPED, NodeEventType.DELIVERED)
+_OF_THE_CLOCK = ("TIME_SKIPPING_TRANSITIONED", "EXECUTION_OPTIONS_UPDATED")
 HANDS_OVER = (
     NodeEventType.ACCEPTED,
     NodeEventType.READY_FOR_PICKUP,
@@ -87,7 +88,11 @@ class Story:
         return await client.resolve(self.client, self.id, message)
 
     async def hand_over(self) -> str:
-        return await client.hand_over(self.client, self.id, HandOver(by="sam"))
+        answer = await client.hand_over(self.client, self.id, HandOver(by="sam"))
+        for f in self.world.states[self.id].fulfillments:
+            if f.delivered:
+                self.world.let_go(f.fulfillment_id)
+        return answer
 
     async def extend(self, days: int = 1) -> datetime:
         message = ExtendPickup(days=days)
@@ -163,8 +168,10 @@ class Story:
             return self.world.states[self.id]
 
     async def events(self) -> list[str]:
+        """The history's events, without those that moving the clock adds."""
         history = await self.handle.fetch_history()
-        return [EventType.Name(event.event_type) for event in history.events]
+        names = [EventType.Name(event.event_type) for event in history.events]
+        return [name for name in names if not name.endswith(_OF_THE_CLOCK)]
 
     def steps(self, *names: str) -> list[str]:
         """These steps of the order, in the order in which they were begun."""

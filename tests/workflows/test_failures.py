@@ -9,8 +9,8 @@ import pytest
 
 from domain.fulfillments import LineQuantity, NodeEventType
 from domain.orders import DeliveryMethod, Line, OrderStatus
-from tests.world import World
 from tests.workflows.story import Play, Story, together
+from tests.world import World
 
 PICKUP = {"method": DeliveryMethod.PICKUP, "pickup_node": "B"}
 SPLIT = {"lines": (Line(line_id="1", sku="mug", quantity=5),)}
@@ -82,14 +82,11 @@ async def is_not_collected(story: Story) -> OrderStatus:
     return OrderStatus.EXPIRED
 
 
-async def is_cancelled_before_it_is_sourced(story: Story) -> OrderStatus:
-    gate = story.world.pause["optimize_source"] = asyncio.Event()
-    asking = asyncio.create_task(story.submit())
-    await story.reached("optimize_source")
-    wish = asyncio.create_task(story.cancel())
-    await asyncio.sleep(0.2)
-    gate.set()
-    await asyncio.gather(asking, wish)
+async def is_cancelled_at_no_node(story: Story) -> OrderStatus:
+    story.world.manners = {"A": "rejects", "B": "rejects"}
+    await story.submit()
+    await story.until("no_node")
+    await story.cancel()
     return OrderStatus.CANCELLED
 
 
@@ -117,7 +114,7 @@ ROADS: dict[Road, tuple[str, ...]] = {
     loses_its_node: ("recall", "give_back", "allocate"),
     is_collected: ("reserve", "open_pickup", "ship"),
     is_not_collected: ("open_pickup", "give_back"),
-    is_cancelled_before_it_is_sourced: ("release",),
+    is_cancelled_at_no_node: ("release",),
     is_cancelled_at_its_node: ("recall", "give_back"),
 }
 PARTNERS = ("dispatch", "recall")
