@@ -10,7 +10,7 @@ from pydantic import Field
 from domain.fulfillments import Fulfillment, LineQuantity
 from domain.network import Node
 from domain.orders import Bucket, Hold, Order, OrderStatus
-from domain.records import Attention
+from domain.records import Attention, CancelRequest
 from domain.sourcing.problem import CostParts
 from domain.values import Value
 from storage.reads import TimelineEvent
@@ -48,10 +48,14 @@ class LineView(Value):
 
 
 class PromiseView(Value):
-    """`expected` is when the last open fulfillment is due; `late` that it misses the promise."""
+    """
+    `expected` is when the last of what is still to come is due, `arrived` when the last came that
+    was to come; `late` is that it misses the promise.
+    """
 
     promised: datetime | None = None
     expected: datetime | None = None
+    arrived: datetime | None = None
     late: bool = False
 
 
@@ -94,10 +98,27 @@ class Why(Value):
     solver: str
 
 
-class ProblemView(Value):
-    """Something that went wrong, or waits for a person."""
+ProblemKind = Literal[
+    "attention",
+    "hold",
+    "short",
+    "rejection",
+    "exception",
+    "recall",
+    "expiry",
+    "write_back",
+]
 
-    kind: Literal["attention", "hold", "rejection", "exception", "short"]
+
+class ProblemView(Value):
+    """
+    Something that went wrong, or waits for a person.
+
+    `recall`: units were asked back from a node and sourced again; `expiry`: a pickup was not
+    collected; `write_back`: the channel would not take what we told it.
+    """
+
+    kind: ProblemKind
     message: str
     since: datetime | None = None
     fulfillment_id: str = ""
@@ -110,7 +131,7 @@ class OrderCard(Value):
 
     Where is it (`status`, `sentence`, `lines`, `fulfillments`), when will it come (`promise`), why
     from there (`why`), what went wrong (`problems`), who did what (`timeline`: the newest 50, the
-    oldest of them first).
+    oldest of them first; `cancel`: who asked to cancel it, and why).
     """
 
     order_id: str
@@ -121,6 +142,7 @@ class OrderCard(Value):
     lines: tuple[LineView, ...]
     holds: tuple[Hold, ...] = ()
     attention: tuple[Attention, ...] = ()
+    cancel: CancelRequest | None = None
     fulfillments: tuple[Fulfillment, ...]
     promise: PromiseView
     why: Why | None = None

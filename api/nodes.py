@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
 from uuid import uuid4
 
 from fastapi import APIRouter, status
@@ -26,8 +25,6 @@ from domain.network import Node
 from storage import network, stock
 from storage.database import transaction
 from workflows.messages import NodeDown
-
-_ALL: Final = 1_000_000
 
 router = APIRouter(prefix="/v1/nodes", tags=["nodes"])
 
@@ -93,7 +90,7 @@ async def up(code: str, body: Reason, access: WritesNodes, services: Serving) ->
     own_node(access, code)
     async with transaction(services.engine) as conn:
         changed = await stock.set_node_status(conn, code, "online", actor(access), body.reason)
-        skus = await _free_at(conn, code) if changed else set()
+        skus = set(await stock.skus_at(conn, code)) if changed else set()
         woken = await wake_backordered(conn, skus, uuid4().hex)
         node = await _known(conn, code)
     return NodeChange(node=node, changed=changed, orders=woken)
@@ -104,8 +101,3 @@ async def _known(conn: AsyncConnection, code: str) -> Node:
     if found is None:
         raise no_node(code)
     return found
-
-
-async def _free_at(conn: AsyncConnection, node: str) -> set[str]:
-    shelves = await stock.levels(conn, node=node, limit=_ALL)
-    return {shelf.sku for shelf in shelves if shelf.free > 0}

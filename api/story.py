@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from typing import Final
 
 from api.answers import (
     Chosen,
     LineView,
     OrderCard,
+    ProblemKind,
     ProblemView,
     PromiseView,
     RunnerUp,
     Why,
 )
-from domain.fulfillments import ENDED, Fulfillment
+from domain.fulfillments import ENDED
+from domain.lifecycle import over
 from domain.money import Money
-from domain.orders import GONE, Bucket, OrderStatus
+from domain.orders import GONE, Bucket, DeliveryMethod, OrderStatus
 from domain.records import OrderState
 from domain.sourcing.problem import Decision
 from storage.intake import IntakeEntry
 from storage.reads import OrderCard as Record
 from storage.reads import TimelineEvent
 
-_TOLD = {
-    OrderStatus.RECEIVED: "The order was received and is being checked.",
-    OrderStatus.SOURCING: "The units are reserved; where they ship from is being decided.",
-    OrderStatus.COMPLETED: "Every unit has reached the customer.",
+_ARRIVED: Final = frozenset({"delivered", "collected"})
+
+# What of a story went wrong, whether or not it was mended since.
+_WENT_WRONG: Final[Mapping[str, ProblemKind]] = {
+    "node.rejected": "rejection",
+    "node.exception": "exception",
+    "contradiction": "exception",
+    "fulfillment_cancelled": "recall",
+    "fulfillment_vouched": "recall",
+    "fulfillment_short_shipped": "short",
+    "fulfillment_expired": "expiry",
+    "write_back_refused": "write_back",
 }
-_ENDED = {
-    OrderStatus.REJECTED: "The order was refused",
-    OrderStatus.CANCELLED: "The order was cancelled",
-    OrderStatus.EXPIRED: "The order was not collected in time",
-}
-_WENT_WRONG = frozenset({"rejected", "exception"})
 
 
 def card(record: Record) -> OrderCard:
@@ -59,8 +64,9 @@ def card(record: Record) -> OrderCard:
         lines=lines,
         holds=state.holds,
         attention=state.attention,
+        cancel=state.cancel,
         fulfillments=record.fulfillments,
-        promise=promise(state),
+        promise=promise(state, record.events),
         why=why(record.decisions[-1]) if record.decisions else None,
         problems=problems(state, record.events),
         timeline=record.events,
@@ -70,8 +76,11 @@ def card(record: Record) -> OrderCard:
 
 
 def sentence(state: OrderState) -> str:
-    """Where the order is, and what it waits for."""
+    """Where the order is, what it waits for, and whether it will be late."""
     told = _told(state)
+    due = promise(state, ())
+    if due.late and due.promised:
+        told += f" That is later than promised ({_day(due.promised)})."
     if state.attention:
         told += f" A person must decide: {state.attention[0].message}"
     return told
@@ -83,11 +92,15 @@ def declined(entry: IntakeEntry) -> str:
     return f"{entry.channel} sent it and it was declined: {why}"
 
 
-def promise(state: OrderState) -> PromiseView:
-    due = [f.deliver_by for f in state.fulfillments if f.status not in ENDED or f.shipped]
-    expected = max(due, default=None)
-    late = bool(expected and state.promise_by and expected > state.promise_by)
-    return PromiseView(promised=state.promise_by, expected=expected, late=late)
+def promise(state: OrderState, timeline: Iterable[TimelineEvent]) -> PromiseView:
+    """What arrived counts as it arrived; what is still to come, as it is expected."""
+    coming = [f.deliver_by for f in state.fulfillments if not over(f)]
+    came = [entry.at for entry in timeline if entry.type in _ARRIVED]
+    expected = max(coming, default=None)
+    arrived = max(came, default=None) if not coming else None
+    last = expected or arrived
+    late = bool(last and state.promise_by and last > state.promise_by)
+    return PromiseView(promised=state.promise_by, expected=expected, arrived=arrived, late=late)
 
 
 def why(decision: Decision) -> Why:
@@ -138,34 +151,71 @@ def problems(state: OrderState, timeline: Iterable[TimelineEvent]) -> tuple[Prob
         ProblemView(kind="short", message=f"{quantity} of {sku} missing")
         for sku, quantity in state.short.items()
     ]
-    found += [
-        ProblemView(
-            kind="rejection" if entry.type.endswith("rejected") else "exception",
-            message=entry.summary,
-            since=entry.at,
-            fulfillment_id=entry.fulfillment_id,
-        )
-        for entry in timeline
-        if entry.type.rpartition(".")[2] in _WENT_WRONG
-    ]
-    return tuple(found)
+    return (*found, *(_went_wrong(state, entry) for entry in timeline if _is_wrong(state, entry)))
+
+
+def _is_wrong(state: OrderState, entry: TimelineEvent) -> bool:
+    """Units that come back because the order is cancelled are as they should be."""
+    wanted = state.cancel is not None and entry.type == "fulfillment_cancelled"
+    return entry.type in _WENT_WRONG and not wanted
+
+
+def _went_wrong(state: OrderState, entry: TimelineEvent) -> ProblemView:
+    message = entry.summary
+    if entry.type == "write_back_refused":
+        message = f"{state.channel} did not take what we told it: {entry.summary}"
+    return ProblemView(
+        kind=_WENT_WRONG[entry.type],
+        message=message,
+        since=entry.at,
+        fulfillment_id=entry.fulfillment_id,
+    )
 
 
 def _told(state: OrderState) -> str:
-    if state.status in _TOLD:
-        return _TOLD[state.status]
-    match state.status:
-        case OrderStatus.ON_HOLD:
-            return f"The order is held: {_joined(hold.reason for hold in state.holds)}."
-        case OrderStatus.BACKORDERED:
-            missing = _joined(f"{quantity} of {sku}" for sku, quantity in state.short.items())
-            return f"The order waits for stock: {missing} missing."
-        case OrderStatus.READY_FOR_PICKUP:
-            return _ready(state.fulfillments)
-        case OrderStatus.CANCEL_PENDING:
-            return f"The order is being cancelled; {_nodes(state) or 'nobody'} must confirm."
+    return _SAID.get(state.status, _under_way)(state)
+
+
+def _backordered(state: OrderState) -> str:
+    missing = _joined(f"{quantity} of {sku}" for sku, quantity in state.short.items())
+    return f"The order waits for stock: {missing} missing."
+
+
+def _cancel_pending(state: OrderState) -> str:
+    told = f"The order is being cancelled{_asked_by(state)}."
+    return f"{told} {_nodes(state)} must confirm." if _nodes(state) else told
+
+
+def _held(state: OrderState) -> str:
+    """What the question to a person says already is not said twice."""
+    asked = " ".join(item.message for item in state.attention)
+    reasons = [hold.reason for hold in state.holds if hold.reason not in asked]
+    return f"The order is held: {_joined(reasons)}." if reasons else "The order is held."
+
+
+def _asked_by(state: OrderState) -> str:
+    if state.cancel is None:
+        return ""
+    by = f" by {state.cancel.by}" if state.cancel.by else ""
+    return f"{by}: {state.cancel.note}" if state.cancel.note else by
+
+
+def _expired(state: OrderState) -> str:
+    missed = _joined(
+        f"{f.node} by {_day(f.pickup_until)}" for f in state.fulfillments if f.pickup_until
+    )
+    where = f" at {missed}" if missed else " in time"
+    return f"The order was not collected{where}; its units are for sale again."
+
+
+def _completed(state: OrderState) -> str:
+    ordered = sum(line.ordered for line in state.lines)
+    cancelled = sum(line.units(Bucket.CANCELLED) for line in state.lines)
+    if not cancelled:
+        return "Every unit has reached the customer."
     return (
-        f"{_ENDED[state.status]}{_because(state)}." if state.status in _ENDED else _under_way(state)
+        f"{ordered - cancelled} of {_units(ordered)} reached the customer; "
+        f"{cancelled} {'was' if cancelled == 1 else 'were'} cancelled."
     )
 
 
@@ -175,17 +225,19 @@ def _under_way(state: OrderState) -> str:
     cancelled = sum(line.units(Bucket.CANCELLED) for line in state.lines)
     wanted = ordered - cancelled
     if state.status is OrderStatus.SHIPPED:
-        due = promise(state).expected
-        return f"All {wanted} units have shipped{f', expected by {_day(due)}' if due else ''}."
+        due = promise(state, ()).expected
+        whole = "The one unit has" if wanted == 1 else f"All {wanted} units have"
+        return f"{whole} shipped{f', expected by {_day(due)}' if due else ''}."
     preparing = _nodes(state)
-    at = f" {preparing} prepares the rest." if preparing and gone else ""
+    at = f" The rest is being prepared at {preparing}." if preparing and gone else ""
     if gone:
-        return f"{gone} of {wanted} units have shipped.{at}"
-    return f"{wanted} units are being prepared{f' at {preparing}' if preparing else ''}."
+        return f"{gone} of {_units(wanted)} {'has' if gone == 1 else 'have'} shipped.{at}"
+    where = f" at {preparing}" if preparing else ""
+    return f"{_units(wanted)} {'is' if wanted == 1 else 'are'} being prepared{where}."
 
 
-def _ready(fulfillments: Iterable[Fulfillment]) -> str:
-    waiting = [f for f in fulfillments if f.status not in ENDED]
+def _ready(state: OrderState) -> str:
+    waiting = [f for f in state.fulfillments if f.status not in ENDED]
     where = _joined(
         f"{f.node} until {_day(f.pickup_until)}" if f.pickup_until else f.node for f in waiting
     )
@@ -205,7 +257,9 @@ def _reasoned(decision: Decision) -> str:
     if not plan.assignments:
         return "No node can serve the order."
     chosen = _joined(dict.fromkeys(part.node for part in plan.assignments))
-    said = f"{chosen} cost {Money(minor=plan.cost.total, currency=currency)}"
+    if all(part.service == DeliveryMethod.PICKUP for part in plan.assignments):
+        return f"The customer collects it at {chosen}."
+    said = f"From {chosen} it costs {Money(minor=plan.cost.total, currency=currency)}"
     runner_up = _runner_up(decision)
     if runner_up is None or runner_up.gap_minor is None:
         return f"{said}; no other set of nodes could serve it."
@@ -221,6 +275,10 @@ def _runner_up(decision: Decision) -> RunnerUp | None:
     return RunnerUp(nodes=nodes, cost_minor=plan.cost.total, gap_minor=decision.gap_minor)
 
 
+def _units(count: int) -> str:
+    return "1 unit" if count == 1 else f"{count} units"
+
+
 def _joined(parts: Iterable[str]) -> str:
     *most, last = list(parts) or [""]
     return f"{', '.join(most)} and {last}" if most else last
@@ -228,3 +286,21 @@ def _joined(parts: Iterable[str]) -> str:
 
 def _day(at: datetime) -> str:
     return f"{at:%a %d %b %H:%M} UTC"
+
+
+_SAID: Final[Mapping[OrderStatus, Callable[[OrderState], str]]] = {
+    OrderStatus.RECEIVED: lambda _: "The order was received and is being checked.",
+    OrderStatus.SOURCING: lambda _: (
+        "The units are reserved; where they ship from is being decided."
+    ),
+    OrderStatus.ON_HOLD: _held,
+    OrderStatus.BACKORDERED: _backordered,
+    OrderStatus.READY_FOR_PICKUP: _ready,
+    OrderStatus.CANCEL_PENDING: _cancel_pending,
+    OrderStatus.REJECTED: lambda state: f"The order was refused{_because(state)}.",
+    OrderStatus.CANCELLED: lambda state: (
+        f"The order was cancelled{_asked_by(state) or _because(state)}."
+    ),
+    OrderStatus.EXPIRED: _expired,
+    OrderStatus.COMPLETED: _completed,
+}

@@ -19,8 +19,9 @@ from cli import sample
 from cli.audit import audit
 from cli.commands.stack import show
 from cli.demo_day import Day, direct, look, scenes_first, send
-from cli.demo_report import Report, history_lengths, report
+from cli.demo_report import Report, report
 from cli.demo_shop import Shop
+from cli.histories import count_events
 from cli.printing import console
 from cli.settings import Settings, load
 from cli.stack import lifecycle
@@ -100,9 +101,10 @@ async def _play(settings: Settings, count: int, seed: int, screen: Console) -> R
         partners = load_partners(_partners_file(settings)).database
         with screen.status("auditing our tables, Temporal and the partners' own logs"):
             audited = await audit(opened, client, partners)
-            lengths = await history_lengths(client, set(day.of))
+            async with transaction(opened) as conn:
+                events = await count_events(conn, client)
         expected = {order_id: order.expected for order_id, order in day.of.items()}
-        return report(day.seen, expected, day.sent_at, lengths, audited.findings, len(day.orders))
+        return report(day.seen, expected, day.sent_at, events, audited.findings, len(day.orders))
 
 
 @contextlib.asynccontextmanager

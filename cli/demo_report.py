@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from rich.table import Table
-from temporalio.client import Client, WorkflowExecutionStatus
 
+from cli.histories import EventCounts
 from cli.printing import table
 from domain.money import Money
 from domain.orders import OrderStatus
 from domain.values import Value
 from storage.audit import Finding
 from storage.reads import OrderProgress
-from workflows.addressing import order_workflow_id
 
 
 class Spread(Value):
     p50: float = 0.0
     p99: float = 0.0
-
-
-class Events(Value):
-    """
-    History events of undisturbed, completed orders: of those with one shipment, and what each
-    further one adds: (events − one_shipment_p50) ÷ (fulfillments − 1).
-    """
-
-    one_shipment_p50: float = 0.0
-    one_shipment_max: int = 0
-    further_shipment_p50: float = 0.0
-    further_shipment_max: float = 0.0
 
 
 class Report(Value):
@@ -46,7 +33,7 @@ class Report(Value):
     on_time_share: float
     order_to_plan_ms: Spread
     order_to_shipped_ms: Spread
-    events_per_order: Events
+    events_per_order: EventCounts
     audit_findings: int
     problems: tuple[str, ...] = ()
 
@@ -77,7 +64,7 @@ def report(  # noqa: PLR0913, PLR0917 - the sources of the figures
     seen: Mapping[str, OrderProgress],
     expected: Mapping[str, OrderStatus],
     sent_at: Mapping[str, datetime],
-    lengths: Mapping[str, int],
+    events: EventCounts,
     findings: Sequence[Finding],
     wanted: int,
 ) -> Report:
@@ -105,45 +92,9 @@ def report(  # noqa: PLR0913, PLR0917 - the sources of the figures
         order_to_shipped_ms=_ms(
             (o.shipped_at, sent_at[o.order_id]) for o in seen.values() if o.shipped_at
         ),
-        events_per_order=_events(seen, lengths),
+        events_per_order=events,
         audit_findings=len(findings),
         problems=(*wrong, *audited),
-    )
-
-
-async def history_lengths(client: Client, order_ids: Collection[str]) -> dict[str, int]:
-    """Events in the history of each order whose workflow has completed."""
-    prefix = order_workflow_id("")
-    return {
-        workflow.id.removeprefix(prefix): workflow.history_length
-        async for workflow in client.list_workflows("WorkflowType = 'Order'")
-        if workflow.status is WorkflowExecutionStatus.COMPLETED
-        and workflow.id.removeprefix(prefix) in order_ids
-    }
-
-
-def _events(seen: Mapping[str, OrderProgress], lengths: Mapping[str, int]) -> Events:
-    """Undisturbed: it completed, waited for nobody, and every fulfillment shipped."""
-    calm = {
-        order_id: o
-        for order_id, o in seen.items()
-        if order_id in lengths
-        and o.status is OrderStatus.COMPLETED
-        and not o.disturbed
-        and o.packages == o.fulfillments
-    }
-    one = [lengths[i] for i, o in calm.items() if o.fulfillments == 1]
-    if not one:
-        return Events()
-    p50 = statistics.median(one)
-    further = [
-        (lengths[i] - p50) / (o.fulfillments - 1) for i, o in calm.items() if o.fulfillments > 1
-    ]
-    return Events(
-        one_shipment_p50=p50,
-        one_shipment_max=max(one),
-        further_shipment_p50=round(statistics.median(further), 2) if further else 0.0,
-        further_shipment_max=round(max(further), 2) if further else 0.0,
     )
 
 

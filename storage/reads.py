@@ -222,7 +222,8 @@ async def progress(conn: AsyncConnection, order_ids: Collection[str]) -> tuple[O
           (SELECT array_agg(request ORDER BY fulfillment_id) FROM fulfillments f
              WHERE f.order_id = o.order_id) AS requests,
           EXISTS (SELECT FROM order_events e WHERE e.order_id = o.order_id
-             AND e.type IN ('attention', 'held', 'backordered')) AS disturbed
+             AND (e.type IN ('attention', 'held', 'backordered')
+               OR e.type LIKE 'request_cancel%')) AS disturbed
         FROM orders o WHERE o.order_id = ANY(:ids)""")
     rows = (await conn.execute(query, {"ids": sorted(order_ids)})).mappings()
     return tuple(OrderProgress.model_validate(dict(row)) for row in rows)

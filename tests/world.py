@@ -85,7 +85,10 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
         self.gone: dict[str, Counter[str]] = defaultdict(Counter)
         self.on_file: dict[str, list[NodeEvent]] = defaultdict(list)
         self.states: dict[str, OrderState] = {}
+        self.last: dict[str, str] = {}
+        self.writers: dict[str, str] = {}
         self.runs: dict[str, str] = {}
+        self.writers: dict[str, str] = {}
         self.events: dict[str, OrderEvent] = {}
         self.messages: dict[str, Message] = {}
         self.sourced: dict[tuple[str, int], Sourced] = {}
@@ -115,7 +118,20 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
             self.failures[name, when] -= 1
             raise Outage(name, f"failed {when} its effect")
 
+    def check(self, change: Change) -> None:
+        """The record compares before it is set, as the real one does, and knows one run."""
+        run = change.key.partition(":")[0]
+        if self.writers.setdefault(change.state.order_id, run) != run:
+            raise Refused("another run has taken over", code="superseded")
+        last = self.last.get(change.state.order_id)
+        if change.key.partition(":")[0] != self.writers.get(change.state.order_id):
+            raise Refused("another run has taken over", code="superseded")
+        if change.key != last and change.base not in (None, last):
+            raise Refused("the record has gone on", code="overtaken")
+
     def apply(self, change: Change) -> None:
+        self.check(change)
+        self.last[change.state.order_id] = change.key
         self.states[change.state.order_id] = change.state
         for f in change.state.fulfillments:
             self.fulfillments[f.fulfillment_id] = f
@@ -136,7 +152,10 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
         order = request.order
         async with self._step("validate", order.order_id):
             known = self.states.get(order.order_id)
+            self.writers[order.order_id] = request.change.key.partition(":")[0]
             same_run = self.runs.setdefault(order.order_id, request.run) == request.run
+            if known is None or known.status not in TERMINAL or same_run:
+                self.writers[order.order_id] = request.change.key.partition(":")[0]
             if known is None:
                 self.apply(request.change)
             names = {line.line_id: (line.sku, *line.aliases) for line in order.lines}
@@ -154,6 +173,7 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
                 code=v.code,
                 reason=v.reason,
                 resume=known if known and known.lines else None,
+                base=self.last.get(order.order_id),
             )
 
     @activity.defn
@@ -176,6 +196,7 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
     @activity.defn
     async def reserve(self, request: Reserve) -> Reserved:
         async with self._step("reserve", request.order_id):
+            self.check(request.reserved)
             if request.reservation_id in self.released:
                 raise Refused("released before", code="reservation_released")
             if request.reservation_id not in self.reserved:
@@ -194,6 +215,7 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
     @activity.defn
     async def release(self, request: Release) -> None:
         async with self._step("release", request.change.state.order_id):
+            self.check(request.change)
             self.reserved.pop(request.reservation_id, None)
             self.released.add(request.reservation_id)
             self.apply(request.change)
@@ -201,6 +223,7 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
     @activity.defn
     async def allocate(self, request: Allocate) -> Allocated:
         async with self._step("allocate", request.change.state.order_id, request.key) as fresh:
+            self.check(request.change)
             if fresh and (dry := self._dry(request.fulfillments)):
                 return Allocated(ok=False, dry=dry)
             for f in request.fulfillments if fresh else ():
@@ -224,6 +247,7 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
     @activity.defn
     async def give_back(self, request: GiveBack) -> None:
         async with self._step("give_back", request.fulfillment_id, request.key) as fresh:
+            self.check(request.change)
             f = self.fulfillments[request.fulfillment_id]
             for lq in request.lines if fresh else ():
                 sku = f.skus[lq.line_id]
@@ -236,6 +260,7 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
     @activity.defn
     async def ship(self, request: Ship) -> None:
         async with self._step("ship", request.fulfillment_id, request.key) as fresh:
+            self.check(request.change)
             f = self.fulfillments[request.fulfillment_id]
             gone = self.shipped.setdefault(f.fulfillment_id, Counter())
             for lq in request.lines if fresh else ():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,7 +14,7 @@ from temporalio.common import SearchAttributeUpdate
 
 from domain.errors import Refused
 from domain.fulfillments import ENDED, Fulfillment
-from domain.lifecycle import nodes, received, rolled_up, with_fulfillment
+from domain.lifecycle import nodes, received, rolled_up
 from domain.orders import TERMINAL, Order, OrderStatus
 from domain.records import (
     Action,
@@ -30,6 +31,8 @@ from workflows.messages import Declined, Patience, Resolve
 from workflows.ports import Orders
 from workflows.steps import step
 
+# The record has gone on without us, or knows another run of ours (we were reset to a late task).
+_BEHIND: Final = frozenset({"overtaken", "superseded"})
 _UNFULFILLED: Final = frozenset({OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED})
 
 Result = TypeVar("Result")
@@ -43,12 +46,29 @@ class Effect(Generic[Request, Result]):
 
     `leads_to` is given the state that holds when the result is there: while a step waits out an
     outage, what needs no write of its own (a cancellation, a node's word) goes on being noted.
+    `wrote` names the change that the result has written, where it is not simply the request's.
     """
 
     method: Callable[[Any, Request], Awaitable[Result]]
     request: Request
     summary: str
     leads_to: Callable[[OrderState, Result], OrderState]
+    wrote: Callable[[Result], str | None] | None = None
+
+    def written(self, result: Result) -> str | None:
+        if self.wrote is not None:
+            return self.wrote(result)
+        change = getattr(self.request, "change", self.request)
+        return change.key if isinstance(change, Change) else None
+
+
+class Overtaken(Exception):
+    """
+    The record knew more than we did, and we have caught up with it: look at the state again.
+
+    A workflow task may be lost after its step was taken, and taken again with other news that lead
+    another way. The record compares before it is set, so the second way ends here.
+    """
 
 
 class CalledOff(Exception):
@@ -63,7 +83,9 @@ class Book:
         self.patience = patience
         self.clock = Clock()
         self.state = received(order)
+        self.catch_up: Callable[[], Awaitable[None]] = _nothing
         self._seq = 0
+        self._base: str | None = None
         self._writing = asyncio.Lock()
         self._answers: dict[str, Resolve] = {}
         self._published = _Searchable.of(self.state)
@@ -88,10 +110,6 @@ class Book:
         self.state = state
         self._publish()
 
-    def amend(self, fulfillment: Fulfillment) -> None:
-        """Note what needs no write of its own: the next change carries it."""
-        self.adopt(with_fulfillment(self.state, fulfillment))
-
     def change(
         self, state: OrderState, *events: OrderEvent, messages: tuple[Message, ...] = ()
     ) -> Change:
@@ -103,7 +121,8 @@ class Book:
         if after.status in _UNFULFILLED and not self.closed:
             messages = (*messages, _to_channel(after))
         return Change(
-            key=f"{workflow.info().run_id}:{self._seq}",
+            key=f"{workflow.info().run_id}:{self._seq}:{_fingerprint(events)}",
+            base=self._base,
             at=workflow.now(),
             seq=self._seq,
             state=after,
@@ -123,6 +142,7 @@ class Book:
             async with self._writing:
                 effect = build()
                 result = await step(effect.method, effect.request, summary=effect.summary)
+                self.build_on(effect.written(result))
                 self.adopt(rolled_up(effect.leads_to(self.state, result)))
                 return result
 
@@ -139,6 +159,9 @@ class Book:
             try:
                 return await attempt()
             except Refused as refusal:
+                if refusal.code in _BEHIND:
+                    await self.catch_up()
+                    raise Overtaken from refusal
                 await self.attend(
                     item,
                     refusal.code,
@@ -163,6 +186,22 @@ class Book:
             return Effect(Orders.record, change, summary, lambda state, _: update(state))
 
         await self.write(effect, "record")
+
+    async def retell(self, update: Callable[[OrderState], OrderState], *events: OrderEvent) -> None:
+        """Record what holds of whatever state there is: overtaken, it is told again."""
+        while True:
+            try:
+                return await self.record(update, *events)
+            except Overtaken:
+                continue
+
+    def build_on(self, change: str | None) -> None:
+        """The record's last change, which the next one names."""
+        self._base = change or self._base
+
+    @property
+    def writing(self) -> asyncio.Lock:
+        return self._writing
 
     # ---- what a person must decide
 
@@ -238,11 +277,15 @@ class Book:
 
     async def _note(self, event: OrderEvent) -> None:
         """Write an attention event; where even that is refused, the UI alone shows it."""
-        async with self._writing:
-            change = self.change(self.state, event)
-            try:
+        try:
+            async with self._writing:
+                change = self.change(self.state, event)
                 await step(Orders.record, change, summary=f"record {event.type}")
-            except Refused as refusal:
+                self.build_on(change.key)
+        except Refused as refusal:
+            if refusal.code in _BEHIND:
+                await self.catch_up()
+            else:
                 workflow.logger.warning("attention was not recorded: %s", refusal)
 
     # ---- what the UI shows
@@ -296,6 +339,16 @@ class _Searchable:
         if self.ship_by and self.ship_by != before.ship_by:
             updates.append(addressing.SHIP_BY.value_set(self.ship_by))
         return updates
+
+
+async def _nothing() -> None:
+    """Until the order knows how to read its record."""
+
+
+def _fingerprint(events: tuple[OrderEvent, ...]) -> str:
+    """Tells a change from another one that would have its number, had things gone another way."""
+    told = [(e.type, e.fulfillment_id, e.cause, e.summary) for e in events]
+    return f"{zlib.crc32(repr(told).encode()):08x}"
 
 
 def _with_attention(state: OrderState, item: str, attention: Attention | None) -> OrderState:

@@ -101,7 +101,9 @@ class SealedFailures(DefaultFailureConverterWithEncodedAttributes):
         self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure
     ) -> None:
         super().to_failure(exception, payload_converter, failure)
-        failure.message = _open_words(exception) or failure.message
+        if words := _open_words(exception):
+            failure.message = words
+            failure.ClearField("encoded_attributes")
 
 
 def _open_words(exception: BaseException) -> str:

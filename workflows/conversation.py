@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from datetime import timedelta
 from typing import Literal
 
@@ -13,7 +14,7 @@ from domain.lifecycle import over, units_in
 from domain.orders import Bucket, DeliveryMethod, Hold, Order
 from domain.records import CancelRequest, OrderEvent, OrderState
 from workflows import taking
-from workflows.book import Book
+from workflows.book import Book, Overtaken
 from workflows.fulfilling import Fulfilling
 from workflows.messages import (
     Cancel,
@@ -80,10 +81,11 @@ class Conversation:
         if digest and digest != digest_of(self._start.order):
             message = f"another order was submitted before as {self._start.order.order_id}"
             raise Declined(message, type="another_order")
-        attention = lambda: self._book.state.attention  # noqa: E731
-        await workflow.wait_condition(lambda: self._answer is not None or bool(attention()))
+        await workflow.wait_condition(
+            lambda: self._answer is not None or bool(self._book.state.attention)
+        )
         if self._answer is None:  # a step was refused and waits for a person
-            self._reply("held", reason=attention()[0].message)
+            self._reply("held", reason=self._book.state.attention[0].message)
         assert self._answer is not None  # noqa: S101 - the reply
         return self._answer
 
@@ -135,9 +137,11 @@ class Conversation:
     async def extend_pickup(self, message: ExtendPickup = ExtendPickup()) -> str:
         driver = self._pickup(message.fulfillment_id)
         async with driver.turn:
-            self._pickup(driver.id)
-            until = await taking.extended(self._book, driver.id, message.days, message.by)
-        return until.isoformat()
+            while True:
+                self._pickup(driver.id)
+                with suppress(Overtaken):
+                    until = await taking.extended(self._book, driver.id, message.days, message.by)
+                    return until.isoformat()
 
     @extend_pickup.validator
     def _may_extend(self, message: ExtendPickup = ExtendPickup()) -> None:
@@ -204,7 +208,7 @@ class Conversation:
         told = OrderEvent(
             type="held", summary=message.reason, actor=message.by, cause=message.handle
         )
-        await self._book.record(lambda s: s.model_copy(update={"holds": (*s.holds, placed)}), told)
+        await self._book.retell(lambda s: s.model_copy(update={"holds": (*s.holds, placed)}), told)
         return self._book.state.status.value
 
     @hold.validator
@@ -231,7 +235,7 @@ class Conversation:
             kept = tuple(h for h in state.holds if h.handle not in released)
             return state.model_copy(update={"holds": kept})
 
-        await self._book.record(without, told)
+        await self._book.retell(without, told)
         return self._book.state.status.value
 
     @release_hold.validator

@@ -24,7 +24,7 @@ from domain.fulfillments import (
 from domain.lifecycle import bucket_of, in_transit, moved, over, with_fulfillment
 from domain.orders import Bucket, DeliveryMethod
 from workflows import taking
-from workflows.book import Book
+from workflows.book import Book, Overtaken
 from workflows.messages import Resolve
 from workflows.policies import partner
 from workflows.ports import Nodes, Recall
@@ -53,6 +53,7 @@ class Fulfilling:
         self._fresh = fresh
         self._book = book
         self._next: Literal["dispatch", "recall", "listen"] = "dispatch"
+        self._cause = ""
         self._asked_back_for: set[str] = set()
         self._since = workflow.now()
         self._patient_until: datetime | None = None
@@ -63,28 +64,39 @@ class Fulfilling:
         return self._book.fulfillment(self.id)
 
     async def run(self) -> None:
-        while not over(self.now):
-            match self._next:
-                case "dispatch":
-                    await self._dispatch()
-                case "recall":
-                    await self._recall("asked again by a person")
-                case "listen":
-                    await self._listen()
-        while True:  # what it says now can only be noted
+        while True:
+            doing = self._next
+            try:
+                await self._act()
+            except Overtaken:  # what it did not come to is done again, on what holds now
+                self._next = doing
+
+    async def _act(self) -> None:
+        if over(self.now):  # what it says now can only be noted
             await workflow.wait_condition(lambda: bool(self.news))
-            await self._take(self.news[0])
-            self.news.popleft()
+            await self._hear()
+        elif self._next == "dispatch":
+            await self._dispatch()
+        elif self._next == "recall":
+            async with self.turn:
+                await self._recall(self._cause)
+        else:
+            await self._listen()
 
     async def _listen(self) -> None:
         await self._book.clock.until(self._called, self._deadline())
         async with self.turn:
             if self.news:
-                await self._take(self.news.popleft())
+                await self._hear()
             elif cause := self._wanted_back():
-                await self._recall(cause)
+                self._ask_back(cause)
             else:
                 await self._overdue()
+
+    async def _hear(self) -> None:
+        """The oldest news, which is forgotten only once it is taken in."""
+        await self._take(self.news[0])
+        self.news.popleft()
 
     def _called(self) -> bool:
         return bool(self.news) or self._wanted_back() != ""
@@ -127,7 +139,7 @@ class Fulfilling:
             if no := refusal(failure):
                 await self._give_back("rejected", no.message)
             elif not self.news:
-                await self._recall("it does not answer our request")
+                self._ask_back("it does not answer our request")
             return
         self._note("dispatch")
         self.news.extend(answer.events)
@@ -205,6 +217,9 @@ class Fulfilling:
         causes = [cause for cause in (cancelled, self.down) if cause]
         return next((cause for cause in causes if cause not in self._asked_back_for), "")
 
+    def _ask_back(self, cause: str) -> None:
+        self._cause, self._next = cause, "recall"
+
     async def _recall(self, cause: str) -> None:
         """
         Ask the node to give the work back; only its word, or a person's, lets go of the units.
@@ -240,7 +255,7 @@ class Fulfilling:
             self._patient_until = workflow.now() + self._book.patience.ship_grace
         elif answer.answer != "pending":
             while self.news:  # what left before it agreed is gone, the rest is ours again
-                await self._take(self.news.popleft())
+                await self._hear()
             await self._give_back("cancelled", cause)
 
     async def _unproven(self, cause: str) -> None:
@@ -266,7 +281,10 @@ class Fulfilling:
             case Resolve(action="retry"):
                 asked = f.request is RequestStatus.UNKNOWN and f.status not in ENDED
                 fresh = asked and not self.down and advance(f, "dispatch") is not None
-                self._next = "dispatch" if fresh else "recall"
+                if fresh:
+                    self._next = "dispatch"
+                else:
+                    self._ask_back("asked again by a person")
 
     async def _give_back(self, name: str, reason: str, event: NodeEvent | None = None) -> None:
         if self.now.remaining() and advance(self.now, name) is not None:
@@ -306,9 +324,9 @@ class Fulfilling:
         elif f.request in (RequestStatus.CANCELLATION_REJECTED, RequestStatus.UNKNOWN):
             await self._unproven("it neither ships nor gives back")
         elif f.request in _ASKED:
-            await self._recall("it has not acknowledged in time")
+            self._ask_back("it has not acknowledged in time")
         else:
-            await self._recall(f"it was to ship by {f.ship_by:%Y-%m-%d %H:%M} UTC")
+            self._ask_back(f"it was to ship by {f.ship_by:%Y-%m-%d %H:%M} UTC")
 
     async def _not_delivered(self) -> None:
         f = self.now

@@ -31,7 +31,7 @@ class Patience(Value):
 
 
 class StartOrder(Value):
-    """`resume` continues from the stored record; `cancel` asks for cancellation at once."""
+    """`cancel`, where it is not empty, is why the order is to be cancelled at once."""
 
     order: Order
     patience: Patience = Patience()

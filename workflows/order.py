@@ -13,6 +13,7 @@ from temporalio.exceptions import FailureError
 from domain.fulfillments import Fulfillment, LineQuantity
 from domain.lifecycle import (
     all_moved,
+    caught_up,
     moved,
     over,
     rolled_up,
@@ -25,7 +26,7 @@ from domain.lifecycle import (
 from domain.orders import Bucket, DeliveryMethod, OrderStatus
 from domain.records import CancelRequest, OrderEvent, OrderState
 from workflows import taking
-from workflows.book import CalledOff, Effect
+from workflows.book import CalledOff, Effect, Overtaken
 from workflows.conversation import Conversation
 from workflows.fulfilling import Fulfilling
 from workflows.messages import Resolve, StartOrder
@@ -100,10 +101,27 @@ class OrderWorkflow(Conversation):
             self._bug = bug
 
     async def _live(self) -> None:
-        if await self._validated():
-            while not self._done():
+        self._book.catch_up = self._catch_up
+        try:
+            alive = await self._validated()
+        except Overtaken:
+            alive = not self._book.closed
+        while alive and not self._done():
+            with contextlib.suppress(Overtaken):
                 await self._next_step()
-            self._reply("refused", "cancelled", "it was cancelled before there was an answer")
+        self._reply("refused", "cancelled", "it was cancelled before there was an answer")
+
+    async def _catch_up(self) -> None:
+        """Read the record, which knows more than we do, and go on from there."""
+        async with self._book.writing:
+            verdict = await step(Orders.validate, self._request(), summary="read the record")
+            self._book.build_on(verdict.base)
+            if verdict.resume is not None:
+                self._book.adopt(caught_up(verdict.resume, self._book.state))
+        self._reply("accepted")
+        for f in self._book.state.fulfillments:
+            if f.fulfillment_id not in self._drivers:
+                self._drive(f, fresh=False)
 
     async def _next_step(self) -> None:
         state = self._book.state
@@ -169,25 +187,31 @@ class OrderWorkflow(Conversation):
         order = self._start.order
 
         def effect() -> Effect[ValidateOrder, Validated]:
-            units = sum(line.quantity for line in order.lines)
-            told = OrderEvent(
-                type="received",
-                summary=f"{units} units on {len(order.lines)} lines from {order.channel}",
-                actor=f"channel:{order.channel}",
-                cause=order.channel_order_id,
-            )
-            request = ValidateOrder(
-                order=order,
-                run=workflow.info().first_execution_run_id,
-                change=self._book.change(self._book.state, told),
-            )
+            request = self._request()
 
             def leads_to(state: OrderState, verdict: Validated) -> OrderState:
                 return with_lines(state, order, verdict.skus)
 
-            return Effect(Orders.validate, request, "validate", leads_to)
+            return Effect(
+                Orders.validate, request, "validate", leads_to, lambda verdict: verdict.base
+            )
 
         return await self._book.write(effect, "validate")
+
+    def _request(self) -> ValidateOrder:
+        order = self._start.order
+        units = sum(line.quantity for line in order.lines)
+        told = OrderEvent(
+            type="received",
+            summary=f"{units} units on {len(order.lines)} lines from {order.channel}",
+            actor=f"channel:{order.channel}",
+            cause=order.channel_order_id,
+        )
+        return ValidateOrder(
+            order=order,
+            run=workflow.info().first_execution_run_id,
+            change=self._book.change(self._book.state, told),
+        )
 
     async def _held(self) -> None:
         """Until every hold is released. An unknown product asks a person to mend the catalogue."""
@@ -275,7 +299,11 @@ class OrderWorkflow(Conversation):
                 reserved=self._book.change(held(state), _RESERVED),
                 short=self._book.change(short(state), _SHORT),
             )
-            return Effect(Stock.reserve, request, "reserve", leads_to)
+
+            def wrote(reserved: Reserved) -> str:
+                return (request.reserved if reserved.ok else request.short).key
+
+            return Effect(Stock.reserve, request, "reserve", leads_to, wrote)
 
         return await self._book.write(effect, "reserve", forward=True)
 
@@ -378,6 +406,7 @@ class OrderWorkflow(Conversation):
                 request,
                 f"allocate at {where}",
                 lambda state, allocated: placed(state) if allocated.ok else state,
+                lambda allocated: change.key if allocated.ok else None,
             )
 
         return await self._book.write(effect, "allocate", forward=True), fulfillments

@@ -77,21 +77,26 @@ class Supervisor:
                 keeper.cancel()
 
     async def down(self) -> None:
-        """Ends all, the last started first."""
-        for service in reversed(self._services):
-            running = self._children.get(service.name)
-            if running is None or running.returncode is not None:
-                continue
-            with contextlib.suppress(ProcessLookupError):
-                running.send_signal(service.stop_signal)
-            try:
-                await asyncio.wait_for(running.wait(), _STOP_SECONDS)
-            except TimeoutError:
-                running.kill()
-                await running.wait()
+        """Ends all: those that stand on others at once, then the others."""
+        stands_on_others = [service for service in self._services if service.after]
+        stands_alone = [service for service in self._services if not service.after]
+        for services in (stands_on_others, stands_alone):
+            await asyncio.gather(*(self._end(service) for service in services))
         self._ready = False
         self._processes = {}
         self._write()
+
+    async def _end(self, service: Service) -> None:
+        running = self._children.get(service.name)
+        if running is None or running.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            running.send_signal(service.stop_signal)
+        try:
+            await asyncio.wait_for(running.wait(), _STOP_SECONDS)
+        except TimeoutError:
+            running.kill()
+            await running.wait()
 
     async def _bring_up(self, service: Service, ready: Mapping[str, asyncio.Event]) -> None:
         for name in service.after:

@@ -23,7 +23,6 @@ _QUIET: Final = (
     "--disable-component-update",
     "--disable-sync",
 )
-_VIEW: Final = {"width": 1440, "height": 1000}
 
 
 @pytest.fixture(scope="session")
@@ -52,15 +51,15 @@ def stack(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture
 async def stranger(chromium: Browser, stack: Stack) -> AsyncIterator[Ui]:
     """Someone who has not signed in."""
-    context = await chromium.new_context(viewport=_VIEW)
+    context = await chromium.new_context(viewport={"width": 1440, "height": 1000})
     yield Ui(await context.new_page(), stack.ui)
     await context.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 async def ui(chromium: Browser, stack: Stack) -> AsyncIterator[Ui]:
     """Operations, signed in, with the UI's codec set up."""
-    context = await chromium.new_context(viewport=_VIEW)
+    context = await chromium.new_context(viewport={"width": 1440, "height": 1000})
     ui = Ui(await context.new_page(), stack.ui)
     await ui.sign_in(stack.api, stack.key("ops"))
     await ui.use_codec(f"{stack.api}/codec")

@@ -1,7 +1,5 @@
 """What operations does in the Temporal UI when an order needs them, clicked through."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.browser.stack import BETHLEHEM, CUSTOMER, LOUISVILLE, Stack
@@ -52,7 +50,8 @@ async def test_an_order_stuck_at_a_dead_node_is_found_understood_and_rerouted(
 
     await ui.find(STUCK)
     await ui.row(order_id).click()
-    details = await ui.details(order_id, "Needs a decision")
+    details = await ui.details(order_id)
+    assert "Needs a decision: node unreachable" in details
     assert "TPL-LOU does not say whether it ships 1 unit" in details
     assert '{"action": "reroute", "note": "why"}' in details
 

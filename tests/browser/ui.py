@@ -60,16 +60,17 @@ class Ui:
         """Wait until it can be read."""
         await self.page.get_by_text(text).locator("visible=true").first.wait_for()
 
-    async def details(self, order_id: str, expect: str) -> str:
-        """What is under User Metadata, once `expect` stands there."""
+    async def details(self, order_id: str) -> str:
+        """The current details, under User Metadata; the UI shows Markdown in a frame."""
         await self.open(order_id, "User Metadata")
-        await self.sees(expect)
-        return str(await self.page.locator("body").inner_text())
+        frame = self.page.frame_locator("iframe").last
+        await frame.get_by_text("Fulfillments").wait_for()
+        return str(await frame.locator("body").inner_text())
 
     # ---- acting
 
     async def send_update(self, name: str, data: str = "") -> Locator:
-        """Send an update to the order that is open; the dialog, which closes where it is accepted."""
+        """Send an update to the order that is open; its dialog closes where it is accepted."""
         dialog = await self._choose("Send an Update")
         await dialog.get_by_role("button", name="Select an Update").click()
         options = self.page.get_by_role("option").filter(has_text=name)

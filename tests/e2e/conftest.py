@@ -91,7 +91,7 @@ class Demo:
         with psycopg.connect(
             self.settings["CROSSDOCK_DATABASE_URL"], autocommit=True, row_factory=dict_row
         ) as db:
-            cursor = db.execute(query.encode(), values)
+            cursor = db.execute(query.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
 
     def partners_run(self, statement: str, *values: object) -> None:

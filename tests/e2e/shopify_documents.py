@@ -134,7 +134,7 @@ def _built() -> list[Document]:
     mug = (("11", "E2E-MUG", 2),)
     one = line(11)
     many = [line(n, f"E2E-{n:03d}", 1 + n % 3) for n in range(1, 251)]
-    unknown_fields = {"new_in_2031": {"deep": [{"a": None}]}, "x": [[[]]]}
+    unknown_fields: Json = {"new_in_2031": {"deep": [{"a": None}]}, "x": [[[]]]}
     virtual, card = line(12, "E2E-EBOOK", requires_shipping=False), line(13, None, gift_card=True)
     nothing = dict.fromkeys(order(), None)
     return [
@@ -183,7 +183,8 @@ def _built() -> list[Document]:
             "nulls wherever a null may be",
             {
                 **nothing,
-                **{"currency": "USD", "created_at": "2026-11-20T10:00:01Z"},
+                "currency": "USD",
+                "created_at": "2026-11-20T10:00:01Z",
                 "shipping_address": {**order()["shipping_address"], "address1": None, "city": None},
                 "line_items": [{**dict.fromkeys(one), "id": 11, "sku": "E2E-MUG", "quantity": 2}],
             },
@@ -199,7 +200,7 @@ def _built() -> list[Document]:
         ),
         Document(
             "quantities and ids as text",
-            order(line(11, quantity="2", current_quantity="2", fulfillable_quantity="2")),
+            order({**one, "quantity": "2", "current_quantity": "2.0", "fulfillable_quantity": "2"}),
             units=mug,
         ),
         Document(

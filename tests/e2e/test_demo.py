@@ -123,7 +123,7 @@ def test_mended_again_the_auditor_finds_nothing(demo: Demo) -> None:
 
 
 def test_a_demo_in_which_rows_were_corrupted_does_not_end_well(tmp_path: Path) -> None:
-    """All kinds at once, in the tables of a demo that is under way: its own auditor must see them."""
+    """All kinds at once, in the tables of a demo under way: its own auditor must see them."""
     running = crossdock(tmp_path, "demo", "--orders", "10", "--json")
     try:
         _corrupt_once_orders_have_ended(Demo(tmp_path, Finished(0, "", "")))

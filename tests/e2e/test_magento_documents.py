@@ -1,7 +1,6 @@
 """Every order of a polled shop leads to its order, to a question, or to a reason."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,7 @@ DECLINED = [one for one in DOCUMENTS if one.outcome not in {"accepted", "held"}]
 NOT_READY = {"received", "on_hold", "rejected", "backordered"}
 
 
-def named(some: Sequence[Document]) -> Any:
+def named(some: Sequence[Document]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("document", some, ids=lambda one: one.name)
 
 

@@ -19,7 +19,7 @@ DECLINED = [one for one in DOCUMENTS if one not in (*ACCEPTED, *HELD, *INVALID)]
 NOT_READY = {"received", "on_hold", "rejected", "backordered"}
 
 
-def named(some: Sequence[Document]) -> Any:
+def named(some: Sequence[Document]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("document", some, ids=lambda one: one.name)
 
 

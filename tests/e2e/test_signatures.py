@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 
 from tests.e2e.conftest import Json, Operator
 from tests.e2e.shopify_documents import line, order
@@ -45,7 +46,7 @@ async def test_the_same_webhook_fifty_times_at_once_is_one_order_with_one_reserv
         entries = await operator.settled(order_id)
         assert len(entries) == deliveries
         assert {entry["outcome"] for entry in entries} <= {"accepted", "duplicate"}
-        await operator.waits(lambda order_id=order_id: _shipped(operator, order_id), order_id)
+        await operator.waits(partial(_shipped, operator, order_id), order_id)
         assert operator.demo.asks("SELECT count(*) FROM orders WHERE order_id = %s", order_id) == [
             {"count": 1}
         ]

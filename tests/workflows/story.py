@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
@@ -192,7 +192,7 @@ class Story:
                 if state.status in TERMINAL and all(over(f) for f in state.fulfillments):
                     break
                 await self._help(state)
-            except (Conflict, NotFound):
+            except (Conflict, NotFound, Outage):
                 pass
             if await self._ended_within(0.4):
                 break
@@ -233,6 +233,8 @@ class Story:
         if f.status not in ENDED and (can or gone):
             pickup = f.method is DeliveryMethod.PICKUP
             for kind in HANDS_OVER if pickup else SHIPS:
+                if f.fulfillment_id in self.world.withdrawn:
+                    return
                 last = {"event_id": f"{f.fulfillment_id}-{kind}-rest"}
                 await self.tell(number, kind, **last)
 
@@ -241,7 +243,7 @@ class Play(Protocol):
     """Opens a story: one order, in a world of its own or in one that it shares."""
 
     def __call__(
-        self, world: World | None = None, *, patience: Patience = ..., **order: object
+        self, world: World | None = None, *, patience: Patience = ..., **order: Any
     ) -> AbstractAsyncContextManager[Story]: ...
 
 

@@ -1,89 +1,249 @@
-"""Pickup: a window in the store's calendar, extended, expired, and never both handed over and expired."""
+"""Pickup: a window in the store's calendar, extended or expired, and one winner in every race."""
 
-from datetime import timedelta
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from domain.calendars import pickup_until
 from domain.errors import Conflict
 from domain.fulfillments import NodeEventType
+from domain.network import Calendar
 from domain.orders import DeliveryMethod, OrderStatus
-from workflows import client
-from workflows.messages import Cancel, ExtendPickup, HandOver
+from tests.workflows.conftest import PATIENCE
+from tests.workflows.story import Play, Story, together
+from tests.world import World
 
-PICKUP = {"method": DeliveryMethod.PICKUP, "pickup_node": "B"}
+PICKUP: dict[str, Any] = {"method": DeliveryMethod.PICKUP, "pickup_node": "B"}
+SECOND = timedelta(seconds=1)
+RACES = 100
 
 
-async def ready(story) -> None:
+async def ready(story: Story) -> datetime:
+    """When its window ends."""
     await story.submit()
     await story.until("F1:submitted")
     await story.tell(1, NodeEventType.ACCEPTED)
     await story.tell(1, NodeEventType.READY_FOR_PICKUP)
-    await story.until("ready_for_pickup")
+    until = (await story.until("ready_for_pickup")).fulfillments[0].pickup_until
+    assert until is not None
+    return until
 
 
-async def test_a_pickup_is_collected_at_its_store(play) -> None:
+async def test_a_pickup_is_collected_at_its_store(play: Play) -> None:
     async with play(**PICKUP) as story:
         await ready(story)
-        await client.hand_over(story.temporal.client, story.order.order_id, HandOver(by="sam"))
-        state = await story.handle.result()
+        await story.hand_over()
+        state = await story.end()
 
     assert state.status is OrderStatus.COMPLETED
     assert [f.node for f in state.fulfillments] == ["B"]
-    assert story.world.leftovers() == []
+    assert story.world.problems() == []
 
 
-async def test_a_window_that_is_extended_runs_on_and_then_expires_once(play) -> None:
-    async with play(**PICKUP) as story:
-        await ready(story)
-        await client.extend_pickup(
-            story.temporal.client, story.order.order_id, ExtendPickup(days=2)
-        )
-        assert await story.later(timedelta(days=4))
-        assert (await story.until("ready_for_pickup")).reason == ""
-        await story.later(timedelta(days=2))
-        state = await story.handle.result()
+async def test_a_store_that_gives_the_goods_back_waits_for_a_person(play: Play) -> None:
+    """Asked again at once it would only say no again, for ever."""
+    world = World()
+    world.manners["B"] = "rejects"
+    async with play(world, **PICKUP) as story:
+        await story.submit()
+        await story.until("pickup_unfillable")
+        assert world.seen["dispatch"] == 1
+        assert world.stock["B"]["mug"] == 10
+        world.manners.clear()
+        await story.resolve()
+        await story.until("F2:submitted")
+        await story.tell(2, NodeEventType.READY_FOR_PICKUP)
+        await story.tell(2, NodeEventType.COLLECTED)
+        state = await story.end()
+
+    assert state.status is OrderStatus.COMPLETED
+    assert world.problems() == []
+
+
+async def test_a_parcel_that_is_ready_for_its_carrier_opens_no_window(play: Play) -> None:
+    async with play() as story:
+        await story.submit()
+        await story.until("F1:submitted")
+        await story.tell(1, NodeEventType.READY_FOR_PICKUP)
+        await story.deliver()
+        state = await story.end()
+
+    assert state.fulfillments[0].pickup_until is None
+    assert story.world.seen["open_pickup"] == 0
+
+
+async def test_the_window_counts_the_open_days_of_the_store(play: Play) -> None:
+    """The day after tomorrow is open, and then only the sixth day and the ninth."""
+    zone = "America/New_York"
+    today = datetime.now(UTC).astimezone(ZoneInfo(zone)).date()
+    calendar = _open_on(today, zone, 0, 2, 6, 9)
+    world = World(calendars={"B": calendar})
+    async with play(world, patience=PATIENCE.model_copy(update={"pickup_days": 2}), **PICKUP) as s:
+        until = await ready(s)
+        assert until == _closing(today, zone, 6)
+        await s.just_before(until, SECOND * 60)
+        assert (await s.state()).status is OrderStatus.READY_FOR_PICKUP
+        longer = await s.extend(days=1)
+        assert longer == _closing(today, zone, 9)
+        assert longer == pickup_until(calendar, until, 1)
+        await s.just_before(until, -SECOND * 60)
+        assert (await s.state()).status is OrderStatus.READY_FOR_PICKUP
+        await s.just_before(longer, -SECOND)
+        state = await s.end()
 
     assert state.status is OrderStatus.EXPIRED
-    assert story.world.seen["give_back"] == 1
-    assert story.world.leftovers() == []
-    assert story.world.stock["B"]["mug"] == 10
+    assert s.steps("give_back") == ["give_back"]
+    assert s.world.problems() == []
 
 
-async def test_after_the_window_nothing_is_handed_over(play) -> None:
+@pytest.mark.parametrize("kind", [NodeEventType.COLLECTED, None], ids=["event", "update"])
+async def test_after_the_window_nothing_is_handed_over(
+    play: Play, kind: NodeEventType | None
+) -> None:
     async with play(**PICKUP) as story:
-        await ready(story)
-        await story.later(timedelta(days=4))
-        await story.handle.result()
+        until = await ready(story)
+        await story.just_before(until, -SECOND)
+        state = await story.end()
         with pytest.raises(Conflict):
-            await client.hand_over(story.temporal.client, story.order.order_id, HandOver())
+            await (story.tell(1, kind) if kind else story.hand_over())
 
+    assert state.status is OrderStatus.EXPIRED
     assert story.world.shipped_units() == 0
-
-
-@pytest.mark.parametrize("seconds", [-1, 1])
-async def test_a_hand_over_beside_the_expiry_has_one_winner(play, seconds: int) -> None:
-    async with play(**PICKUP) as story:
-        await ready(story)
-        await story.later(timedelta(days=3, seconds=seconds - 1))
-        try:
-            await client.hand_over(story.temporal.client, story.order.order_id, HandOver())
-            won = OrderStatus.COMPLETED
-        except Conflict:
-            won = OrderStatus.EXPIRED
-        state = await story.handle.result()
-
-    assert state.status is won
-    expired = won is OrderStatus.EXPIRED
-    assert story.world.shipped_units() == (0 if expired else 2)
-    assert story.world.stock["B"]["mug"] == (10 if expired else 8)
-
-
-async def test_a_ready_pickup_can_be_cancelled(play) -> None:
-    async with play(**PICKUP) as story:
-        await ready(story)
-        await client.cancel(story.temporal.client, story.order.order_id, Cancel())
-        state = await story.handle.result()
-
-    assert state.status is OrderStatus.CANCELLED
-    assert story.world.stock["B"]["mug"] == 10
     assert story.world.leftovers() == []
+
+
+# ---- races
+
+
+async def hand_over(story: Story) -> str:
+    await story.hand_over()
+    return "collected"
+
+
+async def collected_says_the_store(story: Story) -> str:
+    """The store's own till is no update: it is not answered. The order's end tells who won."""
+    await story.tell(1, NodeEventType.COLLECTED)
+    return "told"
+
+
+async def extend(story: Story) -> str:
+    await story.extend()
+    return "extended"
+
+
+async def cancel(story: Story) -> str:
+    await story.cancel()
+    return "told"
+
+
+Act = Callable[[Story], Awaitable[str]]
+# What comes at the end of the window, and how long before it (in part after it).
+SCENES: tuple[tuple[tuple[Act, ...], timedelta], ...] = (
+    ((hand_over,), SECOND),
+    ((hand_over,), -SECOND),
+    ((hand_over,), SECOND * 0),
+    ((collected_says_the_store,), SECOND),
+    ((collected_says_the_store,), SECOND * 0),
+    ((extend,), SECOND),
+    ((extend,), SECOND * 0),
+    ((extend, hand_over), SECOND),
+    ((hand_over, extend), SECOND),
+    ((hand_over, hand_over), SECOND * 0),
+    ((extend, extend), SECOND),
+    ((cancel, hand_over), SECOND * 60),
+    ((hand_over, cancel), SECOND),
+    ((cancel, extend), SECOND * 0),
+)
+
+
+async def test_a_hundred_races_at_the_end_of_the_window_have_one_winner_each(play: Play) -> None:
+    ended: Counter[OrderStatus] = Counter()
+
+    async def race(number: int, acts: tuple[Act, ...], before: timedelta) -> None:
+        world = World()
+        if number % 3 == 0:
+            world.failures["open_pickup" if extend in acts else "ship", "before"] = 5
+        async with play(world, **PICKUP) as story:
+            until = await ready(story)
+            await story.just_before(until, before + SECOND)
+            await asyncio.sleep(1 - 0.02 * (number % 7))
+            said = await asyncio.gather(*(_tried(act, story) for act in acts))
+            if "extended" in said and "collected" not in said:
+                assert "collected" not in said
+                state = await story.state()
+                promised = state.fulfillments[0].pickup_until
+                assert promised is not None
+                assert promised > until or state.status is not OrderStatus.EXPIRED
+                await story.just_before(promised, -SECOND)
+            state = await story.end()
+        ended[state.status] += 1
+        gone = state.status is OrderStatus.COMPLETED
+        if "collected" in said:
+            assert gone
+        elif "told" not in said:
+            assert not gone
+        assert world.shipped_units() == (2 if gone else 0)
+        assert world.stock["B"]["mug"] == (8 if gone else 10)
+        assert story.steps("give_back") == [] or not gone
+        assert world.wrong == []
+        assert world.leftovers() == []
+
+    stories = {}
+    for number in range(RACES):
+        acts, before = SCENES[number % len(SCENES)]
+        name = f"{number}: {'+'.join(act.__name__ for act in acts)} at {before.total_seconds()}"
+        stories[name] = partial(race, number, acts, before)
+    await together(stories, at_once=32)
+    assert ended[OrderStatus.COMPLETED] > 0
+    assert ended[OrderStatus.EXPIRED] > 0
+
+
+async def test_a_hand_over_that_is_under_way_is_not_recalled_as_well(play: Play) -> None:
+    """The store agrees to cancel while its till has already handed the goods over."""
+    world = World()
+    async with play(world, **PICKUP) as story:
+        await ready(story)
+        gate = world.pause["recall"] = asyncio.Event()
+        wish = asyncio.create_task(story.cancel())
+        await story.reached("recall")
+        handing = asyncio.create_task(story.hand_over())
+        await asyncio.sleep(0.3)
+        gate.set()
+        state = await story.end()
+        assert await handing == "collected"
+        await wish
+
+    assert state.status is OrderStatus.COMPLETED
+    assert world.shipped_units() == 2
+    assert world.leftovers() == []
+
+
+async def _tried(act: Act, story: Story) -> str:
+    try:
+        return await act(story)
+    except Conflict:
+        return "refused"
+
+
+def _open_on(today: date, zone: str, *ahead: int) -> Calendar:
+    """A store that works on these days from today, from midnight to 23:59, and no other."""
+    days = (today + timedelta(days=d) for d in range(60) if d not in ahead)
+    return Calendar(
+        timezone=zone,
+        weekdays=tuple(range(7)),
+        opens=time(0),
+        closes=time(23, 59),
+        holidays="",
+        closed=tuple(day.isoformat() for day in days),
+    )
+
+
+def _closing(today: date, zone: str, ahead: int) -> datetime:
+    day = today + timedelta(days=ahead)
+    return datetime.combine(day, time(23, 59), ZoneInfo(zone)).astimezone(UTC)
