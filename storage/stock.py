@@ -110,7 +110,8 @@ async def allocate(
     if held.node is None:
         for f in fulfillments:
             load[f.node] += 1
-            moved.update({(skus[lq.line_id], f.node): lq.quantity for lq in f.lines})
+            for lq in f.lines:  # two lines may be of one SKU
+                moved[skus[lq.line_id], f.node] += lq.quantity
         dry = await _dry(conn, places, moved, load) | dry
     if dry:
         return dry

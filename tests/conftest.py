@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from typing import Any
 
+import hypothesis  # noqa: F401 - else its plugin compiles it at the end, beside other threads
 import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine

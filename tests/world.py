@@ -86,7 +86,6 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
         self.on_file: dict[str, list[NodeEvent]] = defaultdict(list)
         self.states: dict[str, OrderState] = {}
         self.last: dict[str, str] = {}
-        self.writers: dict[str, str] = {}
         self.runs: dict[str, str] = {}
         self.writers: dict[str, str] = {}
         self.events: dict[str, OrderEvent] = {}
@@ -121,10 +120,8 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
     def check(self, change: Change) -> None:
         """The record compares before it is set, as the real one does, and knows one run."""
         run = change.key.partition(":")[0]
-        if self.writers.setdefault(change.state.order_id, run) != run:
-            raise Refused("another run has taken over", code="superseded")
         last = self.last.get(change.state.order_id)
-        if change.key.partition(":")[0] != self.writers.get(change.state.order_id):
+        if self.writers.get(change.state.order_id) != run:
             raise Refused("another run has taken over", code="superseded")
         if change.key != last and change.base not in (None, last):
             raise Refused("the record has gone on", code="overtaken")
@@ -152,7 +149,6 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
         order = request.order
         async with self._step("validate", order.order_id):
             known = self.states.get(order.order_id)
-            self.writers[order.order_id] = request.change.key.partition(":")[0]
             same_run = self.runs.setdefault(order.order_id, request.run) == request.run
             if known is None or known.status not in TERMINAL or same_run:
                 self.writers[order.order_id] = request.change.key.partition(":")[0]
@@ -355,7 +351,7 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
                 raise Outage("node")
             if manner == "shipped_in_secret":
                 self.let_go(fid)
-            if manner == "keeps" or self.gone[fid]:
+            if manner == "keeps" or self._all_gone(fid):
                 return Recalled(answer="refused", events=tuple(self.on_file[fid]))
             if manner == "pending":
                 return Recalled(answer="pending")
@@ -385,6 +381,12 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
         if event.type in _GIVES_UP:
             self.withdrawn.add(fulfillment_id)
         return event
+
+    def _all_gone(self, fulfillment_id: str) -> bool:
+        gone = self.gone[fulfillment_id]
+        return all(
+            gone[lq.line_id] >= lq.quantity for lq in self.fulfillments[fulfillment_id].lines
+        )
 
     def let_go(self, fulfillment_id: str, lines: tuple[LineQuantity, ...] = ()) -> None:
         """The goods leave the node: these lines of the fulfillment, or all that is still there."""

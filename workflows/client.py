@@ -53,6 +53,7 @@ _AWAY: Final = (
     RPCStatusCode.CANCELLED,
     RPCStatusCode.RESOURCE_EXHAUSTED,
     RPCStatusCode.INTERNAL,
+    RPCStatusCode.FAILED_PRECONDITION,  # its workflow task was lost, and is taken again
 )
 _PLAIN: Final = GrpcCompression.NONE  # a local network is faster than gzip
 _ANSWER: Final = timedelta(seconds=10)

@@ -34,8 +34,8 @@ SCOPES: Final = frozenset({"orders:read", "orders:write", "nodes:write", "stock:
 # Long enough that an outage of seconds is no reason to look for another node.
 PATIENCE: Final = Patience.model_validate(
     {
-        "dispatch": "PT90S",
-        "acknowledge": "PT45S",
+        "dispatch": "PT5M",
+        "acknowledge": "PT75S",
         "recall": "PT45S",
         "pickup_window": "PT90S",
     }

@@ -119,7 +119,9 @@ def test_what_a_killed_supervisor_started_ends_with_it(site: Site) -> None:
 
 
 def test_a_pid_that_is_someone_elses_by_now_is_left_alone(site: Site) -> None:
-    with subprocess.Popen([sys.executable, "-c", SLEEP]) as running:
+    with subprocess.Popen([sys.executable, "-c", SLEEP], stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"awake\n"
         started = psutil.Process(running.pid).create_time()
         program = Path(sys.executable).name
         process = Process(name="x", pid=running.pid, started=started, program=program)

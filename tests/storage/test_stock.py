@@ -165,6 +165,32 @@ async def test_units_go_to_their_nodes_and_leave_them(world: AsyncEngine) -> Non
     assert await findings(world) == []
 
 
+async def test_two_lines_of_one_sku_at_one_node_add_up(world: AsyncEngine) -> None:
+    await stocked(world, {("A", "DC-A"): 10})
+    units = [Unit(line_id=line, sku="A", quantity=3) for line in ("1", "2")]
+    share = a_share("F1", "DC-A", {"1": 3, "2": 3})
+    async with transaction(world) as conn:
+        assert await stock.reserve(conn, "R1", "web-1", units, None) == {}
+        assert await stock.allocate(conn, "web-1/1", "R1", [share]) == {}
+    async with transaction(world) as conn:
+        [shelf] = await stock.levels(conn, skus=["A"])
+        assert (shelf.on_hand, shelf.allocated) == (10, 6)
+        assert await stock.available(conn, ["A"]) == {"A": 4}
+        await stock.ship(conn, "s1", "F1", [])
+        [shelf] = await stock.levels(conn, skus=["A"])
+        assert (shelf.on_hand, shelf.allocated) == (4, 0)
+        assert [f for f in await audit.audit(conn) if f.invariant in {1, 2}] == []
+
+
+async def test_two_lines_of_one_sku_are_not_served_from_the_same_units(world: AsyncEngine) -> None:
+    await stocked(world, {("A", "DC-A"): 5, ("A", "DC-B"): 5})
+    units = [Unit(line_id=line, sku="A", quantity=4) for line in ("1", "2")]
+    share = a_share("F1", "DC-A", {"1": 4, "2": 4})
+    async with transaction(world) as conn:
+        assert await stock.reserve(conn, "R1", "web-1", units, None) == {}
+        assert await stock.allocate(conn, "web-1/1", "R1", [share]) == {"DC-A": "out of stock"}
+
+
 async def test_a_dry_node_moves_nothing_anywhere(world: AsyncEngine) -> None:
     await stocked(world, {("A", "DC-A"): 5, ("A", "DC-B"): 1, ("A", "ST-C"): 5})
     await reserve(world, "R1", 6)

@@ -179,14 +179,18 @@ class Story:
 
     # ---- bringing it to its end
 
-    async def drain(self, rounds: int = 60) -> OrderState:
-        """Everybody behaves from now on: nodes ship what they have, people resolve what waits."""
+    async def drain(self) -> OrderState:
+        """Everything works again, and everybody does what is still to do."""
         self.world.outage = False
         self.world.failures.clear()
         self.world.manners.clear()
         for gate in self.world.pause.values():
             gate.set()
-        for _ in range(rounds):
+        return await self.finish()
+
+    async def finish(self) -> OrderState:
+        """Nodes ship what they have, and people resolve what waits, until the order is closed."""
+        for _ in range(60):
             try:
                 state = await self.state()
                 if state.status in TERMINAL and all(over(f) for f in state.fulfillments):
