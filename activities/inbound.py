@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from activities.house import House
@@ -19,7 +19,8 @@ from workflows import client
 from workflows.messages import Cancel, NodeDown, ReleaseHold, Supply
 
 _AT_ONCE: Final = 64
-_LEASE_SECONDS: Final = 30
+_LEASE_SECONDS: Final = 60
+_ANSWER_WITHIN: Final = timedelta(seconds=25)
 _ASK_A_CHANNEL: Final = 4
 CHANNEL_HOLD: Final = "channel_hold"
 _LATE: Final = "late: the order is closed or unknown"
@@ -95,7 +96,9 @@ async def _document(house: House, item: InboxItem) -> str:
 
 async def _submitted(house: House, order: Order) -> str:
     try:
-        answer = await client.submit(house.client, order, house.patience, queue=house.queue)
+        answer = await client.submit(
+            house.client, order, house.patience, _ANSWER_WITHIN, queue=house.queue
+        )
     except Conflict as known:
         return await _known(house, order, known)
     return f"{answer.outcome}: {answer.reason}" if answer.reason else answer.outcome

@@ -160,6 +160,14 @@ class Stack:
         """Whoever is asked for these goods ships them only after a while."""
         await self._turn(f"/skus/{goods.sku}", {"behaviour": "slow", "ms": int(seconds * 1000)})
 
+    async def silent(self, goods: Goods) -> None:
+        """Whoever is asked for these goods says nothing, and does nothing until `goes_on`."""
+        await self._turn(f"/skus/{goods.sku}", {"behaviour": "silent"})
+
+    async def goes_on(self, node: str) -> None:
+        url = f"{self.sandbox}/_control/nodes/{node}/release"
+        await self._ask("POST", url, self.partners.control_token)
+
     async def _turn(self, path: str, *behaviours: dict[str, Any]) -> None:
         body = {"behaviours": list(behaviours)}
         await self._ask("PUT", f"{self.sandbox}/_control{path}", self.partners.control_token, body)

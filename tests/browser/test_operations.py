@@ -118,11 +118,12 @@ async def test_request_cancellation_cancels_the_order_and_leaves_nothing(
 async def test_a_reset_order_goes_on_and_no_node_is_asked_twice(
     stack: Stack, ui: Ui, *, last: bool
 ) -> None:
-    await stack.slow(BETHLEHEM, 12)
+    await stack.silent(BETHLEHEM)
     order_id = await stack.order(f"reset-{'last' if last else 'first'}", BETHLEHEM)
-    await stack.until_asked(order_id, "accepted")
+    await stack.until_asked(order_id, "received")
     await ui.open(order_id)
     await ui.reset(last=last)
+    await stack.goes_on(BETHLEHEM.node)
     await stack.until_status(order_id, "completed")
     assert stack.asked(order_id) == {f"{order_id}-F1": ("delivered", 1)}
     assert stack.does("audit") == "0 findings"
