@@ -177,6 +177,13 @@ class Story:
         """These steps of the order, in the order in which they were begun."""
         return [name for name, of in self.world.calls if name in names and of.startswith(self.id)]
 
+    def told(self) -> list[str]:
+        """The order's story, and what its nodes were asked and said, for whom it ended badly."""
+        events = [f"{e.type}: {e.summary}" for e in self.world.events.values()]
+        asked = [f"{name} {of}" for name, of in self.world.calls if of.startswith(self.id)]
+        said = [e.event_id for events in self.world.on_file.values() for e in events]
+        return [*events, ", ".join(asked), ", ".join(said)]
+
     # ---- bringing it to its end
 
     async def drain(self) -> OrderState:
@@ -219,7 +226,7 @@ class Story:
             units_in(state, Bucket.RESERVED) and not state.cancel
         ):
             for line in state.lines:
-                self.world.receive("Z", line.sku, line.ordered)
+                self.world.receive(self.order.pickup_node or "Z", line.sku, line.ordered)
             await self.supply()
         for f in state.fulfillments:
             await self._serve(f)

@@ -33,7 +33,7 @@ async def both_wait(story: Story) -> None:
 async def test_several_items_are_answered_by_name(play: Play) -> None:
     async with play(two_dead_nodes(), lines=FIVE) as story:
         await both_wait(story)
-        with pytest.raises(Conflict, match="nothing here waits"):
+        with pytest.raises(Conflict, match="no such item does not wait"):
             await story.resolve("retry", "no such item")
         await story.resolve("reroute", f"{story.f(2)}:unproven")
         state = await story.until("F3:submitted")

@@ -4,12 +4,13 @@ from datetime import timedelta
 
 from domain.fulfillments import LineQuantity, NodeEventType
 from domain.orders import Line, OrderStatus
+from tests.workflows.story import Play
 from tests.world import World
 from workflows import client
 from workflows.messages import Cancel, Resolve
 
 
-async def test_an_order_goes_from_the_channel_to_the_door(play) -> None:
+async def test_an_order_goes_from_the_channel_to_the_door(play: Play) -> None:
     async with play() as story:
         answer = await story.submit()
         await story.until("F1:submitted")
@@ -23,7 +24,7 @@ async def test_an_order_goes_from_the_channel_to_the_door(play) -> None:
     assert len(await story.events()) <= 40
 
 
-async def test_a_split_order_ends_when_every_part_arrived(play) -> None:
+async def test_a_split_order_ends_when_every_part_arrived(play: Play) -> None:
     world = World({"A": {"mug": 1}, "B": {"mug": 5}, "C": {}})
     async with play(world) as story:
         await story.submit()
@@ -40,7 +41,7 @@ async def test_a_split_order_ends_when_every_part_arrived(play) -> None:
     assert len(events) <= 40 + 20
 
 
-async def test_the_same_order_again_gets_the_same_answer(play) -> None:
+async def test_the_same_order_again_gets_the_same_answer(play: Play) -> None:
     async with play() as story:
         first = await story.submit()
         assert await story.submit() == first
@@ -50,7 +51,7 @@ async def test_the_same_order_again_gets_the_same_answer(play) -> None:
         assert await story.submit() == first
 
 
-async def test_a_rejection_is_sourced_elsewhere(play) -> None:
+async def test_a_rejection_is_sourced_elsewhere(play: Play) -> None:
     world = World()
     world.manners["A"] = "rejects"
     async with play(world) as story:
@@ -65,7 +66,7 @@ async def test_a_rejection_is_sourced_elsewhere(play) -> None:
     assert world.leftovers() == []
 
 
-async def test_a_refusal_at_the_door_is_sourced_elsewhere(play) -> None:
+async def test_a_refusal_at_the_door_is_sourced_elsewhere(play: Play) -> None:
     world = World()
     world.manners["A"] = "refuses"
     async with play(world) as story:
@@ -77,7 +78,7 @@ async def test_a_refusal_at_the_door_is_sourced_elsewhere(play) -> None:
     assert world.leftovers() == []
 
 
-async def test_a_silent_node_is_asked_back_and_the_order_goes_elsewhere(play) -> None:
+async def test_a_silent_node_is_asked_back_and_the_order_goes_elsewhere(play: Play) -> None:
     async with play() as story:
         await story.submit()
         await story.until("F1:submitted")
@@ -91,7 +92,7 @@ async def test_a_silent_node_is_asked_back_and_the_order_goes_elsewhere(play) ->
     assert story.world.leftovers() == []
 
 
-async def test_a_dead_node_waits_for_a_person_who_vouches(play) -> None:
+async def test_a_dead_node_waits_for_a_person_who_vouches(play: Play) -> None:
     world = World()
     world.manners["A"] = "dead"
     async with play(world) as story:
@@ -109,7 +110,7 @@ async def test_a_dead_node_waits_for_a_person_who_vouches(play) -> None:
     assert world.leftovers() == []
 
 
-async def test_a_dead_node_that_lives_again_is_retried(play) -> None:
+async def test_a_dead_node_that_lives_again_is_retried(play: Play) -> None:
     world = World()
     world.manners["A"] = "dead"
     async with play(world) as story:
@@ -124,12 +125,12 @@ async def test_a_dead_node_that_lives_again_is_retried(play) -> None:
     assert [f.node for f in state.fulfillments] == ["A"]
 
 
-async def test_events_late_double_and_out_of_order_are_absorbed(play) -> None:
+async def test_events_late_double_and_out_of_order_are_absorbed(play: Play) -> None:
     async with play() as story:
         await story.submit()
         await story.until("F1:submitted")
-        for type in (NodeEventType.DELIVERED, NodeEventType.SHIPPED, NodeEventType.ACCEPTED):
-            event = await story.tell(1, type)
+        for said in (NodeEventType.DELIVERED, NodeEventType.SHIPPED, NodeEventType.ACCEPTED):
+            event = await story.tell(1, said)
             await story.handle.signal("node_event", event)
         state = await story.handle.result()
 
@@ -137,7 +138,7 @@ async def test_events_late_double_and_out_of_order_are_absorbed(play) -> None:
     assert story.world.shipped_units() == 2
 
 
-async def test_a_short_shipment_sources_the_rest(play) -> None:
+async def test_a_short_shipment_sources_the_rest(play: Play) -> None:
     async with play() as story:
         await story.submit()
         await story.until("F1:submitted")
@@ -153,7 +154,7 @@ async def test_a_short_shipment_sources_the_rest(play) -> None:
     assert story.world.leftovers() == []
 
 
-async def test_a_backordered_order_takes_what_comes_in(play) -> None:
+async def test_a_backordered_order_takes_what_comes_in(play: Play) -> None:
     world = World({"A": {"mug": 1}})
     async with play(world) as story:
         answer = await story.submit()
@@ -167,7 +168,7 @@ async def test_a_backordered_order_takes_what_comes_in(play) -> None:
     assert state.status is OrderStatus.COMPLETED
 
 
-async def test_a_backorder_that_nothing_fills_ends_in_time(play) -> None:
+async def test_a_backorder_that_nothing_fills_ends_in_time(play: Play) -> None:
     async with play(World({"A": {}})) as story:
         await story.submit()
         await story.later(timedelta(days=31))
@@ -176,7 +177,7 @@ async def test_a_backorder_that_nothing_fills_ends_in_time(play) -> None:
     assert state.status is OrderStatus.CANCELLED
 
 
-async def test_an_order_that_must_not_wait_is_refused(play) -> None:
+async def test_an_order_that_must_not_wait_is_refused(play: Play) -> None:
     async with play(World({"A": {}}), when_short="refuse") as story:
         answer = await story.submit()
         state = await story.handle.result()
@@ -185,7 +186,7 @@ async def test_an_order_that_must_not_wait_is_refused(play) -> None:
     assert state.status is OrderStatus.REJECTED
 
 
-async def test_an_unknown_product_holds_until_the_catalogue_knows_it(play) -> None:
+async def test_an_unknown_product_holds_until_the_catalogue_knows_it(play: Play) -> None:
     lines = (Line(line_id="1", sku="", aliases=("4711",), quantity=1),)
     async with play(lines=lines) as story:
         answer = await story.submit()
@@ -201,7 +202,7 @@ async def test_an_unknown_product_holds_until_the_catalogue_knows_it(play) -> No
     assert state.lines[0].sku == "4711"
 
 
-async def test_what_cannot_be_proven_unshipped_is_not_given_out_twice(play) -> None:
+async def test_what_cannot_be_proven_unshipped_is_not_given_out_twice(play: Play) -> None:
     world = World()
     world.manners["A"] = "shipped_in_secret"
     async with play(world) as story:
@@ -216,7 +217,7 @@ async def test_what_cannot_be_proven_unshipped_is_not_given_out_twice(play) -> N
     assert world.shipped_units() == 2
 
 
-async def test_no_node_left_asks_a_person(play) -> None:
+async def test_no_node_left_asks_a_person(play: Play) -> None:
     world = World({"A": {"mug": 2}})
     world.manners["A"] = "rejects"
     async with play(world) as story:

@@ -53,7 +53,7 @@ async def test_a_release_that_was_forgotten_is_not_sourced(play: Play) -> None:
     async with play() as story:
         gate = story.world.pause["optimize_source"] = asyncio.Event()
         asking = asyncio.create_task(story.submit())
-        while not story.world.seen["optimize_source"]:
+        while not story.world.seen["optimize_source"]:  # noqa: ASYNC110 - the world has no event for it
             await asyncio.sleep(0.02)
         order_id = story.order.order_id
         cancelled = all_moved(story.world.states[order_id], Bucket, Bucket.CANCELLED)

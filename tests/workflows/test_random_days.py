@@ -177,7 +177,8 @@ async def test_random_days_end_and_add_up(play: Play, seed: int) -> None:
                 await asyncio.sleep(chance.choice((0, 0.05, 0.3)))
             await story.drain()
             history = await story.handle.fetch_history()
-        assert world.problems() == []
+        if found := world.problems():
+            raise AssertionError("\n".join([*found, *story.told()]))
         await replayed(history)
 
     await together({f"day {n}": partial(day, n) for n in range(ORDERS)}, at_once=24)
