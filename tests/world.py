@@ -333,7 +333,8 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
             manner = self.manner(fulfillment_id)
             if manner == "dead":
                 raise Outage("node")
-            if manner == "refuses" or fulfillment_id in self.withdrawn:
+            never = fulfillment_id in self.withdrawn and not self.gone[fulfillment_id]
+            if manner == "refuses" or never:
                 return Dispatched(refused="not our goods")
             if not self.requests[fulfillment_id]:
                 self.requests[fulfillment_id] += 1
@@ -378,7 +379,7 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
         said.append(event)
         if event.type in _LEAVES:
             self.let_go(fulfillment_id, event.lines)
-        if event.type in _GIVES_UP:
+        if event.type in _GIVES_UP or (event.lines and event.final):
             self.withdrawn.add(fulfillment_id)
         return event
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from temporalio import workflow
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import ApplicationError, FailureError
 
 from domain.fulfillments import (
     ENDED,
@@ -28,7 +28,7 @@ from workflows.book import Book, Overtaken
 from workflows.messages import Resolve
 from workflows.policies import partner
 from workflows.ports import Nodes, Recall
-from workflows.steps import refusal
+from workflows.steps import never_tried, refusal
 from workflows.taking import count
 
 _ASKED: Final = (RequestStatus.UNSUBMITTED, RequestStatus.SUBMITTED)
@@ -137,7 +137,9 @@ class Fulfilling:
             answer = await asking
         except FailureError as failure:
             if no := refusal(failure):
-                await self._give_back("rejected", no.message)
+                await self._cannot_ask(no)
+            elif never_tried(failure):
+                self._next = "dispatch"  # it was us who were away
             elif not self.news:
                 self._ask_back("it does not answer our request")
             return
@@ -145,6 +147,24 @@ class Fulfilling:
         self.news.extend(answer.events)
         if answer.refused:
             await self._give_back("rejected", answer.refused)
+
+    async def _cannot_ask(self, no: ApplicationError) -> None:
+        """The request cannot be made as it is: a credential, an address, our own record."""
+        f = self.now
+        answer = await self._book.attend(
+            f"{self.id}:dispatch",
+            no.type or "refused",
+            f"{f.node} cannot be asked: {no.message}. `retry` asks again; `reroute` sources "
+            f"{count(f.remaining())} elsewhere; `cancel` cancels the order.",
+            ("retry", "reroute", "cancel"),
+            unless=self._called,
+            fulfillment_id=self.id,
+        )
+        match answer:
+            case Resolve(action="retry"):
+                self._next = "dispatch"
+            case Resolve(action="reroute"):
+                await self._give_back("rejected", f"{answer.by}: {answer.note or no.message}")
 
     # ---- hearing the node
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+from temporalio.exceptions import TimeoutError as Late
 
 from domain.errors import Refused
 from workflows.addressing import sourcing_queue
@@ -56,6 +57,12 @@ def refusal(failure: BaseException) -> ApplicationError | None:
     """The final no inside a failure, if that is what it is."""
     cause = failure.cause if isinstance(failure, ActivityError) else failure
     return cause if isinstance(cause, ApplicationError) and cause.non_retryable else None
+
+
+def never_tried(failure: FailureError) -> bool:
+    """Whether the time for an activity ran out with no attempt that failed: nobody worked."""
+    late = failure.cause
+    return isinstance(late, Late) and late.cause is None
 
 
 def _raise_refusal(failure: FailureError) -> None:

@@ -1,9 +1,11 @@
 """The life of an order: the straight way, and every way in which it bends."""
 
+import asyncio
 from datetime import timedelta
 
 from domain.fulfillments import LineQuantity, NodeEventType
 from domain.orders import Line, OrderStatus
+from tests.workflows.conftest import PATIENCE
 from tests.workflows.story import Play
 from tests.world import World
 from workflows import client
@@ -229,3 +231,37 @@ async def test_no_node_left_asks_a_person(play: Play) -> None:
     assert state.status is OrderStatus.CANCELLED
     assert f"{story.order.order_id}:cancelled" in world.messages
     assert world.leftovers() == []
+
+
+async def test_a_request_that_cannot_be_made_asks_a_person_not_another_node(play: Play) -> None:
+    world = World()
+    world.refusals["dispatch"] = "node A has no secret"
+    async with play(world) as story:
+        await story.submit()
+        state = await story.until("dispatch")
+        assert "no secret" in state.attention[0].message
+        del world.refusals["dispatch"]
+        await client.resolve(story.temporal.client, story.order.order_id, Resolve(by="ann"))
+        await story.until("F1:submitted")
+        await story.deliver()
+        state = await story.handle.result()
+
+    assert [f.node for f in state.fulfillments] == ["A"]
+    assert world.leftovers() == []
+
+
+async def test_a_time_without_any_worker_is_not_the_nodes_silence(play: Play) -> None:
+    world = World()
+    gate = world.pause["dispatch"] = asyncio.Event()
+    patience = PATIENCE.model_copy(update={"dispatch": timedelta(seconds=1)})
+    async with play(world, patience=patience) as story:
+        await story.submit()
+        await story.until("in_fulfillment")
+        await asyncio.sleep(2.5)
+        gate.set()
+        await story.until("F1:submitted")
+        await story.deliver()
+        state = await story.handle.result()
+
+    assert [f.node for f in state.fulfillments] == ["A"]
+    assert not world.recalls
