@@ -207,7 +207,9 @@ class Story:
                 pass
             if await self._ended_within(0.4):
                 break
-        return await asyncio.wait_for(self.end(), 30)
+        if not await self._ended_within(20):
+            raise AssertionError("\n".join(["it does not end", *self.told()]))
+        return await self.end()
 
     async def _ended_within(self, seconds: float) -> bool:
         try:
