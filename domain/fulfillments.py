@@ -147,6 +147,7 @@ TRANSITIONS: Final[dict[_State, dict[str, _State]]] = {
         "vouched": (_S.CANCELLED, _R.CLOSED),
     },
     (_S.IN_PROGRESS, _R.ACCEPTED): {
+        "rejected": (_S.CANCELLED, _R.REJECTED),
         "shipped": (_S.CLOSED, _R.CLOSED),
         "partly_shipped": (_S.IN_PROGRESS, _R.ACCEPTED),
         "short_shipped": (_S.INCOMPLETE, _R.CLOSED),

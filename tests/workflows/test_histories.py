@@ -1,0 +1,207 @@
+"""
+Recorded histories replay for ever: what an order decided once, the code decides again.
+
+One history for each road lies in `tests/histories/order`, its payloads unsealed, made of test data
+only. `./crossdock test tests/workflows/test_histories.py --record-histories` writes them anew. Do
+that for a new road; where a change of the workflow breaks an old history, give it a patch id
+(`workflow.patched`) and keep the history.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+
+from activities.worker import SANDBOX
+from domain.fulfillments import LineQuantity, NodeEventType
+from domain.orders import DeliveryMethod, Line, OrderStatus
+from tests.workflows.recordings import read, written
+from tests.workflows.story import Play, Story
+from tests.world import World
+from workflows.addressing import order_workflow_id
+from workflows.order import OrderWorkflow
+
+FOLDER = Path(__file__).parents[1] / "histories" / "order"
+PICKUP: dict[str, Any] = {"method": DeliveryMethod.PICKUP, "pickup_node": "B"}
+Road = Callable[[Story], Awaitable[OrderStatus]]
+
+
+async def asked(story: Story, times: int = 1) -> None:
+    """So many requests are at their nodes, and their answers are taken in."""
+    await story.reached("dispatch", times)
+    await asyncio.sleep(0.4)
+
+
+async def ships(story: Story) -> OrderStatus:
+    await story.submit()
+    await asked(story)
+    for kind in (NodeEventType.ACCEPTED, NodeEventType.SHIPPED, NodeEventType.DELIVERED):
+        await story.tell(1, kind)
+        await asyncio.sleep(0.3)
+    return OrderStatus.COMPLETED
+
+
+async def splits_and_ships_short(story: Story) -> OrderStatus:
+    await story.submit()
+    await asked(story, 2)
+    await story.deliver(1)
+    await story.tell(2, NodeEventType.SHIPPED, lines=(LineQuantity(line_id="1", quantity=1),))
+    await asked(story, 3)
+    await story.tell(2, NodeEventType.DELIVERED)
+    await story.deliver(3)
+    return OrderStatus.COMPLETED
+
+
+async def is_rejected_then_its_node_goes_down(story: Story) -> OrderStatus:
+    story.world.manners["A"] = "rejects"
+    await story.submit()
+    await asked(story, 2)
+    await story.down("B")
+    await asked(story, 3)
+    await story.deliver(3)
+    return OrderStatus.COMPLETED
+
+
+async def is_collected(story: Story) -> OrderStatus:
+    await story.submit()
+    await asked(story)
+    await story.tell(1, NodeEventType.READY_FOR_PICKUP)
+    await story.recorded("ready_for_pickup")
+    await story.hand_over()
+    return OrderStatus.COMPLETED
+
+
+async def expires_after_an_extension(story: Story) -> OrderStatus:
+    await story.submit()
+    await asked(story)
+    await story.tell(1, NodeEventType.READY_FOR_PICKUP)
+    await story.recorded("ready_for_pickup")
+    until = await story.extend(2)
+    await story.just_before(until, timedelta(seconds=-1))
+    return OrderStatus.EXPIRED
+
+
+async def is_cancelled_at_its_node(story: Story) -> OrderStatus:
+    await story.submit()
+    await asked(story)
+    await story.cancel()
+    return OrderStatus.CANCELLED
+
+
+async def waits_for_people(story: Story) -> OrderStatus:
+    """A dead node is vouched for; a hold is placed and released; the delivery is taken as made."""
+    story.world.manners["A"] = "dead"
+    await story.submit()
+    await story.recorded("node_unreachable")
+    await story.hold()
+    await story.resolve("reroute")
+    await story.release()
+    await story.reached("allocate", 2)
+    await asyncio.sleep(0.5)
+    await story.tell(2, NodeEventType.SHIPPED)
+    await story.later(timedelta(days=7))
+    await story.recorded("delivery_overdue")
+    await story.resolve("skip")
+    return OrderStatus.COMPLETED
+
+
+async def is_backordered_then_supplied(story: Story) -> OrderStatus:
+    await story.submit()
+    story.world.receive("A", "mug", 5)
+    await story.supply()
+    await asked(story)
+    await story.deliver()
+    return OrderStatus.COMPLETED
+
+
+async def is_silent_then_recalled(story: Story) -> OrderStatus:
+    await story.submit()
+    await asked(story)
+    await story.later(timedelta(hours=5))
+    await asked(story, 2)
+    await story.deliver(2)
+    return OrderStatus.COMPLETED
+
+
+async def lives_through_an_outage(story: Story) -> OrderStatus:
+    await story.submit()
+    await asked(story)
+    story.world.outage = True
+    await story.tell(1, NodeEventType.SHIPPED)
+    await story.reached("ship", 6)
+    story.world.outage = False
+    await story.recorded("shipped")
+    await story.tell(1, NodeEventType.DELIVERED)
+    return OrderStatus.COMPLETED
+
+
+async def is_held_for_an_unknown_product(story: Story) -> OrderStatus:
+    await story.submit()
+    await story.recorded("unknown_sku")
+    story.world.catalogue.add("4711")
+    story.world.receive("A", "4711", 3)
+    await story.resolve()
+    await asked(story)
+    await story.deliver()
+    return OrderStatus.COMPLETED
+
+
+ROADS: dict[Road, tuple[Callable[[], World], dict[str, Any]]] = {
+    ships: (World, {}),
+    splits_and_ships_short: (
+        lambda: World({"A": {"mug": 2}, "B": {"mug": 3}, "C": {"mug": 9}}),
+        {"lines": (Line(line_id="1", sku="mug", quantity=5),)},
+    ),
+    is_rejected_then_its_node_goes_down: (
+        lambda: World({node: {"mug": 2} for node in "ABC"}),
+        {},
+    ),
+    is_collected: (World, PICKUP),
+    expires_after_an_extension: (World, PICKUP),
+    is_cancelled_at_its_node: (World, {}),
+    waits_for_people: (World, {}),
+    is_backordered_then_supplied: (lambda: World({"A": {"mug": 1}}), {}),
+    is_silent_then_recalled: (World, {}),
+    lives_through_an_outage: (World, {}),
+    is_held_for_an_unknown_product: (
+        World,
+        {"lines": (Line(line_id="1", aliases=("4711",), quantity=1),)},
+    ),
+}
+
+
+@pytest.mark.parametrize("road", ROADS, ids=lambda road: road.__name__)
+async def test_record(road: Road, play_unsealed: Play, request: pytest.FixtureRequest) -> None:
+    if not request.config.getoption("--record-histories", default=False):
+        pytest.skip("only with --record-histories")
+    world, order = ROADS[road]
+    name = road.__name__
+    async with play_unsealed(world(), channel="recorded", channel_order_id=name, **order) as story:
+        due = await road(story)
+        state = await story.end()
+        history = await story.handle.fetch_history()
+    assert state.status is due
+    assert story.world.problems() == []
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{name}.json").write_text(written(history))
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=lambda path: path.stem)
+async def test_every_recorded_history_replays(path: Path) -> None:
+    history = read(order_workflow_id(f"recorded-{path.stem}"), path.read_text())
+    replayer = Replayer(
+        workflows=[OrderWorkflow],
+        data_converter=pydantic_data_converter,
+        workflow_runner=SANDBOX,
+    )
+    await replayer.replay_workflow(history)
+
+
+def test_every_road_is_recorded() -> None:
+    recorded = {path.stem for path in FOLDER.glob("*.json")}
+    assert {road.__name__ for road in ROADS} <= recorded
