@@ -211,11 +211,12 @@ async def test_cancelling_at_any_moment_leaves_nothing(play: Play) -> None:
             await asyncio.sleep(0.3)
             for gate in world.pause.values():
                 gate.set()
-            await wishing
             if moment in NODE_DECIDES or wish in BESIDE:
+                await wishing
                 await told.drain()
             else:
                 world.manners.clear()
+                await wishing
                 state = await asyncio.wait_for(told.end(), 60)
                 assert state.status is OrderStatus.CANCELLED
                 assert f"{told.id}:cancelled" in world.messages
