@@ -34,6 +34,9 @@ from workflows.steps import step
 # The record has gone on without us, or knows another run of ours (we were reset to a late task).
 _BEHIND: Final = frozenset({"overtaken", "superseded"})
 _UNFULFILLED: Final = frozenset({OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED})
+# Not worth an event of history of their own: the one lasts a moment (where it lasts, a person is
+# asked, and that is), and of the other the order still is in fulfillment.
+_QUIET: Final = frozenset({OrderStatus.SOURCING, OrderStatus.PARTIALLY_SHIPPED})
 
 Result = TypeVar("Result")
 Request = TypeVar("Request")
@@ -321,8 +324,12 @@ class _Searchable:
         )
 
     def wakes(self, before: _Searchable) -> bool:
-        """The date by which to ship moves with every shipment: alone it is not worth an event."""
-        return replace(self, ship_by=before.ship_by) != before
+        """
+        Whether it is worth an event. The date by which to ship alone is not: it moves with every
+        shipment.
+        """
+        status = before.status if self.status in _QUIET else self.status
+        return replace(self, status=status, ship_by=before.ship_by) != before
 
     def updates(self, before: _Searchable) -> list[SearchAttributeUpdate[Any]]:
         updates: list[SearchAttributeUpdate[Any]] = []

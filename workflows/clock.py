@@ -13,8 +13,9 @@ class Clock:
     """
     Waits share one timer, set to the earliest deadline.
 
-    A deadline that moves out costs nothing: the timer goes off early, once, and is set anew. One
-    that moves in replaces the timer.
+    A deadline that moves in replaces the timer, and so does one that moves far out: that costs two
+    events of history, a timer that goes off for nothing five. One that moves out a little costs
+    nothing as a rule: the timer goes off early, and is set anew.
     """
 
     def __init__(self) -> None:
@@ -36,13 +37,17 @@ class Clock:
         return condition()
 
     def _arm(self) -> None:
-        ahead = [deadline for deadline in self._deadlines if deadline > workflow.now()]
-        if not ahead or (self._target is not None and self._target <= min(ahead)):
+        now = workflow.now()
+        ahead = [deadline for deadline in self._deadlines if deadline > now]
+        if not ahead:
+            return
+        earliest = min(ahead)
+        if self._target is not None and self._target <= earliest <= now + 2 * (self._target - now):
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._target = min(ahead)
-        self._timer = asyncio.create_task(self._tick(self._target))
+        self._target = earliest
+        self._timer = asyncio.create_task(self._tick(earliest))
 
     async def _tick(self, target: datetime) -> None:
         await workflow.sleep(target - workflow.now(), summary="next deadline")

@@ -49,6 +49,7 @@ from workflows.ports import (
 from workflows.steps import heavy_step, step
 
 _WAITING: Final = (Bucket.OPEN, Bucket.BACKORDERED)
+_DECIDE: Final = "optimize source"
 _RESERVED: Final = OrderEvent(type="reserved", summary="all units reserved", cause="reserve")
 _SHORT: Final = OrderEvent(type="backordered", summary="not enough stock", cause="reserve")
 # So many decisions in a row that lose their stock to other orders are more than bad luck.
@@ -359,13 +360,15 @@ class OrderWorkflow(Conversation):
             firm_node=order.pickup_node if order.method is DeliveryMethod.PICKUP else None,
             promise_by=state.promise_by,
         )
-        small = len(units) <= SOURCED_IN_PLACE
-        decide = step if small else heavy_step
-        sourced = await self._book.insist(
-            lambda: decide(Sourcing.optimize_source, request, summary="optimize source"),
-            "source",
-            forward=True,
-        )
+
+        async def attempt() -> Sourced:
+            if len(units) > SOURCED_IN_PLACE:
+                return await heavy_step(Sourcing.optimize_source, request, summary=_DECIDE)
+            # Two local activities side by side may be told of in another order in a replay.
+            async with self._book.writing:
+                return await step(Sourcing.optimize_source, request, summary=_DECIDE)
+
+        sourced = await self._book.insist(attempt, "source", forward=True)
         self._book.adopt(self._book.state.model_copy(update={"round": request.round}))
         return sourced
 
