@@ -54,7 +54,7 @@ async def ships_in_two(story: Story) -> OrderStatus:
 
 
 async def one_by_one(story: Story, *numbers: int) -> None:
-    """Every event has a workflow task of its own: the dearest way for an order to be undisturbed."""
+    """Every event has a workflow task of its own: the dearest way to be undisturbed."""
     for kind in (NodeEventType.ACCEPTED, NodeEventType.SHIPPED, NodeEventType.DELIVERED):
         for number in numbers:
             await story.tell(number, kind)
