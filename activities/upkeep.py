@@ -15,7 +15,7 @@ from storage import inbox, network, records
 from storage.database import transaction
 from workflows import ports
 from workflows.addressing import order_workflow_id
-from workflows.client import restart_to_cancel
+from workflows.client import restart_to_cancel, start_over_stuck
 from workflows.ports import Abandoned
 
 _LOOK_BACK: Final = timedelta(days=7)
@@ -27,8 +27,12 @@ class Upkeep(ports.Upkeep):
 
     @activity.defn
     async def recover_abandoned(self) -> tuple[Abandoned, ...]:
-        """Workflows that ended, in the last week, without their order's ending."""
+        """
+        Workflows that ended, in the last week, without their order's ending; and those that cannot
+        go on, since their history is not what our code would do.
+        """
         house = self._house
+        stuck = await start_over_stuck(house.client)
         since = (datetime.now(UTC) - _LOOK_BACK).isoformat()
         query = (
             "WorkflowType = 'Order' AND CloseTime > '" + since + "' AND "
@@ -48,6 +52,9 @@ class Upkeep(ports.Upkeep):
             found[order_id] = Abandoned(order_id=order_id, workflow_id=workflow.id, status=status)
             why = f"its workflow was {status}"
             await restart_to_cancel(house.client, order, house.patience, why, queue=house.queue)
+        for order_id in stuck:
+            ours = order_workflow_id(order_id)
+            found[order_id] = Abandoned(order_id=order_id, workflow_id=ours, status="stuck")
         return tuple(found.values())
 
     @activity.defn

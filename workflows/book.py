@@ -84,7 +84,7 @@ class Book:
     def __init__(self, order: Order, patience: Patience) -> None:
         self.order = order
         self.patience = patience
-        self.clock = Clock()
+        self.clock = Clock(idle=lambda: not self._writing.locked())
         self.state = received(order)
         self.catch_up: Callable[[], Awaitable[None]] = _nothing
         self._seq = 0

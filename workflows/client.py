@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final
 
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import ResetReapplyExcludeType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
@@ -54,6 +57,10 @@ _AWAY: Final = (
     RPCStatusCode.RESOURCE_EXHAUSTED,
     RPCStatusCode.INTERNAL,
     RPCStatusCode.FAILED_PRECONDITION,  # its workflow task was lost, and is taken again
+)
+_STUCK: Final = (
+    "WorkflowType = 'Order' AND ExecutionStatus = 'Running' AND TemporalReportedProblems = "
+    "'cause=WorkflowTaskFailedCauseNonDeterministicError'"
 )
 _PLAIN: Final = GrpcCompression.NONE  # a local network is faster than gzip
 _ANSWER: Final = timedelta(seconds=10)
@@ -147,6 +154,20 @@ async def restart_to_cancel(
         return
 
 
+async def start_over_stuck(client: Client) -> tuple[str, ...]:
+    """
+    Begin anew, from its record, every order whose history this code cannot replay; their ids.
+
+    The server notes such a workflow once its task has failed a few times. What was signalled is
+    heard again, and absorbed; what was asked of it (updates) is not done twice.
+    """
+    found = []
+    async for execution in client.list_workflows(_STUCK):
+        await _start_over(client, execution.id, execution.run_id)
+        found.append(execution.id.removeprefix(order_workflow_id("")))
+    return tuple(found)
+
+
 async def cancel(client: Client, order_id: str, message: Cancel) -> str:
     """The order's status after it: cancelled, cancel_pending, or what it has become."""
     return await _update(client, order_id, "cancel", message)
@@ -228,6 +249,26 @@ async def _talking(client: Client, order_id: str) -> AsyncIterator[None]:
         raise
     except RuntimeError as error:  # a lazy client that has never reached it
         raise Outage("temporal", "cannot be reached", maybe_received=False) from error
+
+
+async def _start_over(client: Client, workflow_id: str, run_id: str) -> None:
+    handle = client.get_workflow_handle(workflow_id, run_id=run_id)
+    async for event in handle.fetch_history_events(page_size=20):
+        if event.HasField("workflow_task_completed_event_attributes"):
+            first = event.event_id
+            break
+    else:
+        return
+    request = ResetWorkflowExecutionRequest(
+        namespace=client.namespace,
+        workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+        reason="its history could not be replayed",
+        workflow_task_finish_event_id=first,
+        request_id=f"start-over-{run_id}",
+        reset_reapply_exclude_types=[ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE],
+    )
+    with suppress(RPCError):  # it ended meanwhile; or it is found again
+        await client.workflow_service.reset_workflow_execution(request)
 
 
 async def _is_known(client: Client, order_id: str) -> bool:

@@ -226,7 +226,7 @@ class Nodes(ABC):
 
 
 class Abandoned(Value):
-    """An order that is open in our records while its workflow has ended."""
+    """An order that is open in our records while its workflow has ended, or is `stuck`."""
 
     order_id: str
     workflow_id: str
@@ -237,7 +237,10 @@ class Upkeep(ABC):
     @activity.defn
     @abstractmethod
     async def recover_abandoned(self) -> tuple[Abandoned, ...]:
-        """Restart, in order to cancel, every open order whose workflow was terminated or lost."""
+        """
+        Restart, in order to cancel, every open order whose workflow was terminated or lost; start
+        over, from its record, every one whose history cannot be replayed.
+        """
 
     @activity.defn
     @abstractmethod

@@ -21,7 +21,7 @@ class PollChannelWorkflow:
 
 @workflow.defn(name="Reconcile")
 class ReconcileWorkflow:
-    """Restarts, in order to cancel, open orders whose workflow was terminated."""
+    """Takes up open orders whose workflow was terminated, or cannot go on."""
 
     @workflow.run
     async def run(self) -> int:

@@ -20,6 +20,9 @@ from domain.errors import Refused
 # lone order would wait 50 ms for each of its steps.
 _BRISK: Final = ("transferProcessor", "timerProcessor", "visibilityProcessor")
 _POLLS_PER_SECOND: Final = 2000
+# So many failures of a workflow task in a row make the workflow one with a problem, which the
+# reconciler can find; the server's own default takes minutes to come about.
+_PROBLEM: Final = "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute=3"
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Temporal:
         flags += ["--http-port", str(self.ports.http), "--metrics-port", str(self.ports.metrics)]
         flags += ["--namespace", self.namespace, "--ui-codec-endpoint", self.codec_url]
         flags += [word for pragma in pragmas for word in ("--sqlite-pragma", pragma)]
-        flags += [word for rate in rates for word in ("--dynamic-config-value", rate)]
+        flags += [word for rate in [*rates, _PROBLEM] for word in ("--dynamic-config-value", rate)]
         return [binary(self.binary), "server", "start-dev", *flags]
 
     async def ready(self) -> bool:

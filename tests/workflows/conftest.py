@@ -59,6 +59,8 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
             "history.transferProcessorMaxPollRPS=2000",
             "--dynamic-config-value",
             "history.timerProcessorMaxPollRPS=2000",
+            "--dynamic-config-value",
+            "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute=2",
         ],
     )
     try:

@@ -1,18 +1,29 @@
 """Reset, terminate, run again: the order goes on from its record; a node gets one request."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
+from temporalio import workflow
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
 
+from activities.worker import activities_of, workers
 from domain.fulfillments import NodeEventType
 from domain.orders import OrderStatus
 from domain.records import OrderState
+from tests.workflows.conftest import player, working
 from tests.workflows.story import SHIPS, Play, Story
 from tests.world import World
+from tests.worlds import Worlds
 from workflows import client
+from workflows.messages import StartOrder
+from workflows.order import OrderWorkflow
 
 
 async def reset(story: Story, *, last: bool) -> None:
@@ -106,3 +117,57 @@ async def test_a_running_order_is_not_run_again(play: Play) -> None:
         state = await story.handle.result()
 
     assert state.status is OrderStatus.COMPLETED
+
+
+async def test_an_order_whose_history_cannot_be_replayed_starts_over_from_its_record(
+    temporal: WorkflowEnvironment,
+) -> None:
+    """As after a faulty release: what its workflow did is not what our code would do."""
+    queue, opened = "older", temporal.client
+    async with older(opened, queue) as worlds:
+        playing = player(temporal, opened, worlds, queue)()
+        story = await playing.__aenter__()
+        await story.submit()
+        await story.recorded("in_fulfillment")
+        await story.reached("dispatch")
+        await story.tell(1, NodeEventType.ACCEPTED)
+        await asyncio.sleep(0.5)
+    async with working(opened, queue) as answers:
+        answers.of_order[story.id] = story.world
+        await story.tell(1, NodeEventType.SHIPPED)
+        async with asyncio.timeout(60):
+            while not await client.start_over_stuck(opened):  # noqa: ASYNC110 - the server tells
+                await asyncio.sleep(0.5)
+        await story.recorded("shipped")
+        await story.tell(1, NodeEventType.DELIVERED)
+        state = await story.end()
+        await playing.__aexit__(None, None, None)
+
+    assert state.status is OrderStatus.COMPLETED
+    assert story.world.requests == {story.f(1): 1}
+    assert story.world.problems() == []
+
+
+@workflow.defn(name="Order", sandboxed=False)
+class OlderOrder(OrderWorkflow):
+    """Waits a moment before it begins, which the order of today does not."""
+
+    @workflow.init
+    def __init__(self, start: StartOrder) -> None:
+        super().__init__(start)
+
+    @workflow.run
+    async def run(self, start: StartOrder) -> OrderState:
+        await workflow.sleep(0.01)
+        return await super().run(start)
+
+
+@asynccontextmanager
+async def older(opened: Client, queue: str) -> AsyncIterator[Worlds]:
+    worlds = Worlds()
+    answers = [a for a in activities_of([worlds]) if a.__name__ not in {"dispatch", "recall"}]
+    async with (
+        Worker(opened, task_queue=queue, workflows=[OlderOrder], activities=answers),
+        workers(opened, [worlds], queue, ["partners"])[0],
+    ):
+        yield worlds
