@@ -23,6 +23,7 @@ from activities.orders import Orders
 from activities.sourcing import Sourcing
 from activities.stock import Stock
 from activities.upkeep import Upkeep
+from domain.geography import locate
 from workflows.addressing import partners_queue, sourcing_queue
 from workflows.order import OrderWorkflow
 from workflows.upkeep import PollChannelWorkflow, ReconcileWorkflow
@@ -137,6 +138,8 @@ async def run(house: House, roles: Roles, stop: asyncio.Event) -> None:
     """Work until `stop` is set, then finish what is under way within the grace."""
     named = [name for name in ("workflows", "partners", "sourcing") if getattr(roles, name)]
     pumps = (inbound.run, outbound.run) if roles.pumps else ()
+    if roles.sourcing or roles.workflows:
+        await asyncio.to_thread(locate, "10001")  # reads the table of postal codes, once
     async with AsyncExitStack() as stack:
         for worker in workers(house.client, adapters(house), house.queue, named):
             await stack.enter_async_context(worker)
