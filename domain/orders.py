@@ -173,5 +173,13 @@ class LineState(Value):
         return self.model_copy(update={"buckets": {k: v for k, v in after.items() if v}})
 
 
+class Units(Value):
+    """Units of a line, under the catalogue's name of what they are."""
+
+    line_id: str
+    sku: str
+    quantity: int
+
+
 def order_id(channel: str, channel_order_id: str) -> str:
     return f"{channel}-{channel_order_id}"

@@ -16,10 +16,9 @@ from cli.audit import AuditReport, audit
 from connectors.sandbox.store import Store
 from domain.fulfillments import Fulfillment, FulfillmentStatus, LineQuantity, RequestStatus
 from domain.network import Calendar, Node, NodeKind
-from domain.orders import Bucket, DeliveryMethod, Line, LineState, Order, OrderStatus
+from domain.orders import Bucket, DeliveryMethod, Line, LineState, Order, OrderStatus, Units
 from domain.records import Change, OrderEvent, OrderState
 from domain.sourcing.problem import Assignment, CostParts, Decision, Plan, Problem
-from domain.values import Value
 from storage import decisions, network, records, stock
 from storage.database import transaction
 from storage.tables import metadata
@@ -28,12 +27,6 @@ from workflows.addressing import order_workflow_id
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 AT = "2025-11-20T12:00:00.000Z"
 AT_ONCE = timedelta(0)
-
-
-class Unit(Value):
-    line_id: str
-    sku: str
-    quantity: int
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +271,7 @@ async def place(engine: AsyncEngine, number: str, status: OrderStatus, bucket: B
     )
     placed = OrderEvent(type="placed", summary="the order came in", cause="test")
     change = Change(key="run:1", at=NOON, seq=1, state=state, events=(placed,))
-    unit = Unit(line_id="11", sku="MUG", quantity=3)
+    unit = Units(line_id="11", sku="MUG", quantity=3)
     async with transaction(engine) as conn:
         await records.accept(conn, order, "run", change)
         await stock.reserve(conn, f"{order.order_id}-R1", order.order_id, [unit], None)

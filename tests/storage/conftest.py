@@ -12,19 +12,12 @@ from domain.fulfillments import Fulfillment, LineQuantity
 from domain.network import Calendar, Node, NodeKind
 from domain.orders import DeliveryMethod, Line, LineState, Order, OrderStatus
 from domain.records import Change, OrderState
-from domain.values import Value
 from storage import network, stock
 from storage.database import transaction
 from storage.tables import metadata
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NODES = ("DC-A", "DC-B", "ST-C")
-
-
-class Unit(Value):
-    line_id: str
-    sku: str
-    quantity: int
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.fulfillments import Fulfillment, FulfillmentStatus, RequestStatus
-from domain.orders import Bucket, LineState, OrderStatus
+from domain.orders import Bucket, LineState, OrderStatus, Units
 from domain.records import Message, OrderEvent
 from domain.sourcing.problem import Assignment, CostParts, Decision, Plan, Problem
 from storage import audit, decisions, inbox, records, stock
 from storage.database import transaction
-from tests.storage.conftest import NOON, Unit, a_change, a_share, an_order, stocked
+from tests.storage.conftest import NOON, a_change, a_share, an_order, stocked
 
 TOLD = OrderEvent(type="told", summary="it happened", cause="test")
 COST = CostParts(shipping=750, handling=100)
@@ -139,7 +139,7 @@ async def _allocated(engine: AsyncEngine, number: str) -> None:
     message = Message(key=f"{number}:m", kind="channel.shipped", body={})
     async with transaction(engine) as conn:
         await records.accept(conn, order, "run", a_change(order, events=(TOLD,)))
-        units = [Unit(line_id="1", sku="A", quantity=3)]
+        units = [Units(line_id="1", sku="A", quantity=3)]
         await stock.reserve(conn, f"web-{number}-R1", f"web-{number}", units, None)
         await decisions.store(conn, _decision(number, share))
         await stock.allocate(conn, f"web-{number}/1", f"web-{number}-R1", [share])
