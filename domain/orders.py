@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
@@ -128,6 +129,11 @@ class Order(Value):
     @property
     def order_id(self) -> str:
         return order_id(self.channel, self.channel_order_id)
+
+    @property
+    def digest(self) -> str:
+        """What makes two submissions the same order, whoever sends them."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:32]
 
 
 class Declined(Value):
