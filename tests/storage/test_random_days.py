@@ -14,7 +14,8 @@ from domain.orders import Units
 from storage import audit, network, stock
 from storage.database import transaction
 from storage.tables import reservation_lines
-from tests.storage.conftest import NODES, a_node, a_share, stocked
+from tests.samples import a_node, a_share
+from tests.storage.conftest import NODES, stocked
 
 SKUS = ("A", "B", "C")
 STEPS = 150

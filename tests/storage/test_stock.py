@@ -16,7 +16,8 @@ from storage import audit, network, snapshot, stock
 from storage.database import transaction
 from storage.stock import Level
 from storage.tables import node_capacity, pool
-from tests.storage.conftest import NODES, a_node, a_share, stocked
+from tests.samples import a_node, a_share
+from tests.storage.conftest import NODES, stocked
 
 
 async def reserve(
