@@ -18,12 +18,12 @@ class Worlds:
         self.of_order: dict[str, World] = {}
 
 
-def _passed_on(answer: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """The same activity, name and types with it, in the world of the request's order."""
+def _passed_on(name: str) -> Callable[..., Awaitable[Any]]:
+    """The activity of this name, types and all, answered by the world of the request's order."""
 
-    @functools.wraps(answer)
+    @functools.wraps(getattr(World, name))
     async def passed_on(worlds: Worlds, request: Any) -> Any:
-        return await answer(worlds.of_order[_order_of(request)], request)
+        return await getattr(worlds.of_order[_order_of(request)], name)(request)
 
     return passed_on
 
@@ -46,4 +46,4 @@ def _order_of(request: Any) -> str:
 
 for _port in (ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes):
     for _name in _port.__abstractmethods__:
-        setattr(Worlds, _name, _passed_on(getattr(World, _name)))
+        setattr(Worlds, _name, _passed_on(_name))

@@ -111,6 +111,12 @@ class Story:
         for kind in SHIPS:
             await self.tell(number, kind)
 
+    async def delivered(self, number: int = 1) -> OrderState:
+        """The node of fulfillment `number` is asked and delivers; how the order ends with that."""
+        await self.until(f"F{number}:submitted")
+        await self.deliver(number)
+        return await self.handle.result()
+
     async def down(self, node: str) -> None:
         await client.signal_node_down(self.client, self.id, NodeDown(node=node))
 
