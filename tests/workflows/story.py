@@ -117,6 +117,16 @@ class Story:
         await self.deliver(number)
         return await self.handle.result()
 
+    async def ready(self) -> datetime:
+        """Submitted, the pickup is made ready at its store; when its window ends."""
+        await self.submit()
+        await self.until("F1:submitted")
+        await self.tell(1, NodeEventType.ACCEPTED)
+        await self.tell(1, NodeEventType.READY_FOR_PICKUP)
+        until = (await self.until("ready_for_pickup")).fulfillments[0].pickup_until
+        assert until is not None
+        return until
+
     async def down(self, node: str) -> None:
         await client.signal_node_down(self.client, self.id, NodeDown(node=node))
 
