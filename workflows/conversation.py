@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import suppress
 from datetime import timedelta
 from typing import Literal
@@ -11,7 +10,7 @@ from temporalio import workflow
 
 from domain.fulfillments import ENDED, NodeEvent, NodeEventType
 from domain.lifecycle import over, units_in
-from domain.orders import Bucket, DeliveryMethod, Hold, Order
+from domain.orders import Bucket, DeliveryMethod, Hold
 from domain.records import CancelRequest, OrderEvent, OrderState
 from workflows import taking
 from workflows.book import Book, Overtaken
@@ -78,7 +77,7 @@ class Conversation:
 
     @workflow.update(description="Sent with the start: is the order accepted, held or refused?")
     async def submit(self, digest: str = "") -> Submitted:
-        if digest and digest != digest_of(self._start.order):
+        if digest and digest != self._start.order.digest:
             message = f"another order was submitted before as {self._start.order.order_id}"
             raise Declined(message, type="another_order")
         await workflow.wait_condition(
@@ -248,8 +247,3 @@ class Conversation:
     @workflow.query(description="All that the order knows of itself")
     def state(self) -> OrderState:
         return self._book.state
-
-
-def digest_of(order: Order) -> str:
-    """What makes two submissions the same order."""
-    return hashlib.sha256(order.model_dump_json().encode()).hexdigest()[:32]

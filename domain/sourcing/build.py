@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from domain.calendars import ship_by
 from domain.geography import Place, locate, miles_between
 from domain.network import Node, Product, RateCard
-from domain.orders import Address, DeliveryMethod
+from domain.orders import Address, DeliveryMethod, Units
 from domain.promising import days_late, deliver_by
 from domain.rates import zone_of
 from domain.sourcing.problem import Candidate, Demand, Problem, ServiceOption
@@ -19,17 +19,6 @@ MILES_ABROAD: Final = -1
 SPLIT_FEE_MINOR: Final = 100
 LATE_DAY_MINOR: Final = 300
 UNKNOWN_PRODUCT: Final = Product(sku="?")
-
-
-class Wanted(Protocol):
-    """Units of a line that want a node."""
-
-    @property
-    def line_id(self) -> str: ...
-    @property
-    def sku(self) -> str: ...
-    @property
-    def quantity(self) -> int: ...
 
 
 class Snapshot(Protocol):
@@ -55,7 +44,7 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
     as_of: datetime,
     currency: str,
     promise_by: datetime | None,
-    units: Sequence[Wanted],
+    units: Sequence[Units],
     ship_to: Address,
     excluded: Mapping[str, str],
     firm_node: str | None = None,
