@@ -132,8 +132,12 @@ class Order(Value):
 
     @property
     def digest(self) -> str:
-        """What makes two submissions the same order, whoever sends them."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:32]
+        """
+        What makes two submissions the same order, whoever sends them. A field that is added, with a
+        default, changes no digest: sender and workflow may be of different versions.
+        """
+        told = self.model_dump_json(exclude_defaults=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 class Declined(Value):

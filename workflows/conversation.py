@@ -77,9 +77,6 @@ class Conversation:
 
     @workflow.update(description="Sent with the start: is the order accepted, held or refused?")
     async def submit(self, digest: str = "") -> Submitted:
-        if digest and digest != self._start.order.digest:
-            message = f"another order was submitted before as {self._start.order.order_id}"
-            raise Declined(message, type="another_order")
         await workflow.wait_condition(
             lambda: self._answer is not None or bool(self._book.state.attention)
         )
@@ -87,6 +84,12 @@ class Conversation:
             self._reply("held", reason=self._book.state.attention[0].message)
         assert self._answer is not None  # noqa: S101 - the reply
         return self._answer
+
+    @submit.validator
+    def _may_submit(self, digest: str = "") -> None:
+        if digest and digest != self._start.order.digest:
+            message = f"another order was submitted before as {self._start.order.order_id}"
+            raise Declined(message, type="another_order")
 
     # ---- nodes
 
