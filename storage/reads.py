@@ -258,6 +258,9 @@ def _cursor(at: datetime, row_id: str) -> str:
 
 def _position(cursor: str) -> Sequence[Any]:
     try:
-        return _POSITION.validate_json(base64.urlsafe_b64decode(cursor))
+        position = _POSITION.validate_json(base64.urlsafe_b64decode(cursor))
     except (ValidationError, binascii.Error, ValueError) as error:
         raise Invalid("cursor: use the `next` of a page as it was given") from error
+    if "\0" in position[1]:
+        raise Invalid("cursor: use the `next` of a page as it was given")
+    return position

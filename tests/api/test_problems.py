@@ -1,5 +1,6 @@
 """Every error is a problem with a stable code, and says which field and what to do."""
 
+import base64
 from collections.abc import AsyncIterator
 
 import httpx
@@ -75,6 +76,42 @@ async def test_a_nul_in_the_address_is_refused(
 ) -> None:
     answer = await http.get(path, headers=await key("admin"))
     assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
+
+
+@pytest.mark.parametrize("path", ["/v1/orders", "/v1/fulfillments"])
+async def test_a_forged_cursor_is_refused(http: httpx.AsyncClient, key: MakeKey, path: str) -> None:
+    forged = base64.urlsafe_b64encode(b'["2026-11-20T10:00:00Z", "a\\u0000"]').decode()
+    answer = await http.get(path, params={"cursor": forged}, headers=await key("admin"))
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    ['{"a": "\\ud800"}', '{"\\ud800": 1}', '{"a": NaN}', '{"a": 1e999}', "[" * 900 + "]" * 900],
+    ids=["surrogate", "surrogate name", "nan", "infinite", "deep"],
+)
+async def test_json_that_no_database_keeps_is_refused_and_poisons_nothing(
+    http: httpx.AsyncClient, key: MakeKey, settings: str
+) -> None:
+    admin = {**await key("admin"), "content-type": "application/json"}
+    body = f'{{"kind": "api", "settings": {{"x": {settings}}}}}'
+    put = await http.put("/v1/channels/strange", content=body.encode(), headers=admin)
+    assert (put.status_code, put.headers["content-type"]) == (422, PROBLEM)
+    listed = await http.get("/v1/channels", headers=admin)
+    assert listed.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "at", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "1821-05-05T00:00:00Z"]
+)
+async def test_a_time_outside_this_age_is_refused(
+    http: httpx.AsyncClient, writer: dict[str, str], at: str
+) -> None:
+    for field in ("placed_at", "deliver_by"):
+        body = {**body_of(an_order("8")), field: at}
+        answer = await http.post("/v1/orders", json=body, headers=writer)
+        assert answer.status_code == 422
+        assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
 async def test_unknown_paths_and_verbs_are_problems(http: httpx.AsyncClient) -> None:
