@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -19,6 +22,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
+from domain.calendars import public_holidays
 from domain.errors import Invalid
 from domain.fulfillments import FulfillmentStatus
 from domain.network import Calendar, Node, Product
@@ -34,6 +38,10 @@ Units = Annotated[int, Field(ge=0, le=10**9)]
 Text = Annotated[str, Field(max_length=200)]
 Note = Annotated[str, Field(max_length=500)]
 Code = Annotated[str, Field(min_length=1, max_length=128)]
+
+_DEEPEST: Final = 40
+_FIRST_YEAR: Final = 1990
+_LAST_YEAR: Final = 2200
 
 _EXAMPLE_ORDER: Final[JsonDict] = {
     "channel": "webshop",
@@ -54,17 +62,25 @@ _EXAMPLE_ORDER: Final[JsonDict] = {
 }
 
 
-def _no_nul(tree: Any, path: str = "") -> None:
-    """PostgreSQL stores no NUL character: refuse it here and say where it is."""
-    if isinstance(tree, str) and "\x00" in tree:
-        raise ValueError(f"{path or 'body'}: contains a NUL character")
-    if isinstance(tree, dict):
+def _storable(tree: Any, path: str = "", depth: int = 0) -> None:
+    """What PostgreSQL cannot store, or nothing can read back: refuse it and say where it is."""
+    where = path or "body"
+    if depth > _DEEPEST:
+        raise ValueError(f"{where.partition('.')[0]}: nested too deeply")
+    if isinstance(tree, str):
+        if "\x00" in tree:
+            raise ValueError(f"{where}: contains a NUL character")
+        if any("\ud800" <= char <= "\udfff" for char in tree):
+            raise ValueError(f"{where}: contains half a character")
+    elif isinstance(tree, float) and not math.isfinite(tree):
+        raise ValueError(f"{where}: not a finite number")
+    elif isinstance(tree, dict):
         for name, part in tree.items():
-            _no_nul(name, path)
-            _no_nul(part, f"{path}.{name}".strip("."))
+            _storable(name, path, depth)
+            _storable(part, f"{path}.{name}".strip("."), depth + 1)
     elif isinstance(tree, list):
         for index, part in enumerate(tree):
-            _no_nul(part, f"{path}.{index}".strip("."))
+            _storable(part, f"{path}.{index}".strip("."), depth + 1)
 
 
 class Closed(BaseModel):
@@ -74,9 +90,33 @@ class Closed(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _storable(cls, sent: Any) -> Any:
-        _no_nul(sent)
+    def _can_be_kept(cls, sent: Any) -> Any:
+        _storable(sent)
         return sent
+
+
+def _of_this_age(at: datetime) -> datetime:
+    """In UTC, so that equal times are written equally. PostgreSQL's years are not all Python's."""
+    if not _FIRST_YEAR <= at.year < _LAST_YEAR:
+        raise ValueError(f"not a time of the years {_FIRST_YEAR} to {_LAST_YEAR}")
+    return at.astimezone(UTC)
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_of_this_age)]
+
+
+def _address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        known = not url or (parts.hostname and parts.port != 0)
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError("not an address that can be called")
+    return url
+
+
+Url = Annotated[str, Field(max_length=500, pattern=r"^(https?://\S+)?$"), AfterValidator(_address)]
 
 
 class PlacedAddress(Address):
@@ -108,17 +148,17 @@ class PlaceOrder(Order, Closed):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE_ORDER]})
 
     channel_ref: Text = ""
-    placed_at: AwareDatetime
+    placed_at: Instant
     total_minor: Total = 0
     lines: Annotated[tuple[PlacedLine, ...], Field(min_length=1, max_length=1000)]
     ship_to: PlacedAddress = PlacedAddress()
     email: Text = ""
     pickup_node: Text | None = None
-    deliver_by: AwareDatetime | None = None
+    deliver_by: Instant | None = None
     holds: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
 
     def order(self) -> Order:
-        """The canonical order, its times in UTC, so that equal orders are written equally."""
+        """The canonical order."""
         return Order.model_validate(self.model_dump())
 
 
@@ -163,6 +203,31 @@ def _timezone(name: str) -> str:
     return name
 
 
+def _local(at: time) -> time:
+    if at.tzinfo is not None:
+        raise ValueError("a time on the node's own clock, without a zone, such as 08:00")
+    return at
+
+
+def _country(code: str) -> str:
+    try:
+        public_holidays(code, _FIRST_YEAR)
+    except NotImplementedError:
+        message = "not a country whose holidays are known, such as US; empty is none"
+        raise ValueError(message) from None
+    return code
+
+
+def _day(day: str) -> str:
+    if date.fromisoformat(day).isoformat() != day:
+        raise ValueError("not a day, such as 2026-12-24")
+    return day
+
+
+_Local = Annotated[time, AfterValidator(_local)]
+_Day = Annotated[str, Field(max_length=10), AfterValidator(_day)]
+
+
 class PutCalendar(Calendar):
     model_config = ConfigDict(extra="forbid")
 
@@ -170,12 +235,14 @@ class PutCalendar(Calendar):
     weekdays: Annotated[
         tuple[Annotated[int, Field(ge=0, le=6)], ...], Field(min_length=1, max_length=7)
     ] = (0, 1, 2, 3, 4)
-    closed: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")], ...], Field(max_length=366)
-    ] = ()
+    opens: _Local = time(8)
+    closes: _Local = time(18)
+    cutoff: _Local = time(14)
+    holidays: Annotated[str, AfterValidator(_country)] = "US"
+    closed: Annotated[tuple[_Day, ...], Field(max_length=366)] = ()
 
     @model_validator(mode="after")
-    def _day(self) -> Self:
+    def _in_order(self) -> Self:
         if not self.opens <= self.cutoff <= self.closes or self.opens == self.closes:
             raise ValueError("opens, cutoff and closes must follow each other in the day")
         return self
@@ -198,7 +265,7 @@ class PutNode(Closed):
     unit_cost_minor: Minor = 0
     handling_classes: Annotated[tuple[Text, ...], Field(max_length=50)] = ("standard",)
     adapter: Annotated[str, Field(pattern="^signed_http$")] = "signed_http"
-    url: Annotated[str, Field(max_length=500, pattern=r"^(https?://\S+)?$")] = ""
+    url: Url = ""
 
     def node(self, code: str) -> Node:
         """Raises Invalid where the code of the address cannot be a node's."""
@@ -268,7 +335,7 @@ class PutChannel(Closed):
     """A channel's description. `settings` are what its adapter understands."""
 
     kind: Literal["shopify", "magento", "api"]
-    url: Annotated[str, Field(max_length=500, pattern=r"^(https?://\S+)?$")] = ""
+    url: Url = ""
     settings: dict[str, Any] = Field(default_factory=dict, max_length=100)
     when_short: Literal["backorder", "refuse"] = "backorder"
 
