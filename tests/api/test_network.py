@@ -9,13 +9,14 @@ from domain.orders import OrderStatus
 from storage import database, records
 from tests.api.conftest import Api, MakeKey, MakeOrder, change, in_fulfillment, rows_of
 
+ZONE = {"timezone": "America/New_York"}
 NODE: dict[str, Any] = {
     "name": "Store Nine",
     "kind": "store",
     "postal_code": "10001",
     "latitude": 40.75,
     "longitude": -73.99,
-    "calendar": {"timezone": "America/New_York"},
+    "calendar": ZONE,
     "url": "http://127.0.0.1:1/nodes/STORE-9",
 }
 
@@ -40,7 +41,11 @@ async def test_a_node_is_described_again_and_keeps_its_status(
     ("change_", "field"),
     [
         ({"calendar": {"timezone": "Mars/Olympus"}}, "calendar.timezone"),
+        ({"calendar": {**ZONE, "opens": "08:00:00Z"}}, "calendar.opens"),
+        ({"calendar": {**ZONE, "closed": ["2026-02-30"]}}, "calendar.closed.0"),
+        ({"calendar": {**ZONE, "holidays": "ATLANTIS"}}, "calendar.holidays"),
         ({"latitude": 91}, "latitude"),
+        ({"url": "http://[bad"}, "url"),
         ({"status": "offline"}, "status"),
         ({"adapter": "telepathy"}, "adapter"),
     ],
@@ -144,3 +149,26 @@ async def test_up_wakes_those_who_wait_for_what_the_node_has(
     answer = await http.post("/v1/nodes/STORE-6/up", json={"reason": "work again"}, headers=admin)
     assert (answer.json()["changed"], answer.json()["orders"]) == (True, 1)
     assert answer.json()["node"]["status"] == "online"
+
+
+async def test_as_many_aliases_as_a_body_holds_are_kept(
+    http: httpx.AsyncClient, admin: dict[str, str]
+) -> None:
+    products = [
+        {"sku": f"Z{sku}", "aliases": [f"{sku}.{alias}" for alias in range(40)]}
+        for sku in range(1000)
+    ]
+    answer = await http.put("/v1/products", json={"products": products}, headers=admin)
+    assert (answer.status_code, answer.json()) == (200, {"saved": 1000})
+    last = await http.get("/v1/products/Z999", headers=admin)
+    assert len(last.json()["aliases"]) == 40
+
+
+async def test_more_units_than_can_be_counted_are_refused(
+    http: httpx.AsyncClient, admin: dict[str, str]
+) -> None:
+    lines = [{"sku": "SKU-MANY", "quantity": 10**9}] * 3
+    receipt = {"node": "DC-DAL", "key": "too many", "lines": lines}
+    answer = await http.post("/v1/stock/receipts", json=receipt, headers=admin)
+    assert (answer.status_code, answer.json()["code"]) == (422, "too_large_number")
+    assert (await http.get("/v1/stock?sku=SKU-MANY", headers=admin)).json()["items"] == []
