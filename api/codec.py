@@ -8,12 +8,13 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Cookie, Depends, Request, Response
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from temporalio.api.common.v1 import Payload, Payloads
 
 from api.problems import Forbidden, Unauthorized, documented
-from api.security import SESSION_COOKIE, Bearer, Keeper, allows
+from api.security import SESSION_COOKIE, Bearer, Keeper, opens_payloads
 from api.services import Serving
 from domain.errors import Invalid
 from workflows.codec import EncryptionCodec
@@ -28,7 +29,7 @@ async def operator(
     bearer: Bearer,
     session: Annotated[str | None, Cookie(alias=SESSION_COOKIE, include_in_schema=False)] = None,
 ) -> None:
-    """A key or a session of scope `ops`, and from no page but the UI's and our own."""
+    """An unbound key or session of scope `ops`, and from no page but the UI's and our own."""
     origin = request.headers.get("origin")
     if origin is not None and origin not in (*services.ui_origins, services.api_url.rstrip("/")):
         raise Forbidden("pages of this origin may not ask")
@@ -36,8 +37,8 @@ async def operator(
         access = await keeper.by_token(bearer.credentials)
     else:
         access = await keeper.by_session(session)
-    if access is None or not allows(access, "ops"):
-        raise Unauthorized("sign in at /login, or send an API key of scope ops")
+    if access is None or not opens_payloads(access):
+        raise Unauthorized("sign in at /login, or send an unbound API key of scope ops")
 
 
 router = APIRouter(
@@ -67,7 +68,10 @@ async def _coded(
         asked = json_format.Parse(await request.body(), Payloads(), ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError, binascii.Error) as error:
         raise Invalid("the body is not Temporal Payloads in JSON") from error
-    answer = Payloads(payloads=await code(asked.payloads))
+    try:
+        answer = Payloads(payloads=await code(asked.payloads))
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise Invalid("a payload is sealed, but not as we seal") from error
     return Response(json_format.MessageToJson(answer), media_type="application/json")
 
 
