@@ -6,11 +6,9 @@ from connectors.channels.base import (
     Arrival,
     ChannelAdapter,
     Connection,
-    Delivery,
     Page,
     PolledChannel,
     Shipment,
-    WebhookChannel,
     undecided,
 )
 from connectors.channels.magento import Magento
@@ -20,25 +18,18 @@ __all__ = [
     "Arrival",
     "ChannelAdapter",
     "Connection",
-    "Delivery",
     "Page",
     "PolledChannel",
     "Shipment",
-    "WebhookChannel",
     "adapters",
     "polled",
     "undecided",
-    "webhooks",
 ]
 
 
 def adapters(client: httpx.AsyncClient) -> dict[str, ChannelAdapter]:
     """All adapters by a channel's `kind`. The kind `api` has none: its orders come to our API."""
-    return {**webhooks(client), **polled(client)}
-
-
-def webhooks(client: httpx.AsyncClient) -> dict[str, WebhookChannel]:
-    return {"shopify": Shopify(client)}
+    return {"shopify": Shopify(client), **polled(client)}
 
 
 def polled(client: httpx.AsyncClient) -> dict[str, PolledChannel]:

@@ -55,15 +55,6 @@ class Shipment(Value):
         return tuple(dict.fromkeys(number for number in numbers if number))
 
 
-class Delivery(Value):
-    """A webhook that is what it says. `delivery_id` is the same when it is sent again."""
-
-    delivery_id: str
-    topic: str
-    event_id: str = ""
-    triggered_at: str = ""
-
-
 class Arrival(Value):
     """One order as a polled channel gave it. `key` changes when the order does; `body` is JSON."""
 
@@ -80,7 +71,7 @@ class Page(Value):
 
 class ChannelAdapter(Protocol):
     """
-    One kind of channel.
+    One kind of channel. Those that call us are let in by the API (`api/webhooks.py`).
 
     What is told to a channel is told once, however often it is called: each call first reads what
     the channel already knows. Raises Refused where the channel says no for good, else Outage.
@@ -116,15 +107,6 @@ class ChannelAdapter(Protocol):
 
     async def cancelled(self, connection: Connection, order: Order, reason: str) -> None:
         """Tell the channel that we cancelled the order; nothing where it did so itself."""
-
-
-class WebhookChannel(ChannelAdapter, Protocol):
-    """A channel that calls us."""
-
-    def verify(
-        self, secrets: Mapping[str, str], headers: Mapping[str, str], raw: bytes
-    ) -> Delivery | None:
-        """What was delivered, or None where it is not proven genuine. Header names lower case."""
 
 
 class PolledChannel(ChannelAdapter, Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -10,20 +9,13 @@ from typing import Any, Final
 
 import httpx
 
-from connectors import http, signing
+from connectors import http
 from connectors.channels import reading, shopify_graphql, shopify_orders
-from connectors.channels.base import Connection, Delivery, Shipment, WhenShort
+from connectors.channels.base import Connection, Shipment, WhenShort
 from connectors.channels.shopify_graphql import FulfillmentOrder, UserError
 from domain.errors import NotFound, Outage, Refused
 from domain.orders import Address, Declined, DeliveryMethod, Order
 
-_HEADERS: Final = (
-    "x-shopify-topic",
-    "x-shopify-hmac-sha256",
-    "x-shopify-shop-domain",
-    "x-shopify-api-version",
-    "x-shopify-webhook-id",
-)
 _WORKABLE: Final = frozenset({"OPEN", "IN_PROGRESS"})
 _LIVE: Final = _WORKABLE | {"SCHEDULED", "ON_HOLD"}
 _LINES_PER_CALL: Final = 250
@@ -34,7 +26,7 @@ _COMPANIES: Final = {"dhl": "DHL Express", "fedex": "FedEx", "ups": "UPS", "usps
 
 class Shopify:
     """
-    Implements WebhookChannel.
+    Implements ChannelAdapter.
 
     Settings: `locations` maps a location's gid, number or name to a node; `api_version`; `notify`
     (default yes) has Shopify write to the customer; `refund_on_cancel` (default no).
@@ -42,21 +34,6 @@ class Shopify:
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
-
-    def verify(
-        self, secrets: Mapping[str, str], headers: Mapping[str, str], raw: bytes
-    ) -> Delivery | None:
-        if not all(headers.get(name) for name in _HEADERS):
-            return None
-        keys = webhook_secrets(secrets.get("webhook_secret", ""))
-        if not signing.verify_shopify(keys, headers.get("x-shopify-hmac-sha256"), raw):
-            return None
-        return Delivery(
-            delivery_id=headers["x-shopify-webhook-id"][:128],
-            topic=headers["x-shopify-topic"][:64],
-            event_id=headers.get("x-shopify-event-id", "")[:128],
-            triggered_at=headers.get("x-shopify-triggered-at", "")[:64],
-        )
 
     def translate(
         self,
@@ -176,17 +153,6 @@ class Shopify:
         if known is None:
             raise NotFound(f"channel {connection.code} does not know {order}")
         return known
-
-
-def webhook_secrets(stored: str) -> list[str]:
-    """The secrets in a `webhook_secret` credential: a JSON list, newest first, or one alone."""
-    try:
-        found = json.loads(stored)
-    except ValueError:
-        return [stored] if stored else []
-    if isinstance(found, list):
-        return [secret for secret in found if isinstance(secret, str) and secret]
-    return [found] if isinstance(found, str) and found else [stored]
 
 
 def _spread(
