@@ -1,5 +1,7 @@
 """The channels that orders come from, each reached through the adapter of its kind."""
 
+from typing import Final
+
 import httpx
 
 from connectors.channels.base import (
@@ -15,6 +17,7 @@ from connectors.channels.magento import Magento
 from connectors.channels.shopify import Shopify
 
 __all__ = [
+    "POLLED",
     "Arrival",
     "ChannelAdapter",
     "Connection",
@@ -25,6 +28,10 @@ __all__ = [
     "polled",
     "undecided",
 ]
+
+
+# The kinds of channel that do not call us: we ask them.
+POLLED: Final = frozenset({"magento"})
 
 
 def adapters(client: httpx.AsyncClient) -> dict[str, ChannelAdapter]:
