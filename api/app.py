@@ -17,6 +17,7 @@ from api import (
     nodes,
     orders,
     problems,
+    rates,
     security,
     sessions,
     stock,
@@ -29,6 +30,7 @@ _TAGS: Final = [
     {"name": "orders", "description": "Place, find, explain, and steer what is under way."},
     {"name": "fulfillments", "description": "A node's share: its worklist and its events."},
     {"name": "nodes", "description": "The places that fulfill, and whether they are up."},
+    {"name": "rates", "description": "What it costs to send a package, by service."},
     {"name": "stock", "description": "Products, units on hand, and what may be sold."},
     {
         "name": "channels",
@@ -50,7 +52,7 @@ def create_app(services: Services) -> FastAPI:
     app = FastAPI(title="Crossdock", version="1", openapi_tags=_TAGS, docs_url=None, redoc_url=None)
     security.install(app.state, services)
     problems.install(app)
-    for module in (orders, commands, fulfillments, nodes, stock, channels, intake_log):
+    for module in (orders, commands, fulfillments, nodes, rates, stock, channels, intake_log):
         app.include_router(module.router, responses=_COMMON)
     for router in (webhooks.router, codec.router, health.router, sessions.router):
         app.include_router(router)

@@ -25,7 +25,7 @@ from pydantic.config import JsonDict
 from domain.calendars import public_holidays
 from domain.errors import Invalid
 from domain.fulfillments import FulfillmentStatus
-from domain.network import Calendar, Node, Product
+from domain.network import Calendar, Node, Product, RateCard, Zone
 from domain.orders import Address, Line, Order, OrderStatus
 from domain.records import Action
 from storage.intake import Outcome
@@ -59,6 +59,21 @@ _EXAMPLE_ORDER: Final[JsonDict] = {
         "country": "US",
     },
     "email": "ada@example.com",
+}
+
+
+_EXAMPLE_RATES: Final[JsonDict] = {
+    "rate_cards": [
+        {
+            "service": "ground",
+            "carrier": "ups",
+            "currency": "USD",
+            "zones": [
+                {"max_miles": 300, "base_minor": 750, "per_lb_minor": 40, "transit_days": 2},
+                {"max_miles": 3000, "base_minor": 1100, "per_lb_minor": 90, "transit_days": 5},
+            ],
+        }
+    ]
 }
 
 
@@ -281,6 +296,51 @@ class PutSecret(Closed):
 
 class Reason(Closed):
     reason: Annotated[str, Field(min_length=1, max_length=500, examples=["power outage"])]
+
+
+class PutZone(Zone):
+    model_config = ConfigDict(extra="forbid")
+
+    max_miles: Annotated[int, Field(ge=0, le=25_000)]
+    base_minor: Annotated[int, Field(ge=0, le=10**8)]
+    per_lb_minor: Annotated[int, Field(ge=0, le=10**6)]
+    transit_days: Annotated[int, Field(ge=0, le=90)]
+
+
+class PutRateCard(RateCard):
+    """`zones` from the nearest to the farthest; no package goes beyond the last one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    service: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+    carrier: Annotated[str, Field(min_length=1, max_length=64)]
+    zones: Annotated[tuple[PutZone, ...], Field(min_length=1, max_length=50)]
+
+    @model_validator(mode="after")
+    def _outwards(self) -> Self:
+        reach = [zone.max_miles for zone in self.zones]
+        if reach != sorted(set(reach)):
+            raise ValueError("zones must follow each other by max_miles")
+        return self
+
+
+class PutRateCards(Closed):
+    """All services at once, in one currency: that of every cost of a decision."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE_RATES]})
+
+    rate_cards: Annotated[tuple[PutRateCard, ...], Field(min_length=1, max_length=100)]
+
+    @model_validator(mode="after")
+    def _one_list(self) -> Self:
+        if len({card.service for card in self.rate_cards}) != len(self.rate_cards):
+            raise ValueError("rate_cards: each service may stand once; two cards share one")
+        if len({card.currency for card in self.rate_cards}) != 1:
+            raise ValueError("rate_cards: costs are compared, so all are in one currency")
+        return self
+
+    def cards(self) -> tuple[RateCard, ...]:
+        return tuple(RateCard.model_validate(card.model_dump()) for card in self.rate_cards)
 
 
 class PutProduct(Product):

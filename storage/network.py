@@ -1,20 +1,20 @@
 """The network as it is set up: nodes, products and their aliases, rates, channels, credentials."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
 from sqlalchemy import (
-    ColumnElement,
+    BindParameter,
     Row,
     Text,
     any_,
-    cast,
     delete,
     func,
     literal,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -93,7 +93,7 @@ async def put_products(conn: AsyncConnection, products: Sequence[Product]) -> No
     if not aliases:
         return
     # Two arrays: a parameter for each value would be more than a statement takes.
-    names, skus = zip(*sorted(aliases), strict=True)
+    names, skus = map(list, zip(*sorted(aliases), strict=True))
     rows = func.unnest(_texts(names), _texts(skus)).table_valued("alias", "sku").render_derived()
     added = await conn.execute(
         upsert(product_aliases)
@@ -105,8 +105,8 @@ async def put_products(conn: AsyncConnection, products: Sequence[Product]) -> No
         raise Conflict(f"alias {taken[0][0]} names another product already", code="alias_taken")
 
 
-def _texts(values: Sequence[str]) -> ColumnElement[list[str]]:
-    return cast(literal(list(values), ARRAY(Text)), ARRAY(Text))
+def _texts(values: Sequence[str]) -> BindParameter[Sequence[str]]:
+    return literal(values, ARRAY(Text))
 
 
 async def product(conn: AsyncConnection, sku: str) -> Product | None:
@@ -140,6 +140,16 @@ async def put_rate_cards(conn: AsyncConnection, cards: Iterable[RateCard]) -> No
         await conn.execute(
             statement.on_conflict_do_update(index_elements=["service"], set_={"body": card})
         )
+
+
+async def set_rate_cards(conn: AsyncConnection, cards: Collection[RateCard]) -> None:
+    """These cards and no others. Two callers at once: the one after the other."""
+    await conn.execute(text("LOCK TABLE rate_cards IN SHARE ROW EXCLUSIVE MODE"))
+    services = [card.service for card in cards]
+    await conn.execute(
+        delete(tables.rate_cards).where(tables.rate_cards.c.service.not_in(services))
+    )
+    await put_rate_cards(conn, cards)
 
 
 async def rate_cards(conn: AsyncConnection) -> tuple[RateCard, ...]:
