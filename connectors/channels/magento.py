@@ -17,7 +17,14 @@ from pydantic import ValidationError
 
 from connectors import http
 from connectors.channels import magento_orders, oauth1, reading
-from connectors.channels.base import Arrival, Connection, Page, Shipment, WhenShort
+from connectors.channels.base import (
+    NO_CREDENTIAL,
+    Arrival,
+    Connection,
+    Page,
+    Shipment,
+    WhenShort,
+)
 from connectors.channels.reading import Document
 from domain.errors import Invalid, Outage, Refused
 from domain.orders import Declined, Order
@@ -288,7 +295,7 @@ def _credentials(connection: Connection) -> oauth1.Credentials:
         return oauth1.Credentials.model_validate_json(connection.secret("oauth"))
     except ValidationError:
         message = f"channel {connection.code}: the credential `oauth` lacks a part"
-        raise Invalid(message) from None
+        raise Invalid(message, code=NO_CREDENTIAL) from None
 
 
 def _object(connection: Connection, answer: Any) -> Document:

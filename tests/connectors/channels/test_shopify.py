@@ -54,6 +54,46 @@ async def test_shipments_are_told_each_once(world: World, client: httpx.AsyncCli
     assert after.code == "already_fulfilled"
 
 
+async def test_units_that_follow_in_a_parcel_told_before_are_told_too(
+    world: World, client: httpx.AsyncClient
+) -> None:
+    shop, order = Shopify(client), await placed(world, 3)
+    first = shipment(order, 1).model_copy(update={"key": "evt-1"})
+    second = shipment(order, 2).model_copy(update={"key": "evt-2", "before": first.lines})
+
+    for one in (first, second, second):
+        await shop.shipped(world.shop("webshop"), one)
+
+    assert told(world, order) == [("1Z999", 1), ("1Z999", 2)]
+
+
+async def test_goods_that_the_shop_holds_are_told_when_it_lets_go(
+    world: World, client: httpx.AsyncClient
+) -> None:
+    shop, order = Shopify(client), await placed(world, 1)
+    number = int(order.channel_order_id)
+
+    for status in ("ON_HOLD", "SCHEDULED"):
+        world.change(
+            "UPDATE shopify_fulfillment_orders SET status = ? WHERE order_id = ?", status, number
+        )
+        with pytest.raises(Outage, match="on hold"):
+            await shop.shipped(world.shop("webshop"), shipment(order, 1))
+    world.change("UPDATE shopify_fulfillment_orders SET status = 'OPEN' WHERE order_id = ?", number)
+    await shop.shipped(world.shop("webshop"), shipment(order, 1))
+
+    assert told(world, order) == [("1Z999", 1)]
+
+
+async def test_what_leaves_before_the_shop_has_routed_it_is_told_later(
+    world: World, client: httpx.AsyncClient
+) -> None:
+    order = await placed(world, 1, routing_ms=60_000)
+
+    with pytest.raises(Outage, match="not routed"):
+        await Shopify(client).shipped(world.shop("webshop"), shipment(order, 1))
+
+
 async def test_a_shipment_without_tracking_is_known_by_its_key(
     world: World, client: httpx.AsyncClient
 ) -> None:
