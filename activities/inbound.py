@@ -75,7 +75,7 @@ async def _document(house: House, item: InboxItem) -> str:
     code = item.body["channel"]
     async with transaction(house.engine) as conn:
         channel, connection = await house.connection(conn, code)
-        adapter = house.channels[channel.kind]
+        adapter = house.channels[item.kind]  # the channel's own kind may have changed meanwhile
         try:
             read = adapter.translate(
                 code, item.raw, channel.settings, channel.when_short, received_at=item.received_at
