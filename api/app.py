@@ -44,6 +44,19 @@ _ABOUT: Final = (
     "Distributed order management. Money is in minor units, times have their zone, lists come in "
     "pages with a cursor, and every error is an RFC 9457 problem with a stable code."
 )
+_IN_PATHS: Final = {
+    "order_id": "The channel's code, a hyphen, and the channel's own id of the order.",
+    "fulfillment_id": "As a node's request and the order's card name it.",
+    "channel": "The channel's code.",
+    "node": "The node's code.",
+    "code": "Letters, digits and hyphens; it stays.",
+    "sku": "As the catalogue names it.",
+}
+_PROBLEM: Final = {"application/json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+_OF_BODIES: Final = {
+    "413": {"description": "The body is too large.", "content": _PROBLEM},
+    "415": {"description": "The body is not JSON.", "content": _PROBLEM},
+}
 _COMMON: Final = problems.documented(401, 403, 422, 503)
 
 
@@ -74,6 +87,11 @@ def _described(app: FastAPI) -> dict[str, Any]:
         )
         for operations in document["paths"].values():
             for operation in operations.values():
+                for parameter in operation.get("parameters", ()):
+                    if parameter["in"] == "path":
+                        parameter.setdefault("description", _IN_PATHS[parameter["name"]])
+                if "requestBody" in operation:
+                    operation["responses"] |= _OF_BODIES
                 _say_problems(operation["responses"])
                 operation["summary"] = operation["description"].partition(".")[0]
         for unused in ("HTTPValidationError", "ValidationError"):

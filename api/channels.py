@@ -8,9 +8,9 @@ from fastapi import APIRouter, status
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api import problems
-from api.schemas import PutChannel, PutCredentials
 from api.security import Administers, Keeper, no_channel, own_channel, sees_order
 from api.services import Services, Serving
+from api.setup import PutChannel, PutCredentials
 from storage import network
 from storage.database import transaction
 from storage.network import Channel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Cookie, Depends, Request, Response
 from google.protobuf import json_format
@@ -20,6 +20,18 @@ from domain.errors import Invalid
 from workflows.codec import EncryptionCodec
 
 PREFIX: Final = "/codec"
+_PAYLOADS: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": "Temporal's `Payloads` in JSON; the answer has the same shape.",
+        "content": {
+            "application/json": {
+                "schema": {"type": "object"},
+                "example": {"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}}]},
+            }
+        },
+    }
+}
 
 
 async def operator(
@@ -49,13 +61,13 @@ router = APIRouter(
 )
 
 
-@router.post("/decode")
+@router.post("/decode", openapi_extra=_PAYLOADS)
 async def decode(request: Request, services: Serving) -> Response:
     """Temporal's remote codec: payloads in JSON, opened. What we did not seal passes as it is."""
     return await _coded(request, EncryptionCodec(services.keyring).decode)
 
 
-@router.post("/encode")
+@router.post("/encode", openapi_extra=_PAYLOADS)
 async def encode(request: Request, services: Serving) -> Response:
     """Temporal's remote codec: payloads in JSON, sealed. The UI needs it to send updates."""
     return await _coded(request, EncryptionCodec(services.keyring).encode)

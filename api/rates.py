@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api.schemas import PutRateCards
 from api.security import ReadsNodes, WritesNodes, whole_network
 from api.services import Serving
+from api.setup import PutRateCards
 from domain.network import RateCard
 from storage import network
 from storage.database import transaction

@@ -1,11 +1,16 @@
 """Every error is a problem with a stable code, and says which field and what to do."""
 
 import base64
+import inspect
 from collections.abc import AsyncIterator
+from types import ModuleType
+from typing import Any
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
+from api import schemas, setup
 from storage import database
 from tests.api.conftest import Api, MakeKey, an_order, body_of, serving
 
@@ -164,6 +169,35 @@ async def test_the_openapi_document_shows_problems_examples_and_scopes(
         for verb, operation in operations.items():
             assert operation["summary"], (verb, path)
             assert operation["tags"], (verb, path)
+            for parameter in operation.get("parameters", ()):
+                told = parameter.get("description") or parameter["schema"].get("description")
+                assert told, (verb, path, parameter["name"])
+            if "requestBody" in operation:
+                assert _has_an_example(document, operation), (verb, path)
+                assert {"413", "415"} <= set(operation["responses"])
     page = await http.get("/docs")
     assert "/v1/orders/{order_id}/cancel" in page.text
     assert "script" not in page.text
+
+
+@pytest.mark.parametrize("module", [schemas, setup])
+def test_every_example_is_a_request_that_is_taken(module: ModuleType) -> None:
+    models = [model for _, model in inspect.getmembers(module, _is_shown)]
+    assert models
+    for model in models:
+        for example in model.model_config["json_schema_extra"]["examples"]:
+            model.model_validate(example)
+
+
+def _is_shown(found: Any) -> bool:
+    is_model = inspect.isclass(found) and issubclass(found, BaseModel)
+    return is_model and "json_schema_extra" in found.model_config
+
+
+def _has_an_example(document: dict[str, Any], operation: dict[str, Any]) -> bool:
+    content = operation["requestBody"]["content"]["application/json"]
+    schema = content["schema"]
+    named = next(
+        (one["$ref"] for one in (schema, *schema.get("anyOf", ())) if "$ref" in one), ""
+    ).rpartition("/")[2]
+    return "example" in content or bool(document["components"]["schemas"][named].get("examples"))
