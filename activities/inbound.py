@@ -21,7 +21,7 @@ from workflows.messages import Cancel, NodeDown, ReleaseHold, Supply
 _AT_ONCE: Final = 64
 _LEASE_SECONDS: Final = 60
 _ANSWER_WITHIN: Final = timedelta(seconds=25)
-_ASK_A_CHANNEL: Final = 4
+_ASK_A_CHANNEL: Final = 9  # times, over some eight minutes: nobody else can tell a pickup
 CHANNEL_HOLD: Final = "channel_hold"
 _LATE: Final = "late: the order is closed or unknown"
 

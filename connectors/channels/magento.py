@@ -122,8 +122,7 @@ class Magento:
                 return
             message = f"{_system(connection)} has nothing of it open: it cancelled or refunded it"
             raise Refused(message, code="partner_refused")
-        if reading.text(order.get("state")) in _ON_HOLD:
-            raise Outage(_system(connection), "has the order on hold, and takes no shipment of it")
+        _not_on_hold(connection, order)
         await self._call(
             connection, "POST", f"order/{_entity(shipment.order)}/ship", _ship(connection, shipment)
         )
@@ -135,6 +134,7 @@ class Magento:
         rows = magento_orders.shipping_rows(order, connection.settings)
         if not any(magento_orders.open_quantity(row) for row in rows):
             return
+        _not_on_hold(connection, order)
         path = "order/notify-orders-are-ready-for-pickup"
         answer = _object(
             connection, await self._call(connection, "POST", path, {"orderIds": [entity]})
@@ -196,6 +196,12 @@ class Magento:
         if answer.status // 100 != 2:  # noqa: PLR2004  # the class of success
             raise http.failure(_system(connection), answer, _said(answer))
         return answer.parsed(_system(connection))
+
+
+def _not_on_hold(connection: Connection, order: Document) -> None:
+    """Raises Outage: the shop takes no shipment until it lets go."""
+    if reading.text(order.get("state")) in _ON_HOLD:
+        raise Outage(_system(connection), "has the order on hold, and takes no shipment of it")
 
 
 def _ship(connection: Connection, shipment: Shipment) -> Document:

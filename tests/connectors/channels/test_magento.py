@@ -228,8 +228,9 @@ async def test_a_shop_that_has_the_order_on_hold_is_told_when_it_lets_go(state: 
     assert isinstance(order, Order)
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json=body))
     async with httpx.AsyncClient(transport=transport) as client:
-        with pytest.raises(Outage, match="on hold"):
-            await Magento(client).shipped(CONNECTION, shipment(order, 1))
+        for tell in (Magento(client).shipped, Magento(client).ready_for_pickup):
+            with pytest.raises(Outage, match="on hold"):
+                await tell(CONNECTION, shipment(order, 1))
 
 
 async def test_a_configurable_is_shipped_by_its_parent_row(
