@@ -52,8 +52,9 @@ _IN_PATHS: Final = {
     "code": "Letters, digits and hyphens; it stays.",
     "sku": "As the catalogue names it.",
 }
-_PROBLEM: Final = {"application/json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+_PROBLEM: Final = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
 _OF_BODIES: Final = {
+    "400": {"description": "The body cannot be decoded.", "content": _PROBLEM},
     "413": {"description": "The body is too large.", "content": _PROBLEM},
     "415": {"description": "The body is not JSON.", "content": _PROBLEM},
 }
@@ -87,22 +88,29 @@ def _described(app: FastAPI) -> dict[str, Any]:
         )
         for operations in document["paths"].values():
             for operation in operations.values():
-                for parameter in operation.get("parameters", ()):
-                    if parameter["in"] == "path":
-                        parameter.setdefault("description", _IN_PATHS[parameter["name"]])
-                if "requestBody" in operation:
-                    operation["responses"] |= _OF_BODIES
-                _say_problems(operation["responses"])
-                operation["summary"] = operation["description"].partition(".")[0]
+                _tell(operation)
+        for calendar in ("Calendar", "PutCalendar"):
+            for time in ("opens", "closes", "cutoff"):
+                # The format `time` of OpenAPI has a zone; these are on the node's own clock.
+                del document["components"]["schemas"][calendar]["properties"][time]["format"]
         for unused in ("HTTPValidationError", "ValidationError"):
             document["components"]["schemas"].pop(unused, None)
         app.openapi_schema = document
     return app.openapi_schema
 
 
+def _tell(operation: dict[str, Any]) -> None:
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path":
+            parameter.setdefault("description", _IN_PATHS[parameter["name"]])
+    if "requestBody" in operation:
+        operation["responses"] |= _OF_BODIES
+    _say_problems(operation["responses"])
+    operation["summary"] = operation["description"].partition(".")[0]
+
+
 def _say_problems(responses: dict[str, Any]) -> None:
     for response in responses.values():
         schema = response.get("content", {}).get("application/json", {}).get("schema", {})
         if schema.get("$ref", "").rpartition("/")[2] in ("ProblemDetails", "HTTPValidationError"):
-            problem = {"$ref": "#/components/schemas/ProblemDetails"}
-            response["content"] = {problems.MEDIA_TYPE: {"schema": problem}}
+            response["content"] = _PROBLEM

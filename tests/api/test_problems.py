@@ -174,7 +174,7 @@ async def test_the_openapi_document_shows_problems_examples_and_scopes(
                 assert told, (verb, path, parameter["name"])
             if "requestBody" in operation:
                 assert _has_an_example(document, operation), (verb, path)
-                assert {"413", "415"} <= set(operation["responses"])
+                assert {"400", "413", "415"} <= set(operation["responses"])
     page = await http.get("/docs")
     assert "/v1/orders/{order_id}/cancel" in page.text
     assert "script" not in page.text
