@@ -32,6 +32,7 @@ from domain.orders import Declined, Order
 _FORMAT: Final = "%Y-%m-%d %H:%M:%S"
 _BEGINNING: Final = "1970-01-01 00:00:00"
 _OVERLAP: Final = timedelta(minutes=5)
+_LONGEST_OVERLAP: Final = 30 * 86_400
 _PAGE_SIZE: Final = 100
 _ON_HOLD: Final = frozenset({"holded", "payment_review"})
 _MARK: Final = "Crossdock shipment "
@@ -277,7 +278,7 @@ def _rewound(connection: Connection, cursor: str) -> str:
     if at is None:
         return _BEGINNING
     default = int(_OVERLAP.total_seconds())
-    overlap = _positive(connection.settings.get("overlap_seconds"), default)
+    overlap = min(_positive(connection.settings.get("overlap_seconds"), default), _LONGEST_OVERLAP)
     return (at - timedelta(seconds=overlap)).strftime(_FORMAT)
 
 

@@ -120,6 +120,22 @@ def _built() -> list[Document]:
             units=(("11", "E2E-BAG-RED", 3),),
         ),
         Document(
+            "configurable that is virtual",
+            order(
+                row(11, "E2E-COURSE", product_type="configurable"),
+                row(12, "E2E-COURSE", product_type="virtual", parent_item_id=11),
+            ),
+            "nothing_to_ship",
+        ),
+        Document("quantities as text", order(row(11, qty_ordered="3.0000")), units=bag),
+        Document(
+            "in another currency than the shop's",
+            order(one, base_currency_code="EUR", order_currency_code="GBP", base_grand_total=120),
+            units=bag,
+            currency="GBP",
+            total_minor=10350,
+        ),
+        Document(
             "bundle that ships together",
             order({**bundle, "product_option": {"shipment_type": 0}}, *parts),
             units=(("11", "E2E-BUNDLE", 3),),

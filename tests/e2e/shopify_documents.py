@@ -136,6 +136,9 @@ def _built() -> list[Document]:
     many = [line(n, f"E2E-{n:03d}", 1 + n % 3) for n in range(1, 251)]
     unknown_fields: Json = {"new_in_2031": {"deep": [{"a": None}]}, "x": [[[]]]}
     virtual, card = line(12, "E2E-EBOOK", requires_shipping=False), line(13, None, gift_card=True)
+    tip = line(14, None, 1, variant_id=None, requires_shipping=False, title="Tip")
+    half = {**line(12), **dict.fromkeys(("quantity", "current_quantity"), 1.5)}
+    stale = line(11, current_quantity=1, fulfillable_quantity=2)
     nothing = dict.fromkeys(order(), None)
     return [
         Document("plain", order(one), units=mug, total_minor=2460),
@@ -150,6 +153,31 @@ def _built() -> list[Document]:
             "presented in another currency", order(one, presentment_currency="JPY"), units=mug
         ),
         Document("with a gift card and an e-book", order(one, virtual, card), units=mug),
+        Document("with a tip", order(one, tip), units=mug),
+        Document("only a tip", order(tip), "nothing_to_ship"),
+        Document("half a unit", order(one, half), "held", (*mug, ("12", "E2E-MUG", 2))),
+        Document("more fulfillable than current", order(stale), units=(("11", "E2E-MUG", 1),)),
+        Document("a price with a sign", order(line(11, price="$12.30")), "held", mug),
+        Document("less than nothing to pay", order(one, total_price="-5"), "held", mug),
+        Document(
+            "times that cannot be",
+            order(one, processed_at="9999-12-31T23:59:59-14:00", created_at="0000-00-00"),
+            units=mug,
+        ),
+        Document(
+            "sold over the counter",
+            order(
+                line(11, fulfillable_quantity=0, fulfillment_status="fulfilled"),
+                source_name="pos",
+                fulfillment_status="fulfilled",
+            ),
+            "already_fulfilled",
+        ),
+        Document(
+            "an SKU too long for the catalogue, but a variant",
+            order(line(11, "S" * 200, variant_id=440_000_000_077)),
+            units=(("11", "440000000077", 2),),
+        ),
         Document("250 lines", order(*many), units=_all(many)),
         Document(
             "no SKU, but a variant",

@@ -143,6 +143,17 @@ async def test_a_change_within_the_same_second_is_another_arrival() -> None:
     assert first.key != second.key
 
 
+@pytest.mark.parametrize("seconds", [10**18, -5, "x", None])
+async def test_an_overlap_that_makes_no_sense_stops_no_poll(seconds: Any) -> None:
+    times = {1: "2026-11-20 10:00:00"}
+    connection = CONNECTION.model_copy(update={"settings": {"overlap_seconds": seconds}})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(_shop_of(times))) as client:
+        arrivals, _ = await polled(client, connection, "2026-11-20 10:00:00")
+
+    assert len(arrivals) == 1
+
+
 async def test_a_page_that_is_too_large_is_read_in_smaller_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
