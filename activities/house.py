@@ -29,6 +29,7 @@ class House:
     http: httpx.AsyncClient
     patience: Patience = Patience()
     queue: str = ORDERS
+    poll_seconds: float = 30.0
     nodes: dict[str, NodeAdapter] = field(init=False)
     channels: dict[str, ChannelAdapter] = field(init=False)
 

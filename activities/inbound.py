@@ -21,7 +21,7 @@ from workflows.messages import Cancel, NodeDown, ReleaseHold, Supply
 _AT_ONCE: Final = 64
 _LEASE_SECONDS: Final = 60
 _ANSWER_WITHIN: Final = timedelta(seconds=25)
-_ASK_A_CHANNEL: Final = 4
+_ASK_A_CHANNEL: Final = 9  # times, over some eight minutes: nobody else can tell a pickup
 CHANNEL_HOLD: Final = "channel_hold"
 _LATE: Final = "late: the order is closed or unknown"
 
@@ -75,7 +75,7 @@ async def _document(house: House, item: InboxItem) -> str:
     code = item.body["channel"]
     async with transaction(house.engine) as conn:
         channel, connection = await house.connection(conn, code)
-        adapter = house.channels[channel.kind]
+        adapter = house.channels[item.kind]  # the channel's own kind may have changed meanwhile
         try:
             read = adapter.translate(
                 code, item.raw, channel.settings, channel.when_short, received_at=item.received_at

@@ -8,7 +8,8 @@ from typing import Final, cast
 from temporalio import activity
 
 from activities.house import House
-from connectors.channels.base import PolledChannel
+from connectors.channels import POLLED, PolledChannel
+from domain.errors import Refused
 from domain.orders import TERMINAL
 from domain.orders import order_id as id_of
 from storage import inbox, network, records
@@ -64,6 +65,8 @@ class Upkeep(ports.Upkeep):
         async with transaction(house.engine) as conn:
             known, connection = await house.connection(conn, channel)
             cursor = await network.cursor(conn, channel)
+        if known.kind not in POLLED:
+            raise Refused(f"channel {channel} is none that is polled", code="not_polled")
         adapter = cast(PolledChannel, house.channels[known.kind])
         async for page in adapter.poll(connection, cursor or ""):
             async with transaction(house.engine) as conn:

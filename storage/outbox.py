@@ -47,5 +47,19 @@ async def failed(
     await leases.failed(conn, outbox, item_id, error, retry_at)
 
 
+async def told_before(conn: AsyncConnection, item: OutboxItem) -> tuple[OutboxItem, ...]:
+    """The messages of the same order and kind that their receiver took before this one."""
+    o = outbox.c
+    query = select(outbox).where(
+        o.order_id == item.order_id,
+        o.kind == item.kind,
+        o.id < item.id,
+        o.done_at.is_not(None),
+        ~o.note.startswith("refused"),
+    )
+    rows = await conn.execute(query.order_by(o.id))
+    return tuple(OutboxItem.model_validate(dict(row)) for row in rows.mappings())
+
+
 async def pending(conn: AsyncConnection) -> Waiting:
     return await leases.waiting(conn, outbox, "created_at")
