@@ -141,7 +141,9 @@ async def apply(conn: AsyncConnection, change: Change) -> None:
     """
     order_id = change.state.order_id
     query = select(orders.c.writer, orders.c.last_change).where(orders.c.order_id == order_id)
-    last = (await conn.execute(query.with_for_update())).first()
+    # The weaker lock: a node's word locks its fulfillment first, and its event's foreign key then
+    # looks at the order. That must not wait for whoever holds the order and wants the fulfillment.
+    last = (await conn.execute(query.with_for_update(key_share=True))).first()
     if last is None:
         raise NotFound(f"no order {order_id}")
     if last.writer != _writer(change):

@@ -1,0 +1,36 @@
+"""Two who write of one order at once wait for each other, and neither is thrown out."""
+
+import asyncio
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.fulfillments import NodeEvent, NodeEventType
+from storage import inbox, records
+from storage.database import transaction
+from tests.storage.conftest import NOON, a_change, a_share, an_order
+
+
+async def test_a_nodes_word_and_a_step_of_its_order_do_not_deadlock(world: AsyncEngine) -> None:
+    order, share = an_order(), a_share("web-1-F1", "DC-A", {"1": 3})
+    async with transaction(world) as conn:
+        await records.accept(conn, order, "run", a_change(order, fulfillments=(share,)))
+
+    async def step(seq: int) -> None:
+        async with transaction(world) as conn:
+            moved = share.model_copy(update={"reason": f"step {seq}"})
+            await records.apply(conn, a_change(order, seq, fulfillments=(moved,)))
+
+    async def hear(number: int) -> None:
+        said = NodeEvent(
+            event_id=f"e{number}",
+            fulfillment_id="web-1-F1",
+            node="DC-A",
+            type=NodeEventType.ACCEPTED,
+            occurred_at=NOON,
+        )
+        async with transaction(world) as conn:
+            body = said.model_dump(mode="json")
+            await inbox.put(conn, "node:DC-A", said.event_id, "node_event", body, order_id="web-1")
+
+    for seq in range(2, 60):
+        await asyncio.gather(step(seq), hear(seq))
