@@ -263,6 +263,7 @@ class OrderWorkflow(Conversation):
             await self._pickup_unfillable()
             if self._interrupted():
                 return
+        self._supplied = False  # what comes while we look is not in what we see
         reserved = await self._try_to_reserve()
         if reserved.ok:
             self._reply("accepted")
@@ -308,7 +309,8 @@ class OrderWorkflow(Conversation):
         return await self._book.write(effect, "reserve", forward=True)
 
     async def _backordered(self) -> None:
-        self._supplied = False
+        if self._supplied:
+            return
         until = workflow.now() + self._book.patience.backorder
         in_time = await self._book.clock.until(
             lambda: self._supplied or self._book.cancelling, until
@@ -330,6 +332,7 @@ class OrderWorkflow(Conversation):
 
     async def _source(self) -> None:
         """Decide which nodes fulfill what, move the stock to them, and set them to work."""
+        self._supplied = False
         sourced = await self._decide()
         if self._interrupted():
             return
@@ -413,7 +416,8 @@ class OrderWorkflow(Conversation):
 
     async def _no_node(self) -> None:
         """No node can serve what is reserved: supply, a node's return or a person goes on."""
-        self._supplied = False
+        if self._supplied:
+            return
         left = units_in(self._book.state, Bucket.RESERVED)
         answer = await self._book.attend(
             "source",
