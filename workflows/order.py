@@ -327,6 +327,7 @@ class OrderWorkflow(Conversation):
             ("retry", "cancel"),
             unless=lambda: self._book.cancelling,
         )
+        self._down.clear()
 
     # ---- source, split, allocate
 
@@ -433,11 +434,13 @@ class OrderWorkflow(Conversation):
             ),
         )
         if answer is not None and answer.action == "reroute":
+            self._down.clear()
             self._book.adopt(self._book.state.model_copy(update={"excluded": {}}))
 
     def _drive(self, fulfillment: Fulfillment, *, fresh: bool) -> None:
         driver = Fulfilling(self._book, fulfillment.fulfillment_id, fresh=fresh)
         self._drivers[driver.id] = driver
+        driver.down = self._down.get(fulfillment.node, "")
         driver.news.extend(self._unheard.pop(driver.id, ()))
         self._lives.append(asyncio.create_task(self._guarded(driver.run())))
 
