@@ -163,7 +163,7 @@ class Fulfilling:
         match answer:
             case Resolve(action="retry"):
                 self._next = "dispatch"
-            case Resolve(action="reroute"):
+            case Resolve(action="reroute") if not self.news:
                 await self._give_back("rejected", f"{answer.by}: {answer.note or no.message}")
 
     # ---- hearing the node
@@ -293,7 +293,7 @@ class Fulfilling:
         )
         self._patient_until = workflow.now() + self._book.patience.ship_grace
         match answer:
-            case Resolve(action="reroute"):
+            case Resolve(action="reroute") if not self.news:  # its own word comes first
                 reason = f"{answer.by} vouches that {f.node} will not ship"
                 await self._give_back(
                     "vouched", f"{reason}: {answer.note}" if answer.note else reason
