@@ -32,6 +32,7 @@ from workflows.steps import never_tried, refusal
 from workflows.taking import count
 
 _ASKED: Final = (RequestStatus.UNSUBMITTED, RequestStatus.SUBMITTED)
+_SHORT: Final = "shipped short"
 _LET_GO: Final = (NodeEventType.REJECTED, NodeEventType.EXCEPTION, NodeEventType.CANCELLED)
 
 
@@ -72,7 +73,10 @@ class Fulfilling:
                 self._next = doing
 
     async def _act(self) -> None:
-        if over(self.now):  # what it says now can only be noted
+        if self._owes_the_rest():
+            async with self.turn:
+                await taking.given_back(self._book, self.id, "short_shipped", _SHORT, None)
+        elif over(self.now):  # what it says now can only be noted
             await workflow.wait_condition(lambda: bool(self.news))
             await self._hear()
         elif self._next == "dispatch":
@@ -213,10 +217,14 @@ class Fulfilling:
             return
         await taking.shipped(self._book, event, lines, name)
         if name == "short_shipped":
-            reason = event.reason or "shipped short"
+            reason = event.reason or _SHORT
             await taking.given_back(self._book, self.id, name, reason, None)
         if self._early is not None:
             await self._delivered(self._early)
+
+    def _owes_the_rest(self) -> bool:
+        """A run of ours stopped between a short shipment and giving back what is not in it."""
+        return self.now.status is FulfillmentStatus.INCOMPLETE and not self.now.reason
 
     async def _delivered(self, event: NodeEvent) -> None:
         if in_transit(self.now):
