@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import and_, func, or_, select, tuple_, update
+from sqlalchemy import and_, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -28,7 +28,7 @@ from domain.fulfillments import (
 from domain.orders import TERMINAL, Order
 from domain.records import Change, Message, OrderEvent, OrderState
 from domain.values import Value
-from storage.tables import fulfillments, order_events, orders, outbox
+from storage.tables import WAITS_FOR_SUPPLY, fulfillments, order_events, orders, outbox
 
 _ASKED_BACK = frozenset(
     {
@@ -255,7 +255,7 @@ async def backordered_for(conn: AsyncConnection, skus: Collection[str]) -> list[
     short = orders.c.state["short"].has_any(array(sorted(skus)))
     wanted = [orders.c.state["lines"].contains([{"sku": sku}]) for sku in sorted(skus)]
     stuck = and_(orders.c.attention.contains(["no_node"]), or_(*wanted))
-    query = select(orders.c.order_id).where(orders.c.terminal_at.is_(None), or_(short, stuck))
+    query = select(orders.c.order_id).where(text(WAITS_FOR_SUPPLY), or_(short, stuck))
     rows = await conn.execute(query.order_by(orders.c.accepted_at, orders.c.order_id))
     return list(rows.scalars())
 
