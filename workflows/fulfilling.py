@@ -331,7 +331,7 @@ class Fulfilling:
         elif f.request is RequestStatus.CANCELLATION_REQUESTED:
             due = self._since + patience.recall
         elif f.method is DeliveryMethod.PICKUP:
-            due = self._since + patience.pickup_prepare
+            due = max(self._since + patience.pickup_prepare, f.ship_by)
         else:
             due = f.ship_by + patience.ship_grace
         return max(due, self._patient_until) if self._patient_until else due
