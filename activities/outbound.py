@@ -19,17 +19,18 @@ from storage.outbox import OutboxItem
 from workflows.ports import Recall
 
 _AT_ONCE: Final = 16
-_LEASE_SECONDS: Final = 60
 _NOT_LET_IN: Final = frozenset({"partner_unauthorized", NO_CREDENTIAL})
 
 
 class Outbox(Box[OutboxItem]):
+    lease = 60.0
+
     def __init__(self, house: House) -> None:
         self._house = house
 
     async def claim(self, limit: int) -> Sequence[OutboxItem]:
         async with transaction(self._house.engine) as conn:
-            return await outbox.claim(conn, limit, _LEASE_SECONDS)
+            return await outbox.claim(conn, limit, self.lease)
 
     async def work(self, row: OutboxItem) -> str:
         """A partner that does not let us in is asked again: credentials expire and are renewed."""
@@ -50,9 +51,13 @@ class Outbox(Box[OutboxItem]):
                     now = datetime.now(UTC)
                     await records.append_event(conn, item.order_id, f"outbox:{row}", now, told)
 
-    async def failed(self, row: int, error: str, retry_at: datetime | None) -> None:
+    async def failed(self, row: int, error: str, retry_at: datetime | None, attempts: int) -> None:
         async with transaction(self._house.engine) as conn:
-            await outbox.failed(conn, row, error, retry_at)
+            await outbox.failed(conn, row, error, retry_at, attempts)
+
+    async def released(self, rows: Collection[int]) -> None:
+        async with transaction(self._house.engine) as conn:
+            await outbox.released(conn, rows)
 
 
 async def run(house: House) -> None:

@@ -1,5 +1,6 @@
 """What must leave the house, kept until its receiver took it. `records.apply` puts it here."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -41,10 +42,19 @@ async def done(conn: AsyncConnection, item_id: int, note: str = "") -> OutboxIte
 
 
 async def failed(
-    conn: AsyncConnection, item_id: int, error: str, retry_at: datetime | None
+    conn: AsyncConnection,
+    item_id: int,
+    error: str,
+    retry_at: datetime | None,
+    attempts: int | None = None,
 ) -> None:
     """Try again at `retry_at`; None gives the message up, which the auditor reports."""
-    await leases.failed(conn, outbox, item_id, error, retry_at)
+    await leases.failed(conn, outbox, item_id, error, retry_at, attempts)
+
+
+async def released(conn: AsyncConnection, ids: Collection[int]) -> None:
+    """Claimed and not tried: as if it had not been claimed."""
+    await leases.released(conn, outbox, ids)
 
 
 async def told_before(conn: AsyncConnection, item: OutboxItem) -> tuple[OutboxItem, ...]:

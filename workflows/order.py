@@ -63,6 +63,7 @@ class OrderWorkflow(Conversation):
         self._bug: Exception | None = None
         self._lives: list[asyncio.Task[None]] = []
         self._lost_races = 0
+        self._replaced = False
 
     @workflow.run
     async def run(self, start: StartOrder) -> OrderState:
@@ -116,7 +117,10 @@ class OrderWorkflow(Conversation):
         async with self._book.writing:
             verdict = await step(Orders.validate, self._request(), summary="read the record")
             self._book.build_on(verdict.base)
-            if verdict.resume is not None:
+            if verdict.verdict == "duplicate" and verdict.resume is not None:
+                self._replaced = True
+                self._book.adopt(verdict.resume)
+            elif verdict.resume is not None:
                 self._book.adopt(caught_up(verdict.resume, self._book.state))
         self._reply("accepted")
         for f in self._book.state.fulfillments:
@@ -141,6 +145,8 @@ class OrderWorkflow(Conversation):
 
     def _done(self) -> bool:
         state = self._book.state
+        if self._replaced:  # another chain of runs has brought the order to its end
+            return True
         heard = not any(driver.news for driver in self._drivers.values())
         return heard and settled(state) and all(over(f) for f in state.fulfillments)
 
@@ -263,6 +269,7 @@ class OrderWorkflow(Conversation):
             await self._pickup_unfillable()
             if self._interrupted():
                 return
+        self._supplied = False  # what comes while we look is not in what we see
         reserved = await self._try_to_reserve()
         if reserved.ok:
             self._reply("accepted")
@@ -308,7 +315,8 @@ class OrderWorkflow(Conversation):
         return await self._book.write(effect, "reserve", forward=True)
 
     async def _backordered(self) -> None:
-        self._supplied = False
+        if self._supplied:
+            return
         until = workflow.now() + self._book.patience.backorder
         in_time = await self._book.clock.until(
             lambda: self._supplied or self._book.cancelling, until
@@ -325,11 +333,13 @@ class OrderWorkflow(Conversation):
             ("retry", "cancel"),
             unless=lambda: self._book.cancelling,
         )
+        self._down.clear()
 
     # ---- source, split, allocate
 
     async def _source(self) -> None:
         """Decide which nodes fulfill what, move the stock to them, and set them to work."""
+        self._supplied = False
         sourced = await self._decide()
         if self._interrupted():
             return
@@ -415,7 +425,8 @@ class OrderWorkflow(Conversation):
 
     async def _no_node(self) -> None:
         """No node can serve what is reserved: supply, a node's return or a person goes on."""
-        self._supplied = False
+        if self._supplied:
+            return
         left = units_in(self._book.state, Bucket.RESERVED)
         answer = await self._book.attend(
             "source",
@@ -431,11 +442,13 @@ class OrderWorkflow(Conversation):
             ),
         )
         if answer is not None and answer.action == "reroute":
+            self._down.clear()
             self._book.adopt(self._book.state.model_copy(update={"excluded": {}}))
 
     def _drive(self, fulfillment: Fulfillment, *, fresh: bool) -> None:
         driver = Fulfilling(self._book, fulfillment.fulfillment_id, fresh=fresh)
         self._drivers[driver.id] = driver
+        driver.down = self._down.get(fulfillment.node, "")
         driver.news.extend(self._unheard.pop(driver.id, ()))
         self._lives.append(asyncio.create_task(self._guarded(driver.run())))
 

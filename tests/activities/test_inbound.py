@@ -1,4 +1,4 @@
-"""What a channel sent is taken up as what it was when it came."""
+"""What a channel sent is taken up as what it was when it came; no fault of our own refuses it."""
 
 import json
 
@@ -10,6 +10,7 @@ from domain.errors import Outage
 from storage import inbox, network
 from storage.database import transaction
 from storage.network import Channel
+from workflows.codec import Keyring
 
 
 async def test_a_shop_that_is_down_for_minutes_makes_no_pickup_a_question(house: House) -> None:
@@ -37,3 +38,16 @@ async def test_a_document_outlives_its_channels_kind(house: House) -> None:
     (row,) = await Inbox(house).claim(10)
 
     assert (await Inbox(house).work(row)).startswith("declined: nothing_to_ship")
+
+
+async def test_a_missing_key_refuses_no_order(house: House) -> None:
+    """A worker was started without the key that the channel's secret was sealed with."""
+    sealed = Keyring({"old": bytes(32)}, "old").seal("token")
+    async with transaction(house.engine) as conn:
+        await network.put_channel(conn, Channel(code="webshop", kind="shopify"))
+        await network.put_credential(conn, "channel:webshop", "token", sealed)
+        await inbox.put(conn, "shopify", "d1", "shopify", {"channel": "webshop"}, raw=b"{}")
+    (row,) = await Inbox(house).claim(10)
+
+    with pytest.raises(Outage, match="old"):
+        await Inbox(house).work(row)
