@@ -37,6 +37,7 @@ PURE: Final = (
     "workflows.details",
     "workflows.fulfilling",
     "workflows.messages",
+    "workflows.placing",
     "workflows.policies",
     "workflows.ports",
     "workflows.steps",
