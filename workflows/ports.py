@@ -59,6 +59,7 @@ class Reserve(Value):
 
     reservation_id: str
     order_id: str
+    channel: str = ""
     units: tuple[Units, ...]
     node: str | None
     reserved: Change
