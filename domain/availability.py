@@ -167,10 +167,14 @@ def at_nodes(outlets: Outlets, here: Position, channel: str, method: DeliveryMet
     return np.maximum(np.minimum(np.minimum(spare, limits), most), 0)
 
 
-def level(here: Position, channel: str, units: int) -> Level:
-    """The coarse view. "few_left" is up to the channel's `few_left` rule, or 5."""
+def few_left(here: Position, channel: str) -> int:
+    """Up to how many units are "few": the channel's `few_left` rule, or 5."""
     rule = decisive(here.rules, RuleKind.FEW_LEFT, channel)
-    few = FEW_LEFT if rule is None else rule.units or 0
+    return FEW_LEFT if rule is None else rule.units or 0
+
+
+def level(units: int, few: int) -> Level:
+    """The coarse view of so many units."""
     return "out_of_stock" if units <= 0 else "few_left" if units <= few else "in_stock"
 
 

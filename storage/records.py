@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import and_, func, or_, select, tuple_, update
+from sqlalchemy import and_, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -256,6 +256,18 @@ async def backordered_for(conn: AsyncConnection, skus: Collection[str]) -> list[
     query = select(orders.c.order_id).where(orders.c.terminal_at.is_(None), or_(short, stuck))
     rows = await conn.execute(query.order_by(orders.c.accepted_at, orders.c.order_id))
     return list(rows.scalars())
+
+
+async def awaited_skus(conn: AsyncConnection) -> set[str]:
+    """Every SKU that `backordered_for` would find an order for."""
+    rows = await conn.execute(
+        text(
+            "SELECT jsonb_object_keys(state -> 'short') FROM orders WHERE terminal_at IS NULL"
+            " UNION SELECT l ->> 'sku' FROM orders, jsonb_array_elements(state -> 'lines') AS l"
+            " WHERE terminal_at IS NULL AND attention @> '{no_node}'"
+        )
+    )
+    return set(rows.scalars())
 
 
 async def open_order_ids(conn: AsyncConnection) -> tuple[OpenOrder, ...]:

@@ -84,14 +84,8 @@ async def put(conn: AsyncConnection, rules: Sequence[Rule], actor: str) -> None:
     """Have these rules hold, each in place of one on the same subject. Raises Invalid(node)."""
     if not rules:
         return
-    named = {rule.node for rule in rules if rule.node}
-    query = select(nodes.c.code).where(nodes.c.code == any_(literal(sorted(named))))
-    there = set((await conn.execute(query)).scalars()) if named else set()
-    for number, rule in enumerate(rules):
-        if rule.node and rule.node not in there:
-            cure = f"describe it first: PUT /v1/nodes/{rule.node}"
-            raise Invalid(f"rules.{number}.node: there is no node {rule.node}; {cure}")
-    rows = {_key(rule): {**_columns(rule), "actor": actor} for rule in rules}
+    await check_nodes(conn, {f"rules.{n}.node": rule.node for n, rule in enumerate(rules)})
+    rows = {key_of(rule): {**_columns(rule), "actor": actor} for rule in rules}
     statement = upsert(stock_rules)
     await conn.execute(
         statement.on_conflict_do_update(
@@ -100,14 +94,14 @@ async def put(conn: AsyncConnection, rules: Sequence[Rule], actor: str) -> None:
         ),
         [rows[key] for key in sorted(rows)],
     )
-    await _log(conn, {_key(rule): rule for rule in rules}.items(), actor)
+    await _log(conn, {key_of(rule): rule for rule in rules}.items(), actor)
 
 
 async def remove(conn: AsyncConnection, subjects: Iterable[Subject], actor: str) -> int:
     """Have no rule on these subjects. How many there were."""
     removed = await conn.execute(
         delete(stock_rules)
-        .where(tuple_(*_KEY).in_([_key(subject) for subject in subjects]))
+        .where(tuple_(*_KEY).in_([key_of(subject) for subject in subjects]))
         .returning(*_KEY)
     )
     keys = [Key(*row) for row in removed]
@@ -136,6 +130,16 @@ async def listed(  # noqa: PLR0913 - the filters of a search
     return tuple(KeptRule.model_validate(dict(row)) for row in rows.mappings())
 
 
+async def check_nodes(conn: AsyncConnection, named: Mapping[str, str]) -> None:
+    """Raises Invalid, with the field, where one names a node that is not there. Empty is any."""
+    query = select(nodes.c.code).where(nodes.c.code == any_(literal(sorted(set(named.values())))))
+    there = {"", *(await conn.execute(query)).scalars()}
+    for field, code in named.items():
+        if code not in there:
+            cure = f"describe it first, with PUT /v1/nodes/{code}"
+            raise Invalid(f"{field}: there is no node {code}; {cure}")
+
+
 async def note_categories(conn: AsyncConnection, categories: Mapping[str, str]) -> None:
     """Log the products whose category is about to change: other rules will concern them."""
     await conn.execute(
@@ -153,7 +157,7 @@ async def note_categories(conn: AsyncConnection, categories: Mapping[str, str]) 
 _KEY: Final = tuple(stock_rules.c[name] for name in _SUBJECT)
 
 
-def _key(subject: Subject) -> Key:
+def key_of(subject: Subject) -> Key:
     return Key(subject.kind, subject.channel, subject.node, subject.sku, subject.category)
 
 

@@ -17,6 +17,7 @@ from domain.availability import (
     Position,
     at_nodes,
     crossed,
+    few_left,
     level,
     safety_stock,
     spared,
@@ -186,11 +187,12 @@ def test_nothing_is_known_of_what_was_never_stocked() -> None:
 
 def test_the_coarse_view_has_a_threshold_of_its_own() -> None:
     where = outlets()
-    plain = position(where, [9, 0, 0])
-    ruled = position(where, [9, 0, 0], Rule(kind=RuleKind.FEW_LEFT, channel="web", units=9))
-    assert [level(plain, "web", n) for n in (0, 5, 6)] == ["out_of_stock", "few_left", "in_stock"]
-    assert [level(ruled, "web", n) for n in (9, 10)] == ["few_left", "in_stock"]
-    assert level(ruled, "outlet", 9) == "in_stock"
+    rule = Rule(kind=RuleKind.FEW_LEFT, channel="web", units=9)
+    plain, ruled = position(where, [9]), position(where, [9], rule)
+    assert [few_left(ruled, "web"), few_left(ruled, "outlet"), few_left(plain, "web")] == [9, 5, 5]
+    assert [level(n, 5) for n in (0, 1, 5, 6)] == [
+        "out_of_stock", "few_left", "few_left", "in_stock",
+    ]  # fmt: skip
 
 
 def test_a_watch_does_not_flap() -> None:
