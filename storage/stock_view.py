@@ -78,14 +78,21 @@ class StockView:
             await asyncio.shield(self._refresh())
         raise Outage("postgres", f"did not let stock be read within {STALE_SECONDS:g} s")
 
+    async def refreshed(self) -> None:
+        """Once what was committed before this call is in the view."""
+        running = self._refreshing
+        if running is not None and not running.done():
+            await asyncio.wait([running])
+        await asyncio.shield(self._refresh())
+
     def _refresh(self) -> asyncio.Task[None]:
         """The refresh that is under way, or a new one."""
         if self._refreshing is None or self._refreshing.done():
-            self._refreshing = asyncio.create_task(self._refreshed())
+            self._refreshing = asyncio.create_task(self._bring())
             self._refreshing.add_done_callback(_say)
         return self._refreshing
 
-    async def _refreshed(self) -> None:
+    async def _bring(self) -> None:
         at, asked = time.monotonic(), self._asked
         self._asked = set()
         try:
