@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from api.schemas import Closed, Code, Text
 from api.security import ReadsStock, whole_network
 from api.services import Services
-from domain.availability import Bools, Ints, Level, at_nodes, few_left, level, to_sell
+from domain.availability import Bools, Ints, Level, Offer, level
 from domain.errors import Invalid, NotFound
 from domain.geography import Place, locate
 from domain.orders import DeliveryMethod
@@ -32,8 +32,9 @@ _MOST_NODES: Final = 2000
 
 class HowToAnswer(Closed):
     """
-    `channel` need not be named by a key that is bound to one. `by_node` adds what each node has;
-    `postal_code` adds the nodes near it, the nearest first. "coarse" tells no numbers.
+    `channel` need not be named by a key that is bound to one. `by_node` adds what each node has.
+    `postal_code` lists the nodes near it, the nearest first; so does `node` those that it names,
+    and `by_node` those of a pickup. "coarse" tells no numbers.
     """
 
     channel: Annotated[str, Field(max_length=31)] = ""
@@ -44,7 +45,7 @@ class HowToAnswer(Closed):
     postal_code: Annotated[str, Field(max_length=16)] = ""
     country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] = "US"
     within_miles: Annotated[float | None, Field(gt=0, le=13_000)] = None
-    limit: Annotated[int, Field(ge=1, le=_MOST_NODES, description="of nodes")] = 1000
+    limit: Annotated[int, Field(ge=1, le=_MOST_NODES, description="of listed nodes")] = 1000
 
 
 class FindAvailability(HowToAnswer):
@@ -150,7 +151,8 @@ async def _answered(
 def answer(seen: Seen, question: Question) -> dict[str, Any]:
     """An `Availability` in plain parts, as it may have thousands of numbers."""
     how, channel, wanted = question.how, question.channel, question.wanted
-    items = [_item(seen, question, sku) for sku in wanted]
+    offers = {sku: seen.offer(sku, channel, how.method) for sku in wanted}
+    items = [_item(sku, offers[sku], question) for sku in wanted]
     said: dict[str, Any] = {
         "as_of": seen.as_of,
         "age_ms": seen.age_ms,
@@ -160,10 +162,12 @@ def answer(seen: Seen, question: Question) -> dict[str, Any]:
         "items": items,
         "nodes": None,
     }
-    listed = how.by_node or bool(how.node) or question.place is not None
     pickup = how.method is DeliveryMethod.PICKUP
+    listed = bool(how.node) or question.place is not None or (pickup and how.by_node)
     if listed or pickup:
-        at = _by_outlet(seen, question)
+        at = np.zeros((len(wanted), len(seen.outlets.codes)), dtype=np.int64)
+        for row, sku in zip(at, wanted, strict=True):
+            row[seen.positions[sku].nodes] = offers[sku].at
         quantities = np.array(list(wanted.values()), dtype=np.int64)
         complete: Bools = np.logical_and.reduce(at >= quantities[:, None])
         if pickup:
@@ -173,25 +177,21 @@ def answer(seen: Seen, question: Question) -> dict[str, Any]:
     return said
 
 
-def _item(seen: Seen, question: Question, sku: str) -> dict[str, Any]:
-    here, channel, how = seen.positions[sku], question.channel, question.how
-    units = to_sell(seen.outlets, here, channel, how.method)
+def _item(sku: str, offer: Offer, question: Question) -> dict[str, Any]:
+    how = question.how
     return {
         "sku": sku,
-        "available": units if how.view == "units" else None,
-        "level": level(units, few_left(here, channel)),
-        "enough": units >= question.wanted[sku],
-        "nodes": None,
+        "available": offer.units if how.view == "units" else None,
+        "level": level(offer.units, offer.few),
+        "enough": offer.units >= question.wanted[sku],
+        "nodes": _told(offer.nodes, offer.few, how) if how.by_node else None,
     }
 
 
-def _by_outlet(seen: Seen, question: Question) -> Ints:
-    """Units, by SKU and outlet."""
-    at = np.zeros((len(question.wanted), len(seen.outlets.codes)), dtype=np.int64)
-    for row, sku in enumerate(question.wanted):
-        here = seen.positions[sku]
-        at[row, here.nodes] = at_nodes(seen.outlets, here, question.channel, question.how.method)
-    return at
+def _told(nodes: Mapping[str, int], few: int, how: HowToAnswer) -> Mapping[str, int | Level]:
+    if how.view == "units":
+        return nodes
+    return {code: level(units, few) for code, units in nodes.items()}
 
 
 def _add_nodes(
@@ -205,11 +205,9 @@ def _add_nodes(
         for code, has_all, far in zip(codes, complete[numbers].tolist(), miles, strict=True)
     ]
     for item, units in zip(said["items"], at[:, numbers].tolist(), strict=True):
+        few = seen.offer(item["sku"], question.channel, question.how.method).few
         there = {code: n for code, n in zip(codes, units, strict=True) if n}
-        if question.how.view == "coarse":
-            few = few_left(seen.positions[item["sku"]], question.channel)
-            there = {code: level(n, few) for code, n in there.items()}
-        item["nodes"] = there
+        item["nodes"] = _told(there, few, question.how)
 
 
 def _chosen(

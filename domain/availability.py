@@ -167,6 +167,29 @@ def at_nodes(outlets: Outlets, here: Position, channel: str, method: DeliveryMet
     return np.maximum(np.minimum(np.minimum(spare, limits), most), 0)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Offer:
+    """
+    What a channel may have of a SKU by a method: in all, and from each node alone.
+
+    `at` runs along the position's nodes; `nodes` are those of them that have any, by code. Up to
+    `few` units are few.
+    """
+
+    units: int
+    at: Ints
+    nodes: Mapping[str, int]
+    few: int
+
+
+def offer(outlets: Outlets, here: Position, channel: str, method: DeliveryMethod) -> Offer:
+    at = at_nodes(outlets, here, channel, method)
+    numbers = here.nodes[at > 0].tolist()
+    nodes = dict(zip((outlets.codes[n] for n in numbers), at[at > 0].tolist(), strict=True))
+    units = to_sell(outlets, here, channel, method)
+    return Offer(units, at, nodes, few_left(here, channel))
+
+
 def few_left(here: Position, channel: str) -> int:
     """Up to how many units are "few": the channel's `few_left` rule, or 5."""
     rule = decisive(here.rules, RuleKind.FEW_LEFT, channel)

@@ -18,8 +18,9 @@ import numpy as np
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from domain.availability import Outlets, Position, tells_apart
+from domain.availability import Offer, Outlets, Position, offer, tells_apart
 from domain.errors import Outage
+from domain.orders import DeliveryMethod
 from storage import availability, stock_rules
 from storage.database import transaction
 from storage.standing import one_moment
@@ -29,6 +30,7 @@ STALE_SECONDS: Final = 1.0
 _REFRESH_SECONDS: Final = 0.25
 _TRIES: Final = 5
 _MOST_SKUS: Final = 20_000
+_MOST_OFFERS: Final = 20_000
 _LOG: Final = logging.getLogger(__name__)
 
 _CHANGED_SHELVES: Final = text("""
@@ -39,6 +41,9 @@ JOIN unnest(CAST(:skus AS text[]), CAST(:nodes AS text[])) AS d (sku, node)
 _POOLS: Final = text("SELECT sku, available FROM pool WHERE sku = ANY(:skus)")
 
 
+_Offers = dict[tuple[str, str, DeliveryMethod], tuple[Position, Offer]]
+
+
 class Seen(NamedTuple):
     """What was asked for, all as it was at `as_of`, which is at most a second ago: `age_ms`."""
 
@@ -46,6 +51,16 @@ class Seen(NamedTuple):
     age_ms: int
     outlets: Outlets
     positions: Mapping[str, Position]
+    offers: _Offers
+
+    def offer(self, sku: str, channel: str, method: DeliveryMethod) -> Offer:
+        """Worked out once, until the position changes. Not to be written to."""
+        here = self.positions[sku]
+        known = self.offers.get((sku, channel, method))
+        if known is None or known[0] is not here:
+            known = here, offer(self.outlets, here, channel, method)
+            self.offers[sku, channel, method] = known
+        return known[1]
 
 
 class StockView:
@@ -60,6 +75,7 @@ class StockView:
         self._feed = Feed()
         self._outlets = Outlets([])
         self._positions: dict[str, Position] = {}
+        self._offers: _Offers = {}
         self._as_of = datetime.min.replace(tzinfo=UTC)
         self._at = float("-inf")
         self._asked: set[str] = set()
@@ -73,7 +89,7 @@ class StockView:
                 if age > _REFRESH_SECONDS:
                     self._refresh()
                 found = {sku: self._positions[sku] for sku in skus}
-                return Seen(self._as_of, round(age * 1000), self._outlets, found)
+                return Seen(self._as_of, round(age * 1000), self._outlets, found, self._offers)
             self._asked.update(missing)
             await asyncio.shield(self._refresh())
         raise Outage("postgres", f"did not let stock be read within {STALE_SECONDS:g} s")
@@ -103,6 +119,8 @@ class StockView:
         except BaseException:  # what the feed said is lost: begin anew
             self._feed = Feed()
             raise
+        if outlets is not self._outlets or len(self._offers) > _MOST_OFFERS:
+            self._offers = {}
         self._outlets, self._positions = outlets, positions
         self._as_of, self._at = changes.as_of, at
 
