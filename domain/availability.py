@@ -183,10 +183,15 @@ class Offer:
 
 
 def offer(outlets: Outlets, here: Position, channel: str, method: DeliveryMethod) -> Offer:
-    at = at_nodes(outlets, here, channel, method)
-    numbers = here.nodes[at > 0].tolist()
-    nodes = dict(zip((outlets.codes[n] for n in numbers), at[at > 0].tolist(), strict=True))
-    units = to_sell(outlets, here, channel, method)
+    if method is DeliveryMethod.SHIP:
+        units = to_sell(outlets, here, channel, method)
+        at = np.minimum(spared(outlets, here, channel, method), units)
+    else:
+        at = at_nodes(outlets, here, channel, method)
+        units = int(at.max(initial=0))
+    some = at > 0
+    codes = [outlets.codes[number] for number in here.nodes[some].tolist()]
+    nodes = dict(zip(codes, at[some].tolist(), strict=True))
     return Offer(units, at, nodes, few_left(here, channel))
 
 

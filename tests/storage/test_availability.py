@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.availability import at_nodes, spared, to_sell
@@ -17,7 +17,17 @@ from domain.network import Product
 from domain.orders import Address, DeliveryMethod
 from domain.sourcing.build import build
 from domain.stock_rules import Rule, RuleKind, Subject
-from storage import audit, availability, database, ledger, network, snapshot, stock, stock_rules
+from storage import (
+    audit,
+    availability,
+    database,
+    ledger,
+    network,
+    snapshot,
+    stock,
+    stock_rules,
+    tables,
+)
 from storage.database import transaction
 from storage.stock_view import StockView
 from tests.storage.conftest import NODES, NOON, Unit, a_node, a_share, stocked
@@ -373,6 +383,21 @@ async def test_a_view_is_of_one_moment_and_says_which(world: AsyncEngine, view: 
     spare = spared(now.outlets, now.positions["A"], "web", SHIP)
     codes = [now.outlets.codes[n] for n in now.positions["A"].nodes]
     assert dict(zip(codes, spare.tolist(), strict=True)) == {"DC-A": 5, "ST-C": 1}
+
+
+async def test_what_is_mended_by_hand_is_seen_in_turn(world: AsyncEngine, view: StockView) -> None:
+    skus = [f"S{n:02}" for n in range(12)]
+    await stocked(world, {(sku, "DC-A"): 5 for sku in skus})
+    await view.read(skus)
+    async with transaction(world) as conn:
+        await conn.execute(
+            update(tables.stock).where(tables.stock.c.sku == "S11").values(on_hand=7)
+        )
+        await conn.execute(
+            update(tables.pool).where(tables.pool.c.sku == "S11").values(available=7)
+        )
+    told = [await seen(view, sku="S11") for _ in range(4)]
+    assert told == [5, 5, 7, 7]
 
 
 async def test_a_view_that_cannot_be_kept_fresh_answers_nothing() -> None:
