@@ -13,12 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.answers import Saved
 from api.intake import wake_backordered
+from api.problems import Forbidden
 from api.schemas import AfterEntry, Closed, Code, PageOf, Text
 from api.security import ReadsStock, WritesStock, actor, whole_network
 from api.services import Serving
 from domain.errors import Invalid
 from domain.stock_rules import Rule, RuleKind, Subject
 from storage import records, stock_rules, stock_watch
+from storage.access import Access
 from storage.database import transaction
 from storage.reads import Page
 from storage.stock_rules import KeptRule, Key
@@ -84,7 +86,7 @@ async def put_rules(body: PutRules, access: WritesStock, services: Serving) -> S
 
     Orders that wait for stock which is no longer held back try again.
     """
-    whole_network(access)
+    _all_channels(access)
     who = actor(access)
     rules = [Rule.model_validate(rule.model_dump()) for rule in body.rules]
     async with transaction(services.engine) as conn:
@@ -100,7 +102,7 @@ async def rules(
     access: ReadsStock, services: Serving, asked: Annotated[FindRules, Query()]
 ) -> Page[KeptRule]:
     """The rules that hold, with who made them so."""
-    whole_network(access)
+    _all_channels(access)
     after = None if asked.cursor is None else Key(*_parts(asked.cursor, len(Key._fields)))
     async with transaction(services.read_engine) as conn:
         found = await stock_rules.listed(
@@ -123,7 +125,7 @@ async def put_watches(body: PutWatches, access: WritesStock, services: Serving) 
 
     What is low already is told of at once.
     """
-    whole_network(access)
+    _all_channels(access)
     async with transaction(services.engine) as conn:
         removed = await stock_watch.remove(conn, [(w.sku, w.node) for w in body.removed])
         await stock_watch.put(conn, body.watches, actor(access))
@@ -153,6 +155,13 @@ async def events(
     whole_network(access)
     async with transaction(services.read_engine) as conn:
         return await stock_watch.events(conn, after=asked.after, limit=asked.limit)
+
+
+def _all_channels(access: Access) -> None:
+    """Raise Forbidden for a key that is bound to some channels, or nodes, only."""
+    whole_network(access)
+    if access.channels is not None:
+        raise Forbidden("this concerns every channel; the key is bound to single channels")
 
 
 async def _concerned(conn: AsyncConnection, subjects: Sequence[Subject]) -> set[str]:

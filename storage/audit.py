@@ -169,6 +169,17 @@ _CHECKS: Final = (
         HAVING c.used <> count(a.fulfillment_id) OR c.used > c.capacity
         """,
     ),
+    _Check(
+        2,
+        """
+        SELECT held.id AS subject,
+          format('counts for channel %s, but its order is of %s', held.channel, o.channel)
+            AS message
+        FROM (SELECT reservation_id AS id, order_id, channel FROM reservations
+          UNION ALL SELECT fulfillment_id, order_id, channel FROM allocations) AS held
+        JOIN orders AS o USING (order_id) WHERE held.channel NOT IN ('', o.channel)
+        """,
+    ),
     # --- 3. Never ship twice: no unit of a line is in two places
     _Check(
         3,
@@ -416,6 +427,15 @@ _CHECKS: Final = (
         UNION ALL
         SELECT 'movement ' || id, 'does not say who did it and why'
         FROM movements WHERE cause = '' OR actor = ''
+        UNION ALL
+        SELECT format('%s rule of channel %s, node %s, SKU %s, category %s', kind, channel, node,
+          sku, category), 'is not as its log says, so nobody says who made it so'
+        FROM (SELECT DISTINCT ON (kind, channel, node, sku, category) * FROM stock_rule_log
+          WHERE kind <> 'category' ORDER BY kind, channel, node, sku, category, id DESC) AS l
+        FULL JOIN stock_rules AS r USING (kind, channel, node, sku, category)
+        WHERE (l.said IS NULL) <> (r.kind IS NULL)
+          OR r.kind IS NOT NULL AND l.said <> jsonb_build_object(
+            'units', r.units, 'percent', r.percent, 'ship', r.ship, 'pickup', r.pickup)
         UNION ALL
         SELECT order_id, 'has no story' FROM orders AS o
         WHERE NOT EXISTS (SELECT FROM order_events AS e WHERE e.order_id = o.order_id)

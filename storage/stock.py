@@ -270,7 +270,11 @@ async def set_node_status(
 
 
 async def available(conn: AsyncConnection, skus: Collection[str]) -> dict[str, int]:
-    """What may be promised now, never below zero; zero for what is not known."""
+    """
+    What is free at online nodes and not promised, never below zero; zero for what is not known.
+
+    What a channel may have of it is less: see `domain.availability`.
+    """
     rows = await conn.execute(select(pool).where(pool.c.sku.in_(skus)))
     return dict.fromkeys(skus, 0) | {row.sku: max(row.available, 0) for row in rows}
 

@@ -130,8 +130,8 @@ api_keys = Table(
 
 # --- Stock ---------------------------------------------------------------------------------------
 
-# What may be sold of a SKU: free units at online nodes, less open network reservations. Below zero
-# when a node with promised units went down or was counted short.
+# Free units of a SKU at online nodes, less open network reservations: what may be sold before rules
+# hold any back. Below zero when a node with promised units went down or was counted short.
 pool = Table(
     "pool",
     metadata,

@@ -158,6 +158,9 @@ async def test_a_key_of_a_channel_sees_what_its_channel_may_sell(
     assert (unnamed.status_code, unnamed.json()["detail"].partition(":")[0]) == (422, "channel")
     others = await http.get("/v1/availability?sku=MUG&channel=outlet", headers=webshop)
     assert others.status_code == 404
+    writer = await key("stock:write", channels=["webshop"])
+    refused = await http.put("/v1/stock/rules", json={"rules": rules[:1]}, headers=writer)
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
     store = await key("stock:read", nodes=["AV-NYC"])
     assert (await http.get("/v1/availability?sku=MUG", headers=store)).status_code == 403
     assert (await http.get("/v1/availability?sku=MUG")).status_code == 401
