@@ -45,6 +45,7 @@ class Outlets:
 
     def __init__(self, outlets: Sequence[Outlet], rules: Iterable[Rule] = ()) -> None:
         self.codes = tuple(outlet.code for outlet in outlets)
+        self.code_array = np.array(self.codes, dtype=np.object_)
         self.index = {code: number for number, code in enumerate(self.codes)}
         self.online: Bools = np.array([o.online for o in outlets], dtype=np.bool_)
         self._able = {
@@ -190,7 +191,7 @@ def offer(outlets: Outlets, here: Position, channel: str, method: DeliveryMethod
         at = at_nodes(outlets, here, channel, method)
         units = int(at.max(initial=0))
     some = at > 0
-    codes = [outlets.codes[number] for number in here.nodes[some].tolist()]
+    codes = outlets.code_array[here.nodes[some]].tolist()
     nodes = dict(zip(codes, at[some].tolist(), strict=True))
     return Offer(units, at, nodes, few_left(here, channel))
 
