@@ -19,7 +19,7 @@ from api.security import ReadsStock, WritesStock, actor, whole_network
 from api.services import Serving
 from domain.errors import Invalid
 from domain.stock_rules import Rule, RuleKind, Subject
-from storage import records, stock_rules, stock_watch
+from storage import ledger, records, stock_rules, stock_watch
 from storage.access import Access
 from storage.database import transaction
 from storage.reads import Page
@@ -92,8 +92,7 @@ async def put_rules(body: PutRules, access: WritesStock, services: Serving) -> S
     async with transaction(services.engine) as conn:
         removed = await stock_rules.remove(conn, body.removed, who)
         await stock_rules.put(conn, rules, who)
-        concerned = await _concerned(conn, [*rules, *body.removed])
-        await wake_backordered(conn, concerned, uuid4().hex)
+        await _wake(conn, [*rules, *body.removed])
     return Saved(saved=len(rules) + removed)
 
 
@@ -164,11 +163,13 @@ def _all_channels(access: Access) -> None:
         raise Forbidden("this concerns every channel; the key is bound to single channels")
 
 
-async def _concerned(conn: AsyncConnection, subjects: Sequence[Subject]) -> set[str]:
-    """The SKUs that these rules speak of; a wider rule speaks of all that orders wait for."""
-    if all(subject.sku for subject in subjects):
-        return {subject.sku for subject in subjects}
-    return await records.awaited_skus(conn)
+async def _wake(conn: AsyncConnection, subjects: Sequence[Subject]) -> None:
+    """Orders that wait for a SKU of these rules; a wider rule speaks of all that orders wait for."""
+    named = {subject.sku for subject in subjects}
+    wide = "" in named
+    await ledger.hold_pool(conn, None if wide else named)
+    skus = await records.awaited_skus(conn) if wide else named
+    await wake_backordered(conn, skus, uuid4().hex)
 
 
 def _cursor(*parts: str) -> str:

@@ -242,6 +242,28 @@ async def test_a_sale_counts_in_what_it_was_told_was_taken(world: AsyncEngine) -
         assert (sale.left("A", "web"), sale.left("A", "outlet")) == (1, 6)
 
 
+@pytest.mark.parametrize("skus", [("A",), None], ids=["of a SKU", "of all"])
+async def test_a_change_of_rules_and_a_reservation_wait_for_each_other(
+    world: AsyncEngine, skus: Collection[str] | None
+) -> None:
+    await stocked(world, {("A", "DC-A"): 5})
+    await put(world, {"kind": SAFETY, "units": 5})
+
+    async def relax() -> None:
+        async with transaction(world) as conn:
+            await stock_rules.remove(conn, [Subject(kind=SAFETY)], "ann")
+            await ledger.hold_pool(conn, skus)
+
+    async with transaction(world) as conn:
+        units = [Unit(line_id="1", sku="A", quantity=1)]
+        assert await stock.reserve(conn, "R1", "web-1", units, None) == {"A": 1}
+        relaxing = asyncio.create_task(relax())
+        done, _ = await asyncio.wait([relaxing], timeout=0.3)
+        assert not done, "it would not see that this order waits"
+    await relaxing
+    assert await reserve(world, "R2", 5) == {}
+
+
 async def test_a_rule_is_logged_and_one_of_a_node_that_is_not_there_is_refused(
     world: AsyncEngine,
 ) -> None:
