@@ -164,7 +164,7 @@ def _all_channels(access: Access) -> None:
 
 
 async def _wake(conn: AsyncConnection, subjects: Sequence[Subject]) -> None:
-    """Orders that wait for a SKU of these rules; a wider rule speaks of all that orders wait for."""
+    """Orders that wait for a SKU of these rules; a wide rule speaks of all that orders wait for."""
     named = {subject.sku for subject in subjects}
     wide = "" in named
     await ledger.hold_pool(conn, None if wide else named)
