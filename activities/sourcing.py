@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
 from domain.errors import NotFound
+from domain.orders import DeliveryMethod, Order
 from domain.sourcing.build import build
 from domain.sourcing.problem import Decision
 from domain.sourcing.solver import solve
 from storage import decisions, records, snapshot
 from storage.database import transaction
+from storage.snapshot import Snapshot
 from workflows import ports
 from workflows.ports import Sourced, SourceOrder
 
@@ -29,9 +32,10 @@ class Sourcing(ports.Sourcing):
             if made is not None:
                 return _sourced(made)
             order = await records.order(conn, request.order_id)
-            now = await snapshot.sourcing(conn, [unit.sku for unit in request.units])
-        if order is None:
-            raise NotFound(f"no order {request.order_id}")
+            if order is None:
+                raise NotFound(f"no order {request.order_id}")
+            skus = [unit.sku for unit in request.units]
+            now = await snapshot.sourcing(conn, skus, order.channel)
         problem = build(
             now,
             order_id=request.order_id,
@@ -41,7 +45,7 @@ class Sourcing(ports.Sourcing):
             promise_by=request.promise_by,
             units=request.units,
             ship_to=order.ship_to,
-            excluded=request.excluded,
+            excluded={**_hidden(now, order), **request.excluded},
             firm_node=request.firm_node,
             method=order.method,
         )
@@ -49,6 +53,11 @@ class Sourcing(ports.Sourcing):
         decision = await asyncio.to_thread(solve, problem, decision_id)
         async with transaction(self._engine) as conn:
             return _sourced(await decisions.store(conn, decision))
+
+
+def _hidden(now: Snapshot, order: Order) -> Mapping[str, str]:
+    """Nodes that the order's channel may not have ship; a pickup was granted when it was taken."""
+    return now.hidden if order.method is DeliveryMethod.SHIP else {}
 
 
 def _sourced(decision: Decision) -> Sourced:

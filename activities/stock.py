@@ -33,7 +33,12 @@ class Stock(ports.Stock):
     async def reserve(self, request: Reserve) -> Reserved:
         async with transaction(self._engine) as conn:
             missing = await stock.reserve(
-                conn, request.reservation_id, request.order_id, request.units, request.node
+                conn,
+                request.reservation_id,
+                request.order_id,
+                request.units,
+                request.node,
+                channel=request.channel,
             )
             change = request.reserved
             if missing:

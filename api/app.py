@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api import (
+    availability,
     channels,
     codec,
     commands,
@@ -21,6 +22,7 @@ from api import (
     security,
     sessions,
     stock,
+    stock_rules,
     webhooks,
 )
 from api.limits import Limits
@@ -65,8 +67,10 @@ def create_app(services: Services) -> FastAPI:
     """The application over these services; it opens nothing that it would have to close."""
     app = FastAPI(title="Crossdock", version="1", openapi_tags=_TAGS, docs_url=None, redoc_url=None)
     security.install(app.state, services)
+    availability.install(app.state, services)
     problems.install(app)
-    for module in (orders, commands, fulfillments, nodes, rates, stock, channels, intake_log):
+    stocks = (stock, availability, stock_rules)
+    for module in (orders, commands, fulfillments, nodes, rates, *stocks, channels, intake_log):
         app.include_router(module.router, responses=_COMMON)
     for router in (webhooks.router, codec.router, health.router, sessions.router):
         app.include_router(router)

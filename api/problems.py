@@ -154,10 +154,10 @@ def _field_error(item: Mapping[str, Any]) -> FieldError:
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "json_invalid":
         return FieldError(field="", message="the body is not JSON that can be read")
-    if item["type"] == "value_error" and not path:
+    if item["type"] == "value_error":
         name, colon, rest = message.partition(": ")
         if colon and name.replace("_", "").replace(".", "").isalnum():
-            return FieldError(field=name, message=rest)
+            return FieldError(field=".".join([*path, name]), message=rest)
     return FieldError(field=".".join(path), message=message)
 
 

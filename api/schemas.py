@@ -210,7 +210,7 @@ class FindStock(PageOf):
 
 
 class AfterEntry(Closed):
-    after: Annotated[int, Field(ge=0, le=2**62, description="the last `seq` seen")] = 0
+    after: Annotated[int, Field(ge=0, le=2**62, description="the last `seq` or `id` seen")] = 0
     limit: Annotated[int, Field(ge=1, le=500, description="how many, at most")] = 100
 
 

@@ -188,6 +188,7 @@ class PutProduct(Product):
     width_mm: Annotated[int, Field(ge=0, le=10**6)] = 150
     height_mm: Annotated[int, Field(ge=0, le=10**6)] = 100
     handling_class: Text = "standard"
+    category: Text = ""
     aliases: Annotated[tuple[Code, ...], Field(max_length=50)] = ()
 
 

@@ -39,18 +39,6 @@ async def levels(
     return Page(items=found, next=f"{last.node}:{last.sku}" if last else None)
 
 
-@router.get("/availability")
-async def availability(
-    access: ReadsStock,
-    services: Serving,
-    sku: Annotated[list[str], Query(min_length=1, max_length=200, description="several")],
-) -> dict[str, int]:
-    """Units that may be sold now, by SKU, over the whole network. Zero for what is not known."""
-    whole_network(access)
-    async with transaction(services.read_engine) as conn:
-        return await stock.available(conn, sku)
-
-
 @router.post("/stock/receipts", responses=problems.documented(404))
 async def receive(body: ReceiveStock, access: WritesStock, services: Serving) -> StockChange:
     """Units came in at a node. Backordered orders that wait for them try again."""

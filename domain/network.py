@@ -65,7 +65,7 @@ class Node(Value):
 
 
 class Product(Value):
-    """A sellable SKU. Weight in grams, sizes in millimetres."""
+    """A sellable SKU. Weight in grams, sizes in millimetres. Stock rules speak of categories."""
 
     sku: Annotated[str, Field(min_length=1, max_length=128)]
     title: str = ""
@@ -74,6 +74,7 @@ class Product(Value):
     width_mm: Annotated[int, Field(ge=0)] = 150
     height_mm: Annotated[int, Field(ge=0)] = 100
     handling_class: str = "standard"
+    category: str = ""
     aliases: tuple[str, ...] = ()
 
 

@@ -26,6 +26,7 @@ class Reservation(NamedTuple):
     order_id: str | None
     node: str | None
     released: bool
+    channel: str = ""
 
     def takes(self, node: str) -> bool:
         """Whether units of this node may come back to it."""
@@ -65,11 +66,11 @@ class Allocation(NamedTuple):
 
 
 async def open_reservation(
-    conn: AsyncConnection, reservation_id: str, order_id: str, node: str | None
+    conn: AsyncConnection, reservation_id: str, order_id: str, node: str | None, channel: str = ""
 ) -> bool:
     """False where the reservation is held already. Raises Refused(reservation_released)."""
     statement = upsert(reservations).values(
-        reservation_id=reservation_id, order_id=order_id, node=node, state="held"
+        reservation_id=reservation_id, order_id=order_id, node=node, channel=channel, state="held"
     )
     statement = statement.on_conflict_do_nothing()
     if (await conn.execute(statement.returning(reservations.c.node))).first():
@@ -88,7 +89,8 @@ async def lock_reservation(conn: AsyncConnection, reservation_id: str) -> Reserv
     row = (await conn.execute(query.with_for_update())).first()
     if row is None:
         return None
-    return Reservation(row.reservation_id, row.order_id, row.node, row.state == "released")
+    released = row.state == "released"
+    return Reservation(row.reservation_id, row.order_id, row.node, released, row.channel)
 
 
 def held(reservation: Reservation | None, reservation_id: str) -> Reservation:
@@ -166,6 +168,7 @@ async def open_allocations(
     fulfillments: Sequence[Fulfillment],
     skus: Mapping[str, str],
     capacity_days: Mapping[str, date],
+    channel: str = "",
 ) -> None:
     """Raises Refused(allocation_released) where one was given back before it was made."""
     rows = [
@@ -173,6 +176,7 @@ async def open_allocations(
             "fulfillment_id": f.fulfillment_id,
             "order_id": f.order_id,
             "node": f.node,
+            "channel": channel,
             "capacity_day": capacity_days.get(f.node),
             "state": "held",
         }

@@ -111,6 +111,18 @@ async def open_pool(conn: AsyncConnection, skus: Collection[str]) -> dict[str, i
     return await lock_pool(conn, skus)
 
 
+async def hold_pool(conn: AsyncConnection, skus: Collection[str] | None) -> None:
+    """
+    Have whoever reserves these SKUs, None is all, end first or begin after this transaction.
+
+    For a change of what rules hold back: whoever was short by the old ones is then seen as waiting.
+    """
+    if skus is None:
+        await conn.execute(text("LOCK TABLE pool IN EXCLUSIVE MODE"))
+    else:
+        await lock_pool(conn, skus)
+
+
 async def lock_stock(conn: AsyncConnection, places: Collection[tuple[str, str]]) -> Shelves:
     """The shelves of these (SKU, node) pairs, of those that there are."""
     if not places:

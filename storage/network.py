@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import Conflict, NotFound
 from domain.network import Node, Product, RateCard
 from domain.values import Value
-from storage import tables
+from storage import stock_rules, tables
 from storage.tables import product_aliases
 
 
@@ -78,6 +78,8 @@ async def put_products(conn: AsyncConnection, products: Sequence[Product]) -> No
     described = {product.sku: product for product in products}
     if not described:
         return
+    categories = {sku: product.category for sku, product in sorted(described.items())}
+    await stock_rules.note_categories(conn, categories)
     statement = upsert(tables.products)
     await conn.execute(
         statement.on_conflict_do_update(

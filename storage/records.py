@@ -248,6 +248,18 @@ async def backordered_for(conn: AsyncConnection, skus: Collection[str]) -> list[
     return list(rows.scalars())
 
 
+async def awaited_skus(conn: AsyncConnection) -> set[str]:
+    """Every SKU that `backordered_for` would find an order for."""
+    rows = await conn.execute(
+        text(
+            "SELECT jsonb_object_keys(state -> 'short') FROM orders WHERE terminal_at IS NULL"
+            " UNION SELECT l ->> 'sku' FROM orders, jsonb_array_elements(state -> 'lines') AS l"
+            " WHERE terminal_at IS NULL AND attention @> '{no_node}'"
+        )
+    )
+    return set(rows.scalars())
+
+
 async def open_order_ids(conn: AsyncConnection) -> tuple[OpenOrder, ...]:
     """Every order that is not over, oldest first."""
     query = select(orders.c.order_id, orders.c.accepted_at, orders.c.updated_at)

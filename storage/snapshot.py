@@ -1,47 +1,94 @@
 """The network as one sourcing decision sees it: a single statement, so one moment for all of it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.availability import Outlet, Outlets
 from domain.network import Node, Product, RateCard
+from domain.orders import DeliveryMethod
 from domain.values import Value
+from storage import stock_rules
+from storage.availability import safety_at
+from storage.stock_rules import Known
 
-_SOURCING = text("""
+_SOURCING = text(f"""
 SELECT
   now() AS as_of,
+  {stock_rules.KNOWN},
   (SELECT coalesce(jsonb_agg(body || jsonb_build_object('status', status) ORDER BY code), '[]')
      FROM nodes) AS nodes,
-  (SELECT coalesce(jsonb_object_agg(node, shelves), '{}') FROM (
+  (SELECT coalesce(jsonb_object_agg(node, shelves), '{{}}') FROM (
      SELECT node, jsonb_object_agg(sku, on_hand - allocated) AS shelves FROM stock
      WHERE sku = ANY(:skus) AND on_hand > allocated GROUP BY node) AS s) AS stock,
   (SELECT coalesce(jsonb_object_agg(code, greatest(n.capacity_per_day - coalesce(c.used, 0), 0)),
-     '{}') FROM nodes AS n LEFT JOIN node_capacity AS c
+     '{{}}') FROM nodes AS n LEFT JOIN node_capacity AS c
      ON c.node = n.code AND c.day = (now() AT TIME ZONE n.timezone)::date
      WHERE n.capacity_per_day IS NOT NULL) AS capacity_left,
   (SELECT coalesce(jsonb_agg(body ORDER BY service), '[]') FROM rate_cards) AS rate_cards,
   (SELECT coalesce(jsonb_agg(body ORDER BY sku), '[]') FROM products
      WHERE sku = ANY(:skus)) AS products
-""")
+""")  # noqa: S608 - a constant
 
 
 class Snapshot(Value):
     """
-    `stock` is node → SKU → free units, of the SKUs asked for, where there are any, online or not.
+    `stock` is node → SKU → units beyond the safety stock, of the SKUs asked for, where there are
+    any, online or not. A node that is `hidden` from the channel, with the reason, does not ship.
     `capacity_left` counts fulfillments today; nodes without a limit are not in it.
     """
 
     as_of: datetime
     nodes: tuple[Node, ...]
     stock: dict[str, dict[str, int]]
+    hidden: dict[str, str] = {}
     capacity_left: dict[str, int]
     rate_cards: tuple[RateCard, ...]
     products: dict[str, Product]
 
 
-async def sourcing(conn: AsyncConnection, skus: Collection[str]) -> Snapshot:
+async def sourcing(conn: AsyncConnection, skus: Collection[str], channel: str = "") -> Snapshot:
+    """What an order of the channel may be sourced from: see `domain.availability`."""
     row = (await conn.execute(_SOURCING, {"skus": list(set(skus))})).mappings().one()
+    known = Known.of_row(row)
+    nodes = [Node.model_validate(body) for body in row["nodes"]]
+    hidden = _hidden(nodes, known, channel)
     products = (Product.model_validate(body) for body in row["products"])
-    return Snapshot.model_validate({**row, "products": {p.sku: p for p in products}})
+    return Snapshot.model_validate(
+        {
+            **row,
+            "nodes": [
+                node.model_copy(update={"ships": False}) if node.code in hidden else node
+                for node in nodes
+            ],
+            "stock": _beyond_safety(row["stock"], known, skus),
+            "hidden": hidden,
+            "products": {p.sku: p for p in products},
+        }
+    )
+
+
+def _hidden(nodes: Collection[Node], known: Known, channel: str) -> dict[str, str]:
+    """The nodes that rules keep from shipping for the channel. What was reserved there stays."""
+    able = [Outlet(n.code, online=True, ships=n.ships, pickup=n.pickup) for n in nodes]
+    outlets = Outlets(able, known.visibility())
+    shown = outlets.offers(channel, DeliveryMethod.SHIP)
+    return {
+        node.code: f"not shown to {channel or 'any channel'} for shipping"
+        for node, seen in zip(able, shown, strict=True)
+        if node.ships and not seen
+    }
+
+
+def _beyond_safety(
+    free: Mapping[str, Mapping[str, int]], known: Known, skus: Collection[str]
+) -> dict[str, dict[str, int]]:
+    safety = safety_at(known, set(skus), free)
+    spared = {
+        node: {sku: units - safety.get(sku, {}).get(node, 0) for sku, units in shelf.items()}
+        for node, shelf in free.items()
+    }
+    some = {n: {sku: units for sku, units in s.items() if units > 0} for n, s in spared.items()}
+    return {node: shelf for node, shelf in some.items() if shelf}

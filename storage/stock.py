@@ -16,7 +16,7 @@ from domain.errors import Conflict, Invalid, NotFound, Refused
 from domain.fulfillments import Fulfillment, LineQuantity
 from domain.orders import Units
 from domain.values import Value
-from storage import claims, ledger
+from storage import availability, claims, ledger, stock_rules
 from storage.ledger import Entry, NodeNow, Shelf, Why
 from storage.tables import node_log, nodes, pool, stock
 
@@ -41,27 +41,25 @@ async def reserve(  # noqa: PLR0913, PLR0917 - what the port's request carries
     units: Sequence[Units],
     node: str | None,
     actor: str = _SYSTEM,
+    channel: str = "",
 ) -> dict[str, int]:
     """
     Take all units or none: from the network, or with `node` at that node at once.
 
-    Answers what is missing by SKU; empty is done. A short attempt leaves nothing and may be made
-    again; what is held stays as it is. Raises Refused(reservation_released), NotFound(node).
+    Not more than the channel may have: see `domain.availability`. Answers what is missing by SKU;
+    empty is done. A short attempt leaves nothing and may be made again; what is held stays as it
+    is. Raises Refused(reservation_released), NotFound(node).
     """
     places = await ledger.lock_nodes(conn, [node] if node else [])
-    if not await claims.open_reservation(conn, reservation_id, order_id, node):
+    if not await claims.open_reservation(conn, reservation_id, order_id, node, channel):
         return {}
     wanted = _by_sku(units)
-    free = await ledger.open_pool(conn, wanted)
+    pool = await ledger.open_pool(conn, wanted)
     if node:
-        shelves = await ledger.lock_stock(conn, {(sku, node) for sku in wanted})
-        online = places[node].online
-        free = {
-            sku: min(units, shelves.get((sku, node), _EMPTY).free) if online else 0
-            for sku, units in free.items()
-        }
-    missing = {sku: quantity - max(free.get(sku, 0), 0) for sku, quantity in wanted.items()}
-    missing = {sku: quantity for sku, quantity in missing.items() if quantity > 0}
+        await ledger.lock_stock(conn, {(sku, node) for sku in wanted})
+    sale = await availability.open_sale(conn, pool, pickup=node is not None)
+    missing = {sku: units - sale.left(sku, channel, node) for sku, units in wanted.items()}
+    missing = {sku: units for sku, units in missing.items() if units > 0}
     if missing:
         await claims.drop_reservation(conn, reservation_id)
         return missing
@@ -118,7 +116,7 @@ async def allocate(
     await ledger.first_time(conn, "allocate", key)
     days = {node: places[node].today for node in load}
     await claims.take_from_reservation(conn, reservation_id, fulfillments)
-    await claims.open_allocations(conn, fulfillments, skus, days)
+    await claims.open_allocations(conn, fulfillments, skus, days, held.channel)
     for node, count in sorted(load.items()):
         limit = places[node].capacity_per_day
         await claims.take_capacity(conn, node, days[node], count, limit)
@@ -272,7 +270,11 @@ async def set_node_status(
 
 
 async def available(conn: AsyncConnection, skus: Collection[str]) -> dict[str, int]:
-    """What may be promised now, never below zero; zero for what is not known."""
+    """
+    What is free at online nodes and not promised, never below zero; zero for what is not known.
+
+    What a channel may have of it is less: see `domain.availability`.
+    """
     rows = await conn.execute(select(pool).where(pool.c.sku.in_(skus)))
     return dict.fromkeys(skus, 0) | {row.sku: max(row.available, 0) for row in rows}
 
@@ -316,8 +318,10 @@ async def _dry(
         for node, count in load.items()
         if (limit := places[node].capacity_per_day) is not None and used[node] + count > limit
     }
+    known = await stock_rules.known(conn, {sku for sku, _ in moved})
+    safety = availability.safety_at(known, {sku for sku, _ in moved}, {node for _, node in moved})
     for (sku, node), units in moved.items():
-        if units > shelves.get((sku, node), _EMPTY).free:
+        if units > shelves.get((sku, node), _EMPTY).free - safety.get(sku, {}).get(node, 0):
             dry[node] = "out of stock"
     return dry
 

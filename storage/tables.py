@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Date,
@@ -69,6 +70,11 @@ nodes = Table(
     Column("body", JSONB, nullable=False),
     _now("updated_at"),
     CheckConstraint("status IN ('online', 'offline')", name="status"),
+    Index(
+        "ix_nodes_not_shipping",
+        "code",
+        postgresql_where=text("NOT (body ->> 'ships')::boolean"),
+    ),
 )
 
 node_log = Table(
@@ -142,8 +148,8 @@ api_keys = Table(
 
 # --- Stock ---------------------------------------------------------------------------------------
 
-# What may be sold of a SKU: free units at online nodes, less open network reservations. Below zero
-# when a node with promised units went down or was counted short.
+# Free units of a SKU at online nodes, less open network reservations: what may be sold before rules
+# hold any back. Below zero when a node with promised units went down or was counted short.
 pool = Table(
     "pool",
     metadata,
@@ -169,6 +175,7 @@ reservations = Table(
     Column("reservation_id", Text, primary_key=True),
     Column("order_id", Text, index=True),
     Column("node", Text, ForeignKey("nodes.code")),
+    Column("channel", Text, nullable=False, server_default=""),
     Column("state", Text, nullable=False),
     _now("at"),
     CheckConstraint("state IN ('held', 'released')", name="state"),
@@ -194,6 +201,7 @@ allocations = Table(
     Column("fulfillment_id", Text, primary_key=True),
     Column("order_id", Text, nullable=False, index=True),
     Column("node", Text, ForeignKey("nodes.code")),
+    Column("channel", Text, nullable=False, server_default=""),
     Column("capacity_day", Date),
     Column("state", Text, nullable=False),
     _now("at"),
@@ -252,6 +260,71 @@ movements = Table(
     _now("at"),
     CheckConstraint("cause <> '' AND actor <> ''", name="told"),
     Index("ix_movements_sku_node", "sku", "node"),
+)
+
+# What may be sold: `domain.stock_rules` says what each kind speaks of. Empty is any.
+stock_rules = Table(
+    "stock_rules",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("node", Text, primary_key=True),
+    Column("sku", Text, primary_key=True),
+    Column("category", Text, primary_key=True),
+    Column("units", Integer),
+    Column("percent", Integer),
+    Column("ship", Boolean),
+    Column("pickup", Boolean),
+    Column("actor", Text, nullable=False),
+    _now("at"),
+    CheckConstraint("units >= 0 AND percent BETWEEN 0 AND 100", name="amounts"),
+    Index("ix_stock_rules_goods", "sku", "category"),
+)
+
+# Every change of a rule, and of a product's category, which decides what rules it has (kind
+# `category`). `said` null: the rule was removed.
+stock_rule_log = Table(
+    "stock_rule_log",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("channel", Text, nullable=False, server_default=""),
+    Column("node", Text, nullable=False, server_default=""),
+    Column("sku", Text, nullable=False, server_default=""),
+    Column("category", Text, nullable=False, server_default=""),
+    Column("said", JSONB(none_as_null=True)),
+    Column("actor", Text, nullable=False),
+    _now("at"),
+)
+
+# What is watched: a SKU in the network, where `node` is empty, or at a node.
+stock_watches = Table(
+    "stock_watches",
+    metadata,
+    Column("sku", Text, primary_key=True),
+    Column("node", Text, primary_key=True),
+    Column("low", Integer, nullable=False),
+    Column("high", Integer, nullable=False),
+    Column("state", Text, nullable=False, server_default="ok"),
+    Column("actor", Text, nullable=False),
+    _now("at"),
+    CheckConstraint("0 <= low AND low <= high", name="limits"),
+    CheckConstraint("state IN ('ok', 'low')", name="state"),
+)
+
+# What watches saw. Written by one at a time, so that whoever reads on from an id misses none.
+stock_events = Table(
+    "stock_events",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("sku", Text, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("units", Integer, nullable=False),
+    Column("low", Integer, nullable=False),
+    Column("high", Integer, nullable=False),
+    _now("at"),
+    CheckConstraint("type IN ('low_stock', 'back_in_stock')", name="type"),
 )
 
 # --- Orders --------------------------------------------------------------------------------------

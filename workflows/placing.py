@@ -93,6 +93,7 @@ class Placing(Conversation):
             request = Reserve(
                 reservation_id=f"{state.order_id}-R{reservation}",
                 order_id=state.order_id,
+                channel=state.channel,
                 units=_units(state, units_in(state, *WAITING)),
                 node=order.pickup_node if order.method is DeliveryMethod.PICKUP else None,
                 reserved=self._book.change(held(state), _RESERVED),

@@ -53,6 +53,7 @@ class Reserve(Value):
 
     reservation_id: str
     order_id: str
+    channel: str = ""
     units: tuple[Units, ...]
     node: str | None
     reserved: Change

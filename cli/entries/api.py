@@ -6,12 +6,13 @@ from api.app import create_app
 from api.services import Services
 from cli.serving import serve
 from cli.settings import Settings
-from cli.wiring import engine, temporal, write_logs
+from cli.wiring import engine, settle_memory, temporal, write_logs
 
 
 async def run(settings: Settings) -> None:
     """Until it is told to stop. Temporal may come later; Postgres may come and go."""
     write_logs(settings.log_level)
+    settle_memory()
     async with engine(settings) as writes, engine(settings, read_only=True) as reads:
         services = Services(
             engine=writes,

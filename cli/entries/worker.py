@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,7 +14,7 @@ from activities import worker
 from activities.house import House
 from cli.pulse import beat
 from cli.settings import Settings
-from cli.wiring import engine, temporal, write_logs
+from cli.wiring import engine, settle_memory, temporal, write_logs
 from workflows.addressing import ORDERS, partners_queue, sourcing_queue
 
 _PARTNER_SECONDS: Final = 15.0
@@ -24,7 +23,7 @@ _PARTNER_SECONDS: Final = 15.0
 async def run(settings: Settings, pulse: Path | None) -> None:
     """Until SIGINT or SIGTERM, then what is under way ends in peace. Outage without Temporal."""
     write_logs(settings.log_level)
-    _settle_memory()
+    settle_memory()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -44,13 +43,6 @@ async def run(settings: Settings, pulse: Path | None) -> None:
         finally:
             if beating is not None:
                 beating.cancel()
-
-
-def _settle_memory() -> None:
-    """What is loaded by now stays: the collector need not walk over it, nor come so often."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _queue(settings: Settings) -> str | None:

@@ -252,6 +252,15 @@ CHECKS: Final = (
         SELECT 'movement ' || id, 'does not say who did it and why'
         FROM movements WHERE cause = '' OR actor = ''
         UNION ALL
+        SELECT format('%s rule of channel %s, node %s, SKU %s, category %s', kind, channel, node,
+          sku, category), 'is not as its log says, so nobody says who made it so'
+        FROM (SELECT DISTINCT ON (kind, channel, node, sku, category) * FROM stock_rule_log
+          WHERE kind <> 'category' ORDER BY kind, channel, node, sku, category, id DESC) AS l
+        FULL JOIN stock_rules AS r USING (kind, channel, node, sku, category)
+        WHERE (l.said IS NULL) <> (r.kind IS NULL)
+          OR r.kind IS NOT NULL AND l.said <> jsonb_build_object(
+            'units', r.units, 'percent', r.percent, 'ship', r.ship, 'pickup', r.pickup)
+        UNION ALL
         SELECT order_id, 'has no story' FROM orders AS o
         WHERE NOT EXISTS (SELECT FROM order_events AS e WHERE e.order_id = o.order_id)
         """,

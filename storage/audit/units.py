@@ -100,6 +100,17 @@ CHECKS: Final = (
         HAVING c.used <> count(a.fulfillment_id) OR c.used > c.capacity
         """,
     ),
+    Check(
+        2,
+        """
+        SELECT held.id AS subject,
+          format('counts for channel %s, but its order is of %s', held.channel, o.channel)
+            AS message
+        FROM (SELECT reservation_id AS id, order_id, channel FROM reservations
+          UNION ALL SELECT fulfillment_id, order_id, channel FROM allocations) AS held
+        JOIN orders AS o USING (order_id) WHERE held.channel NOT IN ('', o.channel)
+        """,
+    ),
     # --- 3. Never ship twice: no unit of a line is in two places
     Check(
         3,

@@ -16,12 +16,12 @@ NODES = ("DC-A", "DC-B", "ST-C")
 
 @pytest.fixture
 async def world(engine: AsyncEngine) -> AsyncEngine:
-    """Three online nodes and nothing else; committed, and emptied before each test."""
+    """Three online nodes, one a store; committed, and emptied before each test."""
     names = ", ".join(table.name for table in metadata.sorted_tables)
     async with transaction(engine) as conn:
         await conn.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
         for code in NODES:
-            await network.put_node(conn, a_node(code))
+            await network.put_node(conn, a_node(code, pickup=code.startswith("ST")))
     return engine
 
 

@@ -10,7 +10,8 @@ from domain.fulfillments import Fulfillment, FulfillmentStatus, RequestStatus
 from domain.orders import Bucket, LineState, OrderStatus, Units
 from domain.records import Message, OrderEvent
 from domain.sourcing.problem import CostParts
-from storage import audit, decisions, inbox, records, stock
+from domain.stock_rules import Rule, RuleKind, Subject
+from storage import audit, decisions, inbox, records, stock, stock_rules
 from storage.database import transaction
 from tests.samples import a_change, a_decision, a_share, an_order
 from tests.storage.conftest import stocked
@@ -130,6 +131,10 @@ LIES = {
         6,
         "UPDATE fulfillments SET cost_minor = cost_minor - 1",
     ),
+    "units that another channel's cap counts": (2, "UPDATE allocations SET channel = 'outlet'"),
+    "a rule that was altered": (7, "UPDATE stock_rules SET units = 2"),
+    "a rule that is gone": (7, "DELETE FROM stock_rules"),
+    "a rule that nobody made": (7, "DELETE FROM stock_rule_log WHERE node = 'DC-B'"),
     "a change by nobody": (7, "UPDATE order_events SET actor = ''"),
     "an order without a story": (7, "DELETE FROM order_events"),
 }
@@ -191,6 +196,10 @@ async def _three_orders(engine: AsyncEngine) -> None:
         held = a_change(order, status=OrderStatus.ON_HOLD, events=(TOLD,))
         await records.accept(conn, order, "run", held)
     await stocked(engine, {("A", "DC-A"): 10, ("A", "DC-B"): 5})
+    safety = Rule(kind=RuleKind.SAFETY, node="DC-B", units=1)
+    async with transaction(engine) as conn:
+        await stock_rules.put(conn, [safety, Rule(kind=RuleKind.THRESHOLD, units=1)], "test")
+        await stock_rules.remove(conn, [Subject(kind=RuleKind.THRESHOLD)], "test")
     await _completed(engine, "1")
     await _allocated(engine, "2")
 

@@ -1,0 +1,187 @@
+"""What there is to sell, read for the domain to judge: under a reservation's locks, or freely."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.availability import (
+    NOTHING,
+    Outlet,
+    Outlets,
+    Position,
+    at_nodes,
+    safety_stock,
+    tells_apart,
+    to_sell,
+)
+from domain.orders import DeliveryMethod
+from domain.stock_rules import Rule, RuleKind
+from storage import stock_rules
+from storage.stock_rules import Known
+
+# `unshipped` are the SKUs of which a node has some that does not ship: the pool counts them.
+_RULED: Final = text(f"""
+SELECT ARRAY(SELECT DISTINCT sku FROM stock WHERE sku = ANY(:skus) AND on_hand > allocated
+  AND node IN (SELECT code FROM nodes WHERE NOT (body ->> 'ships')::boolean)) AS unshipped,
+{stock_rules.KNOWN}
+""")  # noqa: S608 - a constant
+
+_OUTLETS: Final = """
+SELECT code, status = 'online' AS online, coalesce((body ->> 'ships')::boolean, true) AS ships,
+  coalesce((body ->> 'pickup')::boolean, false) AS pickup,
+  coalesce((body ->> 'latitude')::float, 0) AS latitude,
+  coalesce((body ->> 'longitude')::float, 0) AS longitude
+FROM nodes
+"""
+
+# One statement: an allocation moves units from the promised to a shelf, and must not be seen half.
+_SHELVES: Final = text("""
+SELECT w.sku, coalesce(p.available, 0) AS pool, s.nodes, s.on_hand, s.allocated,
+  CASE WHEN w.apart THEN (
+    SELECT jsonb_object_agg(channel, units) FROM (
+      SELECT r.channel, sum(l.quantity) AS units FROM reservation_lines AS l
+      JOIN reservations AS r USING (reservation_id)
+      WHERE l.sku = w.sku AND l.quantity > 0 AND r.node IS NULL GROUP BY r.channel) AS each)
+  END AS promised,
+  CASE WHEN w.apart THEN (
+    SELECT jsonb_object_agg(channel, units) FROM (
+      SELECT channel, sum(quantity) AS units FROM (
+        SELECT a.channel, l.quantity FROM allocation_lines AS l
+        JOIN allocations AS a USING (fulfillment_id) WHERE l.sku = w.sku AND l.quantity > 0
+        UNION ALL
+        SELECT r.channel, l.quantity FROM reservation_lines AS l
+        JOIN reservations AS r USING (reservation_id)
+        WHERE l.sku = w.sku AND l.quantity > 0 AND r.node IS NOT NULL) AS either
+      GROUP BY channel) AS each)
+  END AS held
+FROM unnest(CAST(:skus AS text[]), CAST(:apart AS boolean[])) AS w (sku, apart)
+LEFT JOIN pool AS p USING (sku)
+LEFT JOIN LATERAL (
+  SELECT array_agg(node ORDER BY node) AS nodes, array_agg(on_hand ORDER BY node) AS on_hand,
+    array_agg(allocated ORDER BY node) AS allocated
+  FROM stock WHERE stock.sku = w.sku) AS s ON true
+""")
+
+
+class Sale:
+    """
+    What each channel may take of some SKUs while their pool is locked.
+
+    It answers for one order after the other: say what was taken of it, and the next answer counts
+    it in.
+    """
+
+    def __init__(self, outlets: Outlets, positions: dict[str, Position]) -> None:
+        self._outlets = outlets
+        self._positions = positions
+
+    def left(self, sku: str, channel: str, node: str | None = None) -> int:
+        """Units for the channel: from the network, or with `node` for a pickup there."""
+        here = self._positions.get(sku, NOTHING)
+        if node is None:
+            return to_sell(self._outlets, here, channel, DeliveryMethod.SHIP)
+        units = at_nodes(self._outlets, here, channel, DeliveryMethod.PICKUP)
+        at = self._outlets.index.get(node, -1)
+        return int(units[here.nodes == at].sum())
+
+    def took(self, sku: str, channel: str, quantity: int) -> None:
+        """The network promised these units to the channel."""
+        here = self._positions[sku]
+        promised = {**here.promised, channel: here.promised.get(channel, 0) + quantity}
+        self._positions[sku] = replace(here, pool=here.pool - quantity, promised=promised)
+
+
+async def open_sale(
+    conn: AsyncConnection, pool: Mapping[str, int], *, pickup: bool = False
+) -> Sale:
+    """
+    The sale of the SKUs of `pool`: what is available of each, of rows that this transaction locks.
+
+    Shelves are read only of SKUs from which rules or nodes that do not ship hold something back.
+    """
+    row = (await conn.execute(_RULED, {"skus": list(pool)})).mappings().one()
+    known = Known.of_row(row)
+    rules = {sku: known.of(sku) for sku in pool}
+    whole = pickup or bool(known.visibility())
+    wanted = [s for s in pool if whole or s in row["unshipped"] or _hold_back(rules[s])]
+    outlets = Outlets([], known.visibility())
+    positions = {sku: replace(NOTHING, pool=pool[sku], rules=rules[sku]) for sku in pool}
+    if wanted:
+        shelves = await _shelves(conn, wanted, outlets, rules)
+        codes = sorted({code for shelf in shelves for code in shelf.nodes or ()})
+        outlets = Outlets(await _outlets(conn, codes), known.visibility())
+        for shelf in shelves:
+            made = position(outlets, shelf, rules[shelf.sku])
+            positions[shelf.sku] = replace(made, pool=pool[shelf.sku])
+    return Sale(outlets, positions)
+
+
+async def outlets(conn: AsyncConnection) -> list[Outlet]:
+    """Every node, by code."""
+    rows = await conn.execute(text(f"{_OUTLETS} ORDER BY code"))
+    return [Outlet(*row) for row in rows]
+
+
+async def positions(
+    conn: AsyncConnection, outlets: Outlets, known: Known, skus: Collection[str]
+) -> dict[str, Position]:
+    """
+    The SKUs as they are now, in whatever transaction this is. `outlets` are all nodes.
+    """
+    rules = {sku: known.of(sku) for sku in skus}
+    return {
+        shelf.sku: position(outlets, shelf, rules[shelf.sku])
+        for shelf in await _shelves(conn, list(rules), outlets, rules)
+    }
+
+
+def safety_at(known: Known, skus: Iterable[str], codes: Iterable[str]) -> dict[str, dict[str, int]]:
+    """The safety stock by SKU and node, where there is any."""
+    here = Outlets([Outlet(code, online=True, ships=True, pickup=True) for code in codes])
+    found = {}
+    for sku in skus:
+        if rules := known.of(sku):
+            kept = safety_stock(here, rules).tolist()
+            found[sku] = {
+                code: units for code, units in zip(here.codes, kept, strict=True) if units
+            }
+    return found
+
+
+def position(outlets: Outlets, shelf: Any, rules: tuple[Rule, ...]) -> Position:
+    """From a row of shelves."""
+    nodes = np.array([outlets.index[code] for code in shelf.nodes or ()], dtype=np.intp)
+    return Position(
+        pool=shelf.pool,
+        nodes=nodes,
+        on_hand=np.array(shelf.on_hand or (), dtype=np.int64),
+        allocated=np.array(shelf.allocated or (), dtype=np.int64),
+        safety=safety_stock(outlets, rules)[nodes],
+        rules=rules,
+        promised=shelf.promised or {},
+        held=shelf.held or {},
+    )
+
+
+def _hold_back(rules: Iterable[Rule]) -> bool:
+    """Whether more than the pool and the threshold has to be looked at."""
+    kinds = {rule.kind for rule in rules}
+    return bool(kinds & {RuleKind.SAFETY, RuleKind.CAP, RuleKind.GUARANTEE})
+
+
+async def _shelves(
+    conn: AsyncConnection, skus: list[str], outlets: Outlets, rules: Mapping[str, tuple[Rule, ...]]
+) -> list[Any]:
+    apart = [tells_apart(outlets, rules[sku]) for sku in skus]
+    return list(await conn.execute(_SHELVES, {"skus": skus, "apart": apart}))
+
+
+async def _outlets(conn: AsyncConnection, codes: list[str]) -> list[Outlet]:
+    rows = await conn.execute(
+        text(f"{_OUTLETS} WHERE code = ANY(:codes) ORDER BY code"), {"codes": codes}
+    )
+    return [Outlet(*row) for row in rows]
