@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 from pydantic_core import to_json
 
+from api import examples
 from api.schemas import Closed, Code, Text
 from api.security import ReadsStock, whole_network
 from api.services import Services
@@ -37,19 +38,27 @@ class HowToAnswer(Closed):
     and `by_node` those of a pickup. "coarse" tells no numbers.
     """
 
-    channel: Annotated[str, Field(max_length=31)] = ""
-    method: DeliveryMethod = DeliveryMethod.SHIP
-    view: Literal["units", "coarse"] = "units"
-    by_node: bool = False
-    node: Annotated[tuple[Text, ...], Field(max_length=_MOST_NODES)] = ()
-    postal_code: Annotated[str, Field(max_length=16)] = ""
-    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] = "US"
-    within_miles: Annotated[float | None, Field(gt=0, le=13_000)] = None
+    channel: Annotated[str, Field(max_length=31, description="who sells")] = ""
+    method: Annotated[DeliveryMethod, Field(description="how it leaves")] = DeliveryMethod.SHIP
+    view: Annotated[
+        Literal["units", "coarse"], Field(description="`coarse` tells levels, no numbers")
+    ] = "units"
+    by_node: Annotated[bool, Field(description="what each node has, too")] = False
+    node: Annotated[
+        tuple[Text, ...], Field(max_length=_MOST_NODES, description="these nodes only; several")
+    ] = ()
+    postal_code: Annotated[str, Field(max_length=16, description="nodes near it")] = ""
+    country: Annotated[
+        str, Field(pattern=r"^[A-Z]{2}$", description="of the postal code, ISO 3166-1")
+    ] = "US"
+    within_miles: Annotated[
+        float | None, Field(gt=0, le=13_000, description="of the postal code")
+    ] = None
     limit: Annotated[int, Field(ge=1, le=_MOST_NODES, description="of listed nodes")] = 1000
 
 
 class FindAvailability(HowToAnswer):
-    sku: Annotated[tuple[Code, ...], Field(min_length=1, max_length=200)]
+    sku: Annotated[tuple[Code, ...], Field(min_length=1, max_length=200, description="several")]
 
 
 class WantedLine(Closed):
@@ -58,6 +67,16 @@ class WantedLine(Closed):
 
 
 class AskAvailability(HowToAnswer):
+    model_config = examples.of(
+        {
+            "lines": [{"sku": "NF-0001", "quantity": 2}, {"sku": "NF-0002"}],
+            "channel": "webshop",
+            "method": "pickup",
+            "postal_code": "60614",
+            "within_miles": 50,
+        }
+    )
+
     lines: Annotated[tuple[WantedLine, ...], Field(min_length=1, max_length=200)]
 
 

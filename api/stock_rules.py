@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api import examples
 from api.answers import Saved
 from api.intake import wake_backordered
 from api.problems import Forbidden
@@ -40,6 +41,16 @@ class NamedRule(Subject, Closed):
 class PutRules(Closed):
     """`rules` take the place of those on the same subject; those on the `removed` are no more."""
 
+    model_config = examples.of(
+        {
+            "rules": [
+                {"kind": "safety", "node": "ST-CHI", "units": 2},
+                {"kind": "threshold", "channel": "webshop", "units": 10},
+            ],
+            "removed": [{"kind": "safety", "sku": "NF-0001"}],
+        }
+    )
+
     rules: Annotated[tuple[PutRule, ...], Field(max_length=1000)] = ()
     removed: Annotated[tuple[NamedRule, ...], Field(max_length=1000)] = ()
 
@@ -47,10 +58,10 @@ class PutRules(Closed):
 class FindRules(PageOf):
     """Each filter finds the rules that name just that; empty finds those that name none."""
 
-    kind: RuleKind | None = None
-    channel: Text | None = None
-    node: Text | None = None
-    sku: Code | None = None
+    kind: Annotated[RuleKind | None, Field(description="of this kind")] = None
+    channel: Annotated[Text | None, Field(description="of this channel")] = None
+    node: Annotated[Text | None, Field(description="of this node")] = None
+    sku: Annotated[Code | None, Field(description="of this SKU")] = None
 
 
 class PutWatch(Watch, Closed):
@@ -71,12 +82,14 @@ class NamedWatch(Closed):
 class PutWatches(Closed):
     """`watches` take the place of those on the same SKU and node; the `removed` are no more."""
 
+    model_config = examples.of({"watches": [{"sku": "NF-0001", "low": 5, "high": 20}]})
+
     watches: Annotated[tuple[PutWatch, ...], Field(max_length=1000)] = ()
     removed: Annotated[tuple[NamedWatch, ...], Field(max_length=1000)] = ()
 
 
 class FindWatches(PageOf):
-    sku: Code | None = None
+    sku: Annotated[Code | None, Field(description="of this SKU")] = None
 
 
 @router.put("/rules")
