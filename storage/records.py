@@ -207,6 +207,13 @@ async def order(conn: AsyncConnection, order_id: str) -> Order | None:
     return Order.model_validate(body) if body else None
 
 
+async def open_among(conn: AsyncConnection, order_ids: Collection[str]) -> tuple[Order, ...]:
+    """Those of these orders that have not ended, as they were accepted."""
+    o = orders.c
+    query = select(o.body).where(o.order_id.in_(order_ids), o.terminal_at.is_(None))
+    return tuple(Order.model_validate(body) for body in (await conn.execute(query)).scalars())
+
+
 async def state(conn: AsyncConnection, order_id: str) -> OrderState | None:
     query = select(orders.c.state).where(orders.c.order_id == order_id)
     body = (await conn.execute(query)).scalar()

@@ -280,6 +280,7 @@ def fulfillment(order_id: str, *, done: bool) -> Fulfillment:
         "status": FulfillmentStatus.CLOSED,
         "request": RequestStatus.CLOSED,
         "shipped": {"11": 3},
+        "delivered": {"11": 3},
     }
     at_work = {"status": FulfillmentStatus.IN_PROGRESS, "request": RequestStatus.ACCEPTED}
     worth = {"cost_minor": 500, "goods_minor": 3000}
