@@ -9,11 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
 from domain.errors import NotFound
+from domain.promises import GRACE, keep, kept, units_by_sku
 from domain.sourcing.build import build
-from domain.sourcing.problem import Decision
+from domain.sourcing.problem import Decision, Problem, Promised
 from domain.sourcing.solver import solve
-from storage import decisions, records, snapshot
+from storage import decisions, promises, records, snapshot
 from storage.database import transaction
+from storage.promises import Claimed
 from workflows import ports
 from workflows.ports import Sourced, SourceOrder
 
@@ -29,9 +31,10 @@ class Sourcing(ports.Sourcing):
             if made is not None:
                 return _sourced(made)
             order = await records.order(conn, request.order_id)
+            if order is None:
+                raise NotFound(f"no order {request.order_id}")
+            claimed = await promises.of_order(conn, order)
             now = await snapshot.sourcing(conn, [unit.sku for unit in request.units])
-        if order is None:
-            raise NotFound(f"no order {request.order_id}")
         problem = build(
             now,
             order_id=request.order_id,
@@ -46,9 +49,25 @@ class Sourcing(ports.Sourcing):
             method=order.method,
         )
         decision_id = f"{request.order_id}/{request.round}"
-        decision = await asyncio.to_thread(solve, problem, decision_id)
+        decision = await asyncio.to_thread(_decide, problem, decision_id, claimed)
         async with transaction(self._engine) as conn:
             return _sourced(await decisions.store(conn, decision))
+
+
+def _decide(problem: Problem, decision_id: str, claimed: Claimed | None) -> Decision:
+    """
+    As it was promised, while all of it is still to be sourced and the plan can be kept; else anew.
+
+    A share that a node gave back is no longer what was promised: it is decided without a word.
+    """
+    if claimed is None or units_by_sku(problem.demands) != claimed.promise.units:
+        return solve(problem, decision_id)
+    soon = problem.as_of - claimed.at <= GRACE
+    plan = keep(claimed.promise, problem, claimed.at if soon else problem.as_of)
+    if not isinstance(plan, str):
+        return kept(claimed.promise, problem, plan, decision_id)
+    broken = Promised(token=claimed.promise.token, kept=False, reason=plan)
+    return solve(problem, decision_id).model_copy(update={"promise": broken})
 
 
 def _sourced(decision: Decision) -> Sourced:

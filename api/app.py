@@ -17,6 +17,7 @@ from api import (
     nodes,
     orders,
     problems,
+    promises,
     security,
     sessions,
     stock,
@@ -27,6 +28,7 @@ from api.services import Services
 
 _TAGS: Final = [
     {"name": "orders", "description": "Place, find, explain, and steer what is under way."},
+    {"name": "promises", "description": "What a cart would cost, and when it would come."},
     {"name": "fulfillments", "description": "A node's share: its worklist and its events."},
     {"name": "nodes", "description": "The places that fulfill, and whether they are up."},
     {"name": "stock", "description": "Products, units on hand, and what may be sold."},
@@ -50,7 +52,7 @@ def create_app(services: Services) -> FastAPI:
     app = FastAPI(title="Crossdock", version="1", openapi_tags=_TAGS, docs_url=None, redoc_url=None)
     security.install(app.state, services)
     problems.install(app)
-    for module in (orders, commands, fulfillments, nodes, stock, channels, intake_log):
+    for module in (orders, commands, promises, fulfillments, nodes, stock, channels, intake_log):
         app.include_router(module.router, responses=_COMMON)
     for router in (webhooks.router, codec.router, health.router, sessions.router):
         app.include_router(router)

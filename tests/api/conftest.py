@@ -22,6 +22,7 @@ from domain.network import Calendar, Node, NodeKind, Product
 from domain.orders import Address, DeliveryMethod, Line, LineState, Order, OrderStatus
 from domain.records import Change, OrderEvent, OrderState
 from domain.sourcing.problem import Assignment, CostParts, Decision, Plan, Problem
+from domain.sourcing.solver import cheapest_plan
 from storage import access, database, network, records
 from workflows.client import connect
 from workflows.codec import Keyring
@@ -62,6 +63,7 @@ async def api(postgres_url: str, engine: AsyncEngine, keyring: Keyring) -> Async
         session_secret="a session secret for tests",
         ui_origins=(UI,),
         api_url="http://127.0.0.1",
+        solve=cheapest_plan,
     )
     await _network(engine, keyring)
     async with serving(services) as url:
