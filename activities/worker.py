@@ -6,7 +6,6 @@ import asyncio
 import inspect
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -23,7 +22,8 @@ from activities.orders import Orders
 from activities.sourcing import Sourcing
 from activities.stock import Stock
 from activities.upkeep import Upkeep
-from workflows.addressing import partners_queue, sourcing_queue
+from domain.geography import locate
+from workflows.addressing import Role, partners_queue, sourcing_queue
 from workflows.order import OrderWorkflow
 from workflows.upkeep import PollChannelWorkflow, ReconcileWorkflow
 
@@ -54,16 +54,6 @@ WORKFLOWS: Final = [OrderWorkflow, PollChannelWorkflow, ReconcileWorkflow]
 _PARTNER_CALLS: Final = frozenset({"dispatch", "recall"})
 
 
-@dataclass(frozen=True)
-class Roles:
-    """Which work this process does; several processes may share a role."""
-
-    workflows: bool = True
-    partners: bool = True
-    sourcing: bool = True
-    pumps: bool = True
-
-
 def adapters(house: House) -> tuple[object, ...]:
     """The answer to every port."""
     return (
@@ -86,9 +76,9 @@ def activities_of(answers: Sequence[object]) -> list[Callable[..., object]]:
 
 
 def workers(
-    client: Client, answers: Sequence[object], queue: str, roles: Collection[str]
+    client: Client, answers: Sequence[object], queue: str, roles: Collection[Role]
 ) -> list[Worker]:
-    """The workers on the queues of these roles: `workflows`, `partners`, `sourcing`."""
+    """The workers on the queues of these roles."""
     activities = activities_of(answers)
     of_partners = [a for a in activities if a.__name__ in _PARTNER_CALLS]
     of_house = [a for a in activities if a.__name__ not in _PARTNER_CALLS]
@@ -133,12 +123,12 @@ def workers(
     return made
 
 
-async def run(house: House, roles: Roles, stop: asyncio.Event) -> None:
+async def run(house: House, roles: Collection[Role], stop: asyncio.Event) -> None:
     """Work until `stop` is set, then finish what is under way within the grace."""
-    named = [name for name in ("workflows", "partners", "sourcing") if getattr(roles, name)]
-    pumps = (inbound.run, outbound.run) if roles.pumps else ()
+    pumps = (inbound.run, outbound.run) if "pumps" in roles else ()
+    await asyncio.to_thread(locate, "10001")  # reads the table of postal codes, once
     async with AsyncExitStack() as stack:
-        for worker in workers(house.client, adapters(house), house.queue, named):
+        for worker in workers(house.client, adapters(house), house.queue, roles):
             await stack.enter_async_context(worker)
         pumping = [asyncio.create_task(run_pump(house)) for run_pump in pumps]
         stopping = asyncio.create_task(stop.wait())

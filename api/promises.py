@@ -16,9 +16,9 @@ from api.security import WritesOrders, sees_order
 from api.services import Services, Serving
 from domain.errors import Outage
 from domain.geography import locate
-from domain.orders import DeliveryMethod, Order
+from domain.orders import DeliveryMethod, Order, Units
 from domain.promises import Promise, destination, promised_packages, units_by_sku
-from domain.quoting import Cart, CartLine, Offer, Quote, quote
+from domain.quoting import Cart, Offer, Quote, quote
 from storage import network, promises, snapshot, stock
 from storage.database import transaction
 from storage.snapshot import Snapshot
@@ -113,7 +113,7 @@ async def promised(services: Services, order: Order) -> Order:
             conn, [(line.sku, *line.aliases) for line in order.lines]
         )
         units = units_by_sku(
-            CartLine(line_id=line.line_id, sku=sku or line.sku, quantity=line.quantity)
+            Units(line_id=line.line_id, sku=sku or line.sku, quantity=line.quantity)
             for line, sku in zip(order.lines, found, strict=True)
         )
         claimed = await promises.claim(conn, order, units, services.clock())
@@ -138,7 +138,7 @@ async def _read(services: Services, body: QuoteCart) -> tuple[Cart, Snapshot, di
         now = await snapshot.sourcing(conn, skus)
         sellable = await stock.available(conn, skus)
     lines = tuple(
-        CartLine(line_id=name, sku=sku or "", quantity=line.quantity)
+        Units(line_id=name, sku=sku or "", quantity=line.quantity)
         for name, line, sku in zip(body.line_ids(), body.lines, found, strict=True)
     )
     cart = Cart(

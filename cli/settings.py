@@ -12,12 +12,12 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from domain.errors import Invalid
+from workflows.addressing import ROLES, Role
 from workflows.codec import Keyring
 from workflows.messages import Patience
 
 PREFIX: Final = "CROSSDOCK_"
 _Kind = TypeVar("_Kind", bound=BaseSettings)
-Role = Literal["workflows", "partners", "sourcing", "pumps"]
 _CURES: Final = {
     "database_url": "set it to postgresql://user:password@host/database, or run ./crossdock up",
     "keys": 'set it to {"k1": "<32 random bytes in base64>"}, as `openssl rand -base64 32` prints',
@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     patience: Patience = Patience()
     reconcile_seconds: float = Field(default=60, gt=0)
     poll_seconds: float = Field(default=30, gt=0)
-    worker_roles: tuple[Role, ...] = ("workflows", "partners", "sourcing", "pumps")
+    worker_roles: tuple[Role, ...] = ROLES
     sandbox_file: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

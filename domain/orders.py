@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
@@ -131,6 +132,15 @@ class Order(Value):
     def order_id(self) -> str:
         return order_id(self.channel, self.channel_order_id)
 
+    @property
+    def digest(self) -> str:
+        """
+        What makes two submissions the same order, whoever sends them. A field that is added, with a
+        default, changes no digest: sender and workflow may be of different versions.
+        """
+        told = self.model_dump_json(exclude_defaults=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:32]
+
 
 class Declined(Value):
     """An order that a channel sent and that is not ours to fulfill, with the reason."""
@@ -173,6 +183,14 @@ class LineState(Value):
         after = {**self.buckets, source: here - quantity}
         after[to] = after.get(to, 0) + quantity
         return self.model_copy(update={"buckets": {k: v for k, v in after.items() if v}})
+
+
+class Units(Value):
+    """Units of a line, under the catalogue's name of what they are."""
+
+    line_id: str
+    sku: str
+    quantity: int
 
 
 def order_id(channel: str, channel_order_id: str) -> str:

@@ -9,13 +9,13 @@ from typing import Final
 
 from domain.fulfillments import LineQuantity
 from domain.geography import US
-from domain.orders import Address, DeliveryMethod
-from domain.sourcing.build import Wanted
+from domain.orders import Address, DeliveryMethod, Units
 from domain.sourcing.problem import (
     Assignment,
     Candidate,
     CostParts,
     Decision,
+    Demand,
     Plan,
     Problem,
     Promised,
@@ -59,7 +59,7 @@ class Promise(Value):
     expires_at: datetime
 
 
-def units_by_sku(lines: Iterable[Wanted]) -> dict[str, int]:
+def units_by_sku(lines: Iterable[Units | Demand]) -> dict[str, int]:
     """What is asked for in all, by SKU in the alphabet's order."""
     total: Counter[str] = Counter()
     for line in lines:

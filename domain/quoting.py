@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Annotated, Any, Final, Literal, Protocol
-
-from pydantic import Field
+from typing import Any, Final, Literal, Protocol
 
 from domain.errors import Invalid
 from domain.fulfillments import LineQuantity
 from domain.geography import Place, locate, miles_between
 from domain.network import Node
-from domain.orders import Address, DeliveryMethod
+from domain.orders import Address, DeliveryMethod, Units
 from domain.promises import units_by_sku
 from domain.promising import deliver_from
 from domain.sourcing.build import Snapshot, build, lane_of, pickup_ready
@@ -27,20 +25,12 @@ MIXED: Final = "mixed"
 _NODES_NAMED: Final = 3
 
 
-class CartLine(Value):
-    """`sku` is the catalogue's."""
-
-    line_id: str
-    sku: str
-    quantity: Annotated[int, Field(ge=1)]
-
-
 class Cart(Value):
     """
     What is asked: goods, where to, and how far and how many stores to look at for a pickup.
     """
 
-    lines: tuple[CartLine, ...]
+    lines: tuple[Units, ...]
     ship_to: Address
     methods: tuple[DeliveryMethod, ...] = (DeliveryMethod.SHIP, DeliveryMethod.PICKUP)
     stores: int = 5
@@ -319,7 +309,7 @@ class _Making:
             packages=plan.assignments,
         )
 
-    def _why(self, line: CartLine, available: int, problem: Problem) -> str:
+    def _why(self, line: Units, available: int, problem: Problem) -> str:
         if self.sellable.get(line.sku, 0) <= available:
             said = f"{available} of {line.quantity} units may be sold now"
         else:

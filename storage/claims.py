@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Conflict, Refused
 from domain.fulfillments import Fulfillment, LineQuantity
+from domain.orders import Units
 from storage.tables import (
     allocation_lines,
     allocations,
@@ -18,25 +19,6 @@ from storage.tables import (
     reservation_lines,
     reservations,
 )
-
-
-class Units(Protocol):
-    """Units of a line, however whoever asks for them writes them."""
-
-    @property
-    def line_id(self) -> str: ...
-    @property
-    def sku(self) -> str: ...
-    @property
-    def quantity(self) -> int: ...
-
-
-class Held(NamedTuple):
-    """Units of a line that a reservation or an allocation holds now."""
-
-    line_id: str
-    sku: str
-    quantity: int
 
 
 class Reservation(NamedTuple):
@@ -54,11 +36,11 @@ class Allocation(NamedTuple):
     fulfillment_id: str
     order_id: str
     node: str
-    lines: tuple[Held, ...]
+    lines: tuple[Units, ...]
     shipped: int
     capacity_day: date | None
 
-    def take(self, lines: Sequence[LineQuantity]) -> tuple[Held, ...]:
+    def take(self, lines: Sequence[LineQuantity]) -> tuple[Units, ...]:
         """These units of what is allocated; no lines means all. Raises Conflict(not_allocated)."""
         if not lines:
             return tuple(line for line in self.lines if line.quantity)
@@ -74,10 +56,11 @@ class Allocation(NamedTuple):
                     code="not_allocated",
                 )
         return tuple(
-            here[line_id]._replace(quantity=quantity) for line_id, quantity in wanted.items()
+            Units(line_id=line_id, sku=here[line_id].sku, quantity=quantity)
+            for line_id, quantity in wanted.items()
         )
 
-    def is_all(self, lines: Sequence[Held]) -> bool:
+    def is_all(self, lines: Sequence[Units]) -> bool:
         return sum(line.quantity for line in lines) == sum(line.quantity for line in self.lines)
 
 
@@ -117,7 +100,7 @@ def held(reservation: Reservation | None, reservation_id: str) -> Reservation:
     return reservation
 
 
-async def bury_reservation(conn: AsyncConnection, reservation_id: str) -> tuple[Held, ...]:
+async def bury_reservation(conn: AsyncConnection, reservation_id: str) -> tuple[Units, ...]:
     """Release it for ever. Answers what it still held."""
     statement = upsert(reservations).values(reservation_id=reservation_id, state="released")
     await conn.execute(
@@ -238,14 +221,14 @@ async def lock_allocation(conn: AsyncConnection, fulfillment_id: str) -> Allocat
         fulfillment_id,
         row.order_id,
         row.node,
-        tuple(Held(line.line_id, line.sku, line.quantity) for line in lines),
+        tuple(Units.model_validate(line, from_attributes=True) for line in lines),
         sum(line.shipped for line in lines),
         row.capacity_day,
     )
 
 
 async def take_from_allocation(
-    conn: AsyncConnection, fulfillment_id: str, lines: Iterable[Held], *, into: str
+    conn: AsyncConnection, fulfillment_id: str, lines: Iterable[Units], *, into: str
 ) -> None:
     """Move units out of the allocation, into the column `shipped` or `returned`."""
     counted = allocation_lines.c[into]
@@ -308,14 +291,14 @@ async def free_capacity(conn: AsyncConnection, allocation: Allocation) -> None:
     )
 
 
-async def _reserved_lines(conn: AsyncConnection, reservation_id: str) -> tuple[Held, ...]:
+async def _reserved_lines(conn: AsyncConnection, reservation_id: str) -> tuple[Units, ...]:
     lines = reservation_lines.c
     rows = await conn.execute(
         select(lines.line_id, lines.sku, lines.quantity).where(
             lines.reservation_id == reservation_id, lines.quantity > 0
         )
     )
-    return tuple(Held(row.line_id, row.sku, row.quantity) for row in rows)
+    return tuple(Units.model_validate(row, from_attributes=True) for row in rows)
 
 
 async def _add_reserved(

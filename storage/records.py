@@ -5,12 +5,10 @@ A change may arrive twice, and after a later one: events and messages are known 
 an older state never replaces a newer one.
 """
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pydantic_core import to_json
 from sqlalchemy import and_, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -52,7 +50,6 @@ class Acceptance(Value):
     same_run: bool
     state: OrderState
     last_change: str
-    payload_hash: str
     same_payload: bool
 
 
@@ -64,12 +61,6 @@ class OpenOrder(Value):
     updated_at: datetime
 
 
-def payload_hash(order: Order) -> str:
-    """The same for the same order, whoever sends it."""
-    canonical = to_json(order.model_dump(mode="json"), by_alias=True)
-    return hashlib.sha256(canonical).hexdigest()
-
-
 async def accept(conn: AsyncConnection, order: Order, run: str, change: Change) -> Acceptance:
     """
     Write the order down with its first change, unless it is there already.
@@ -77,14 +68,13 @@ async def accept(conn: AsyncConnection, order: Order, run: str, change: Change) 
     The run that asks becomes the only one that may write: what a former run still has under way (it
     was reset or terminated in the middle of a step) is refused from then on.
     """
-    digest = payload_hash(order)
     statement = upsert(orders).values(
         order_id=order.order_id,
         channel=order.channel,
         channel_order_id=order.channel_order_id,
         run=run,
         writer=_writer(change),
-        payload_hash=digest,
+        payload_hash=order.digest,
         body=order,
         email=order.email,
         name=order.ship_to.name,
@@ -104,7 +94,6 @@ async def accept(conn: AsyncConnection, order: Order, run: str, change: Change) 
             same_run=True,
             state=change.state,
             last_change=change.key,
-            payload_hash=digest,
             same_payload=True,
         )
     query = select(
@@ -125,8 +114,7 @@ async def accept(conn: AsyncConnection, order: Order, run: str, change: Change) 
         same_run=row.run == run,
         state=OrderState.model_validate(row.state),
         last_change=row.last_change,
-        payload_hash=row.payload_hash,
-        same_payload=row.payload_hash == digest,
+        same_payload=row.payload_hash == order.digest,
     )
 
 

@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Conflict, Invalid, NotFound, Refused
 from domain.fulfillments import Fulfillment, LineQuantity
+from domain.orders import Units
 from domain.values import Value
 from storage import claims, ledger
-from storage.claims import Units
 from storage.ledger import Entry, NodeNow, Shelf, Why
 from storage.tables import node_log, nodes, pool, stock
 

@@ -1,5 +1,7 @@
 """Every table. Columns and constraints only; what they mean is said beside them, once."""
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -35,6 +37,22 @@ _INSTANT = DateTime(timezone=True)
 
 def _now(name: str) -> Column[object]:
     return Column(name, _INSTANT, nullable=False, server_default=func.now())
+
+
+# Work is open until `done_at` or `dead_at` is set. `claimed_until` ends the lease of its worker.
+_OPEN = text("done_at IS NULL AND dead_at IS NULL")
+
+
+def _work() -> tuple[Column[Any], ...]:
+    return (
+        _now("due_at"),
+        Column("claimed_until", _INSTANT),
+        Column("attempts", Integer, nullable=False, server_default="0"),
+        Column("error", Text, nullable=False, server_default=""),
+        Column("note", Text, nullable=False, server_default=""),
+        Column("done_at", _INSTANT),
+        Column("dead_at", _INSTANT),
+    )
 
 
 # --- The network ---------------------------------------------------------------------------------
@@ -355,7 +373,6 @@ promises = Table(
 # What tells a channel's documents from nodes' events and from what we tell ourselves.
 FROM_CHANNELS = "kind NOT IN ('node_event', 'node_down', 'supply')"
 
-# A row is open until `done_at` or `dead_at` is set. `claimed_until` ends the lease of its worker.
 # `order_id` of a channel's document is null where none could be read in it.
 inbox = Table(
     "inbox",
@@ -370,21 +387,10 @@ inbox = Table(
     Column("raw", LargeBinary, nullable=False),
     Column("headers", JSONB, nullable=False),
     _now("received_at"),
-    _now("due_at"),
-    Column("claimed_until", _INSTANT),
-    Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("error", Text, nullable=False, server_default=""),
-    Column("note", Text, nullable=False, server_default=""),
-    Column("done_at", _INSTANT),
-    Column("dead_at", _INSTANT),
+    *_work(),
     UniqueConstraint("source", "delivery_id"),
-    Index("ix_inbox_open", "id", postgresql_where=text("done_at IS NULL AND dead_at IS NULL")),
-    Index(
-        "ix_inbox_open_by_order",
-        "order_id",
-        "id",
-        postgresql_where=text("done_at IS NULL AND dead_at IS NULL"),
-    ),
+    Index("ix_inbox_open", "id", postgresql_where=_OPEN),
+    Index("ix_inbox_open_by_order", "order_id", "id", postgresql_where=_OPEN),
     Index(
         "ix_inbox_fulfillment_id", "fulfillment_id", postgresql_where=text("fulfillment_id <> ''")
     ),
@@ -400,20 +406,8 @@ outbox = Table(
     Column("order_id", Text, nullable=False),
     Column("body", JSONB, nullable=False),
     _now("created_at"),
-    _now("due_at"),
-    Column("claimed_until", _INSTANT),
-    Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("error", Text, nullable=False, server_default=""),
-    Column("note", Text, nullable=False, server_default=""),
-    Column("done_at", _INSTANT),
-    Column("dead_at", _INSTANT),
+    *_work(),
     UniqueConstraint("key"),
-    Index("ix_outbox_open", "id", postgresql_where=text("done_at IS NULL AND dead_at IS NULL")),
-    Index(
-        "ix_outbox_open_by_order",
-        "order_id",
-        "kind",
-        "id",
-        postgresql_where=text("done_at IS NULL AND dead_at IS NULL"),
-    ),
+    Index("ix_outbox_open", "id", postgresql_where=_OPEN),
+    Index("ix_outbox_open_by_order", "order_id", "kind", "id", postgresql_where=_OPEN),
 )

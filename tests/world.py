@@ -16,29 +16,12 @@ from domain.errors import Outage, Refused
 from domain.fulfillments import Fulfillment, LineQuantity, NodeEvent, NodeEventType
 from domain.lifecycle import with_fulfillment
 from domain.network import Calendar
-from domain.orders import GONE, TERMINAL
-from domain.records import Change, Message, OrderEvent, OrderState
+from domain.orders import TERMINAL
+from domain.records import Change, Message, OrderEvent
 from domain.sourcing.problem import Assignment, CostParts, Plan
 from domain.validation import validate
+from tests.holdings import Holdings
 from workflows import ports
-from workflows.ports import (
-    Abandoned,
-    Allocate,
-    Allocated,
-    Dispatched,
-    GiveBack,
-    OpenPickup,
-    Recall,
-    Recalled,
-    Release,
-    Reserve,
-    Reserved,
-    Ship,
-    Sourced,
-    SourceOrder,
-    Validated,
-    ValidateOrder,
-)
 
 STEPS = ("validate", "reserve", "optimize_source", "allocate", "dispatch", "ship", "record")
 When = Literal["before", "after"]
@@ -47,14 +30,13 @@ _GIVES_UP = (NodeEventType.REJECTED, NodeEventType.EXCEPTION, NodeEventType.CANC
 _LEAVES = (NodeEventType.SHIPPED, NodeEventType.COLLECTED)
 
 
-class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep):
+class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep):
     """
-    `stock` is what is free by node and SKU. `manners` say how a node, or one fulfillment's node,
+    `manners` say how a node, or one fulfillment's node,
     answers: `rejects` says no to the request, `dead` never answers, `keeps` refuses a recall,
     `pending` answers it later, `shipped_in_secret` refuses a recall with goods gone. `failures`
     maps a step to how often it fails, before or after its effect; `refusals` a step to its no;
-    `pause` holds a step up at its gate; `outage` fails every step of our own. `gone` are the goods
-    that really left their node.
+    `pause` holds a step up at its gate; `outage` fails every step of our own.
     """
 
     def __init__(
@@ -62,8 +44,7 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
         stock: dict[str, dict[str, int]] | None = None,
         calendars: Mapping[str, Calendar] | None = None,
     ) -> None:
-        self.stock = stock if stock is not None else {"A": {"mug": 10}, "B": {"mug": 10}}
-        self.on_hand = {node: Counter(units) for node, units in self.stock.items()}
+        super().__init__(stock)
         self.calendars = calendars or {}
         self.catalogue = {"mug", "tee"}
         self.manners: dict[str, Manner] = {}
@@ -73,25 +54,17 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
         self.outage = False
         self.seen: Counter[str] = Counter()
         self.calls: list[tuple[str, str]] = []
-        self.wrong: list[str] = []
-        self.reserved: dict[str, Counter[str]] = {}
         self.released: set[str] = set()
-        self.allocated: dict[str, Counter[str]] = {}
-        self.shipped: dict[str, Counter[str]] = {}
         self.done: set[str] = set()
-        self.requests: Counter[str] = Counter()
         self.recalls: Counter[str] = Counter()
         self.withdrawn: set[str] = set()
-        self.gone: dict[str, Counter[str]] = defaultdict(Counter)
         self.on_file: dict[str, list[NodeEvent]] = defaultdict(list)
-        self.states: dict[str, OrderState] = {}
         self.last: dict[str, str] = {}
         self.runs: dict[str, str] = {}
         self.writers: dict[str, str] = {}
         self.events: dict[str, OrderEvent] = {}
         self.messages: dict[str, Message] = {}
-        self.sourced: dict[tuple[str, int], Sourced] = {}
-        self.fulfillments: dict[str, Fulfillment] = {}
+        self.sourced: dict[tuple[str, int], ports.Sourced] = {}
 
     # ---- failing
 
@@ -137,15 +110,10 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
         for message in change.messages:
             self.messages.setdefault(message.key, message)
 
-    def _take(self, units: Counter[str], sku: str, quantity: int, what: str) -> None:
-        units[sku] -= quantity
-        if units[sku] < 0:
-            self.wrong.append(f"{what}: {sku} fell to {units[sku]}")
-
     # ---- the order's record
 
     @activity.defn
-    async def validate(self, request: ValidateOrder) -> Validated:
+    async def validate(self, request: ports.ValidateOrder) -> ports.Validated:
         order = request.order
         async with self._step("validate", order.order_id):
             known = self.states.get(order.order_id)
@@ -160,9 +128,9 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
                 for line, tried in names.items()
             }
             if known and known.status in TERMINAL and not same_run:
-                return Validated(verdict="duplicate", code="closed")
+                return ports.Validated(verdict="duplicate", code="closed")
             v = validate(order, skus)
-            return Validated(
+            return ports.Validated(
                 verdict=v.outcome,
                 skus=skus,
                 holds=v.holds,
@@ -179,18 +147,8 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
 
     # ---- stock
 
-    def receive(self, node: str, sku: str, quantity: int) -> None:
-        for shelf in (self.stock, self.on_hand):
-            units = shelf.setdefault(node, Counter())
-            units[sku] = units.get(sku, 0) + quantity
-
-    def ats(self, sku: str, node: str | None = None) -> int:
-        shelves = [self.stock[node]] if node else self.stock.values()
-        free = sum(units.get(sku, 0) for units in shelves)
-        return free - sum(r[sku] for r in self.reserved.values())
-
     @activity.defn
-    async def reserve(self, request: Reserve) -> Reserved:
+    async def reserve(self, request: ports.Reserve) -> ports.Reserved:
         async with self._step("reserve", request.order_id):
             self.check(request.reserved)
             if request.reservation_id in self.released:
@@ -203,13 +161,13 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
                 missing = {sku: q - free[sku] for sku, q in wanted.items() if free[sku] < q}
                 if missing:
                     self.apply(request.short)
-                    return Reserved(ok=False, missing=missing)
+                    return ports.Reserved(ok=False, missing=missing)
                 self.reserved[request.reservation_id] = wanted
             self.apply(request.reserved)
-            return Reserved(ok=True)
+            return ports.Reserved(ok=True)
 
     @activity.defn
-    async def release(self, request: Release) -> None:
+    async def release(self, request: ports.Release) -> None:
         async with self._step("release", request.change.state.order_id):
             self.check(request.change)
             self.reserved.pop(request.reservation_id, None)
@@ -217,21 +175,21 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
             self.apply(request.change)
 
     @activity.defn
-    async def allocate(self, request: Allocate) -> Allocated:
+    async def allocate(self, request: ports.Allocate) -> ports.Allocated:
         async with self._step("allocate", request.change.state.order_id, request.key) as fresh:
             self.check(request.change)
             if fresh and (dry := self._dry(request.fulfillments)):
-                return Allocated(ok=False, dry=dry)
+                return ports.Allocated(ok=False, dry=dry)
             for f in request.fulfillments if fresh else ():
                 units = self.allocated[f.fulfillment_id] = Counter()
                 for lq in f.lines:
                     sku = f.skus[lq.line_id]
                     self.stock[f.node][sku] -= lq.quantity
                     reservation = self.reserved[request.reservation_id]
-                    self._take(reservation, sku, lq.quantity, request.key)
+                    self.take(reservation, sku, lq.quantity, request.key)
                     units[sku] += lq.quantity
             self.apply(request.change)
-            return Allocated(ok=True)
+            return ports.Allocated(ok=True)
 
     def _dry(self, fulfillments: tuple[Fulfillment, ...]) -> dict[str, str]:
         wanted: Counter[tuple[str, str]] = Counter()
@@ -241,32 +199,32 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
         return {n: s for (n, s), q in wanted.items() if self.stock.get(n, {}).get(s, 0) < q}
 
     @activity.defn
-    async def give_back(self, request: GiveBack) -> None:
+    async def give_back(self, request: ports.GiveBack) -> None:
         async with self._step("give_back", request.fulfillment_id, request.key) as fresh:
             self.check(request.change)
             f = self.fulfillments[request.fulfillment_id]
             for lq in request.lines if fresh else ():
                 sku = f.skus[lq.line_id]
-                self._take(self.allocated[f.fulfillment_id], sku, lq.quantity, request.key)
+                self.take(self.allocated[f.fulfillment_id], sku, lq.quantity, request.key)
                 self.stock[f.node][sku] += lq.quantity
                 if request.to == "reservation":
                     self.reserved[request.reservation_id][sku] += lq.quantity
             self.apply(request.change)
 
     @activity.defn
-    async def ship(self, request: Ship) -> None:
+    async def ship(self, request: ports.Ship) -> None:
         async with self._step("ship", request.fulfillment_id, request.key) as fresh:
             self.check(request.change)
             f = self.fulfillments[request.fulfillment_id]
             gone = self.shipped.setdefault(f.fulfillment_id, Counter())
             for lq in request.lines if fresh else ():
                 sku = f.skus[lq.line_id]
-                self._take(self.allocated[f.fulfillment_id], sku, lq.quantity, request.key)
+                self.take(self.allocated[f.fulfillment_id], sku, lq.quantity, request.key)
                 gone[sku] += lq.quantity
             self.apply(request.change)
 
     @activity.defn
-    async def open_pickup(self, request: OpenPickup) -> datetime:
+    async def open_pickup(self, request: ports.OpenPickup) -> datetime:
         state = request.change.state
         f = next(f for f in state.fulfillments if f.fulfillment_id == request.fulfillment_id)
         async with self._step("open_pickup", f.fulfillment_id):
@@ -282,7 +240,7 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
     # ---- sourcing: the first node in the alphabet that has something
 
     @activity.defn
-    async def optimize_source(self, request: SourceOrder) -> Sourced:
+    async def optimize_source(self, request: ports.SourceOrder) -> ports.Sourced:
         async with self._step("optimize_source", request.order_id):
             made = self.sourced.get((request.order_id, request.round))
             if made is None:
@@ -290,7 +248,7 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
                 self.sourced[request.order_id, request.round] = made
             return made
 
-    def _decide(self, request: SourceOrder) -> Sourced:
+    def _decide(self, request: ports.SourceOrder) -> ports.Sourced:
         left = {unit.line_id: unit.quantity for unit in request.units}
         now = datetime.now(UTC)
         assignments = []
@@ -319,7 +277,7 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
         unsourced = tuple(LineQuantity(line_id=i, quantity=q) for i, q in left.items() if q)
         plan = Plan(assignments=tuple(assignments), unsourced=unsourced)
         decision = f"{request.order_id}/{request.round}"
-        return Sourced(decision_id=decision, solver="greedy", plan=plan)
+        return ports.Sourced(decision_id=decision, solver="greedy", plan=plan)
 
     # ---- the nodes
 
@@ -328,22 +286,22 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
         return self.manners.get(fulfillment_id, by_node)
 
     @activity.defn
-    async def dispatch(self, fulfillment_id: str) -> Dispatched:
+    async def dispatch(self, fulfillment_id: str) -> ports.Dispatched:
         async with self._step("dispatch", fulfillment_id):
             manner = self.manner(fulfillment_id)
             if manner == "dead":
                 raise Outage("node")
             never = fulfillment_id in self.withdrawn and not self.gone[fulfillment_id]
             if manner == "refuses" or never:
-                return Dispatched(refused="not our goods")
+                return ports.Dispatched(refused="not our goods")
             if not self.requests[fulfillment_id]:
                 self.requests[fulfillment_id] += 1
             if manner == "rejects":
                 self.tell(fulfillment_id, NodeEventType.REJECTED)
-            return Dispatched(events=tuple(self.on_file[fulfillment_id]))
+            return ports.Dispatched(events=tuple(self.on_file[fulfillment_id]))
 
     @activity.defn
-    async def recall(self, request: Recall) -> Recalled:
+    async def recall(self, request: ports.Recall) -> ports.Recalled:
         fid = request.fulfillment_id
         async with self._step("recall", fid):
             self.recalls[fid] += 1
@@ -352,13 +310,13 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
                 raise Outage("node")
             if manner == "shipped_in_secret":
                 self.let_go(fid)
-            if manner == "keeps" or self._all_gone(fid):
-                return Recalled(answer="refused", events=tuple(self.on_file[fid]))
+            if manner == "keeps" or self.all_gone(fid):
+                return ports.Recalled(answer="refused", events=tuple(self.on_file[fid]))
             if manner == "pending":
-                return Recalled(answer="pending")
+                return ports.Recalled(answer="pending")
             self.withdrawn.add(fid)
             answer = "cancelled" if self.requests[fid] else "never_received"
-            return Recalled(answer=answer, events=tuple(self.on_file[fid]))
+            return ports.Recalled(answer=answer, events=tuple(self.on_file[fid]))
 
     def tell(self, fulfillment_id: str, type: NodeEventType, **more: object) -> NodeEvent:
         """A statement of the node, on file; what it says is so."""
@@ -383,61 +341,10 @@ class World(ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, ports.Upkeep
             self.withdrawn.add(fulfillment_id)
         return event
 
-    def _all_gone(self, fulfillment_id: str) -> bool:
-        gone = self.gone[fulfillment_id]
-        return all(
-            gone[lq.line_id] >= lq.quantity for lq in self.fulfillments[fulfillment_id].lines
-        )
-
-    def let_go(self, fulfillment_id: str, lines: tuple[LineQuantity, ...] = ()) -> None:
-        """The goods leave the node: these lines of the fulfillment, or all that is still there."""
-        f, gone = self.fulfillments[fulfillment_id], self.gone[fulfillment_id]
-        for lq in lines or f.lines:
-            gone[lq.line_id] += lq.quantity if lines else lq.quantity - gone[lq.line_id]
-
     @activity.defn
-    async def recover_abandoned(self) -> tuple[Abandoned, ...]:
+    async def recover_abandoned(self) -> tuple[ports.Abandoned, ...]:
         return ()
 
     @activity.defn
     async def poll_channel(self, channel: str) -> int:
         return 0
-
-    # ---- what must hold at the end
-
-    def leftovers(self) -> list[str]:
-        """What is still held anywhere."""
-        found = [f"reserved {r}: {u}" for r, u in self.reserved.items() if any(u.values())]
-        return found + [f"allocated {f}: {u}" for f, u in self.allocated.items() if any(u.values())]
-
-    def shipped_units(self) -> int:
-        return sum(sum(units.values()) for units in self.shipped.values())
-
-    def problems(self) -> list[str]:
-        """Every invariant that does not hold once all orders are closed."""
-        found = [*self.wrong, *self.leftovers()]
-        for node, units in self.on_hand.items():
-            for sku, had in units.items():
-                left = sum(
-                    self.shipped.get(fid, Counter())[sku]
-                    for fid, f in self.fulfillments.items()
-                    if f.node == node
-                )
-                if self.stock[node].get(sku, 0) + left != had:
-                    found.append(f"{sku} at {node}: {had} were there, {left} left")
-        for order_id, state in self.states.items():
-            found += [f"{order_id}: {what}" for what in self._unsound(state)]
-        return found
-
-    def _unsound(self, state: OrderState) -> list[str]:
-        found = [] if state.status in TERMINAL else [f"is {state.status}"]
-        for line in state.lines:
-            if sum(line.buckets.values()) != line.ordered:
-                found.append(f"line {line.line_id}: {line.buckets} of {line.ordered}")
-            out = sum(self.gone[f.fulfillment_id][line.line_id] for f in state.fulfillments)
-            if out > line.ordered:
-                found.append(f"line {line.line_id}: {out} left their nodes, {line.ordered} ordered")
-            if out != line.units(*GONE):
-                found.append(f"line {line.line_id}: {out} left their nodes, {line.buckets} told")
-        asked = [self.requests[f.fulfillment_id] for f in state.fulfillments]
-        return found if max(asked, default=0) <= 1 else [*found, f"asked {asked} times"]

@@ -1,12 +1,17 @@
-"""Where things are: workflow ids, task queues, search attributes, names of workflows."""
+"""Where things are: workflow ids, task queues and who works on them, search attributes."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, get_args
 
 from temporalio.common import SearchAttributeKey
 
 ORDERS: Final = "orders"
+
+# The work of a worker process: one task queue each, but for the pumps, which have none. Several
+# processes may share a role.
+Role = Literal["workflows", "partners", "sourcing", "pumps"]
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 ORDER_STATUS: Final = SearchAttributeKey.for_keyword("OrderStatus")
 CHANNEL: Final = SearchAttributeKey.for_keyword("Channel")

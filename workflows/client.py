@@ -34,7 +34,6 @@ from domain.records import OrderState
 from domain.values import Value
 from workflows.addressing import CHANNEL, ORDER_STATUS, ORDERS, PROMISE_BY, order_workflow_id
 from workflows.codec import Keyring, data_converter
-from workflows.conversation import digest_of
 from workflows.messages import (
     Cancel,
     ExtendPickup,
@@ -103,7 +102,6 @@ async def submit(
     The same order again gets the same answer. Raises Conflict for another order under the same id,
     Pending where the answer did not come within `within`, Outage where Temporal is away.
     """
-    digest = digest_of(order)
     start = WithStartWorkflowOperation(
         OrderWorkflow.run,
         StartOrder(order=order, patience=patience),
@@ -117,9 +115,9 @@ async def submit(
     try:
         answer: Submitted = await client.execute_update_with_start_workflow(
             "submit",
-            digest,
+            order.digest,
             start_workflow_operation=start,
-            id=f"submit-{digest}",
+            id=f"submit-{order.digest}",
             result_type=Submitted,
             rpc_timeout=within,
         )

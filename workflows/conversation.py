@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import suppress
 from datetime import timedelta
 from typing import Literal
@@ -11,7 +10,7 @@ from temporalio import workflow
 
 from domain.fulfillments import ENDED, NodeEvent, NodeEventType
 from domain.lifecycle import over, units_in
-from domain.orders import Bucket, DeliveryMethod, Hold, Order
+from domain.orders import Bucket, DeliveryMethod, Hold
 from domain.records import CancelRequest, OrderEvent, OrderState
 from workflows import taking
 from workflows.book import Book, Overtaken
@@ -78,9 +77,6 @@ class Conversation:
 
     @workflow.update(description="Sent with the start: is the order accepted, held or refused?")
     async def submit(self, digest: str = "") -> Submitted:
-        if digest and digest != digest_of(self._start.order):
-            message = f"another order was submitted before as {self._start.order.order_id}"
-            raise Declined(message, type="another_order")
         await workflow.wait_condition(
             lambda: self._answer is not None or bool(self._book.state.attention)
         )
@@ -88,6 +84,12 @@ class Conversation:
             self._reply("held", reason=self._book.state.attention[0].message)
         assert self._answer is not None  # noqa: S101 - the reply
         return self._answer
+
+    @submit.validator
+    def _may_submit(self, digest: str = "") -> None:
+        if digest and digest != self._start.order.digest:
+            message = f"another order was submitted before as {self._start.order.order_id}"
+            raise Declined(message, type="another_order")
 
     # ---- nodes
 
@@ -248,8 +250,3 @@ class Conversation:
     @workflow.query(description="All that the order knows of itself")
     def state(self) -> OrderState:
         return self._book.state
-
-
-def digest_of(order: Order) -> str:
-    """What makes two submissions the same order."""
-    return hashlib.sha256(order.model_dump_json().encode()).hexdigest()[:32]

@@ -23,7 +23,7 @@ from domain.lifecycle import (
     with_fulfillment,
     with_lines,
 )
-from domain.orders import Bucket, DeliveryMethod, OrderStatus
+from domain.orders import Bucket, DeliveryMethod, OrderStatus, Units
 from domain.records import CancelRequest, OrderEvent, OrderState
 from workflows import taking
 from workflows.book import CalledOff, Effect, Overtaken
@@ -42,7 +42,6 @@ from workflows.ports import (
     SourceOrder,
     Sourcing,
     Stock,
-    Units,
     Validated,
     ValidateOrder,
 )

@@ -14,16 +14,10 @@ from typing import Literal
 from temporalio import activity
 
 from domain.fulfillments import Fulfillment, LineQuantity, NodeEvent
-from domain.orders import Hold, Order
+from domain.orders import Hold, Order, Units
 from domain.records import Change, OrderState
 from domain.sourcing.problem import Plan
 from domain.values import Value
-
-
-class Units(Value):
-    line_id: str
-    sku: str
-    quantity: int
 
 
 class ValidateOrder(Value):

@@ -13,7 +13,6 @@ import httpx
 
 from activities import worker
 from activities.house import House
-from activities.worker import Roles
 from cli.pulse import beat
 from cli.settings import Settings
 from cli.wiring import engine, temporal, write_logs
@@ -40,7 +39,7 @@ async def run(settings: Settings, pulse: Path | None) -> None:
         )
         beating = asyncio.create_task(beat(client, _queue(settings), pulse)) if pulse else None
         try:
-            await worker.run(house, _roles(settings), stop)
+            await worker.run(house, settings.worker_roles, stop)
         finally:
             if beating is not None:
                 beating.cancel()
@@ -51,16 +50,6 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-
-
-def _roles(settings: Settings) -> Roles:
-    asked = set(settings.worker_roles)
-    return Roles(
-        workflows="workflows" in asked,
-        partners="partners" in asked,
-        sourcing="sourcing" in asked,
-        pumps="pumps" in asked,
-    )
 
 
 def _queue(settings: Settings) -> str | None:

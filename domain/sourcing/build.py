@@ -10,7 +10,7 @@ from domain.calendars import ready_by
 from domain.errors import Invalid
 from domain.geography import Place, locate, miles_between
 from domain.network import Node, Product, RateCard, Zone
-from domain.orders import Address, DeliveryMethod
+from domain.orders import Address, DeliveryMethod, Units
 from domain.promising import Lane, days_late
 from domain.rates import zone_of
 from domain.sourcing.problem import Candidate, Demand, Problem, ServiceOption
@@ -20,17 +20,6 @@ MILES_ABROAD: Final = -1
 SPLIT_FEE_MINOR: Final = 100
 LATE_DAY_MINOR: Final = 300
 UNKNOWN_PRODUCT: Final = Product(sku="?")
-
-
-class Wanted(Protocol):
-    """Units of a line that want a node."""
-
-    @property
-    def line_id(self) -> str: ...
-    @property
-    def sku(self) -> str: ...
-    @property
-    def quantity(self) -> int: ...
 
 
 class Snapshot(Protocol):
@@ -56,7 +45,7 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
     as_of: datetime,
     currency: str,
     promise_by: datetime | None,
-    units: Sequence[Wanted],
+    units: Sequence[Units],
     ship_to: Address,
     excluded: Mapping[str, str],
     firm_node: str | None = None,

@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,26 +14,18 @@ from temporalio.testing import WorkflowEnvironment
 
 from cli.audit import AuditReport, audit
 from connectors.sandbox.store import Store
-from domain.fulfillments import Fulfillment, FulfillmentStatus, LineQuantity, RequestStatus
-from domain.network import Calendar, Node, NodeKind
-from domain.orders import Bucket, DeliveryMethod, Line, LineState, Order, OrderStatus
-from domain.records import Change, OrderEvent, OrderState
-from domain.sourcing.problem import Assignment, CostParts, Decision, Plan, Problem
-from domain.values import Value
+from domain.fulfillments import Fulfillment, FulfillmentStatus, RequestStatus
+from domain.orders import Bucket, Line, LineState, OrderStatus, Units
+from domain.records import OrderEvent
+from domain.sourcing.problem import CostParts
 from storage import decisions, network, records, stock
 from storage.database import transaction
 from storage.tables import metadata
+from tests.samples import a_change, a_decision, a_node, a_share, an_order
 from workflows.addressing import order_workflow_id
 
-NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 AT = "2025-11-20T12:00:00.000Z"
 AT_ONCE = timedelta(0)
-
-
-class Unit(Value):
-    line_id: str
-    sku: str
-    quantity: int
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +45,7 @@ async def world(engine: AsyncEngine) -> AsyncEngine:
     async with transaction(engine) as conn:
         await conn.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
         for code in ("DC-A", "DC-B"):
-            await network.put_node(conn, node(code))
+            await network.put_node(conn, a_node(code))
             await stock.receive(conn, f"in {code}", code, [("MUG", 10)], "receipt", "test")
     await place(engine, "1001", OrderStatus.COMPLETED, Bucket.DELIVERED)
     await place(engine, "1002", OrderStatus.IN_FULFILLMENT, Bucket.RELEASED)
@@ -258,86 +250,37 @@ async def stop(client: Client, order_id: str) -> None:
 
 async def place(engine: AsyncEngine, number: str, status: OrderStatus, bucket: Bucket) -> None:
     """Write an order of three mugs down as its workflow would, up to this state."""
-    order = Order(
-        channel="web",
-        channel_order_id=number,
+    order = an_order(
+        number,
         channel_ref=f"gid://shopify/Order/{number}",
-        placed_at=NOON,
-        currency="USD",
         lines=(Line(line_id="11", sku="MUG", quantity=3, unit_price_minor=1000),),
     )
     done = status is OrderStatus.COMPLETED
     share = fulfillment(order.order_id, done=done)
-    state = OrderState(
-        order_id=order.order_id,
-        channel=order.channel,
-        channel_order_id=number,
+    change = a_change(
+        order,
+        events=(OrderEvent(type="placed", summary="the order came in", cause="test"),),
         status=status,
         lines=(LineState(line_id="11", sku="MUG", ordered=3, buckets={bucket: 3}),),
         fulfillments=(share,),
     )
-    placed = OrderEvent(type="placed", summary="the order came in", cause="test")
-    change = Change(key="run:1", at=NOON, seq=1, state=state, events=(placed,))
-    unit = Unit(line_id="11", sku="MUG", quantity=3)
+    units = [Units(line_id="11", sku="MUG", quantity=3)]
     async with transaction(engine) as conn:
         await records.accept(conn, order, "run", change)
-        await stock.reserve(conn, f"{order.order_id}-R1", order.order_id, [unit], None)
+        await stock.reserve(conn, f"{order.order_id}-R1", order.order_id, units, None)
         await stock.allocate(conn, f"{order.order_id}-A1", f"{order.order_id}-R1", [share])
-        await decisions.store(conn, decision(order.order_id))
+        await decisions.store(conn, a_decision(share, CostParts(shipping=share.cost_minor)))
         if done:
             await stock.ship(conn, f"{order.order_id}-S1", share.fulfillment_id, [])
 
 
-def node(code: str) -> Node:
-    return Node(
-        code=code,
-        name=code,
-        kind=NodeKind.DC,
-        postal_code="75201",
-        latitude=32.78,
-        longitude=-96.8,
-        calendar=Calendar(timezone="America/Chicago"),
-    )
-
-
 def fulfillment(order_id: str, *, done: bool) -> Fulfillment:
-    return Fulfillment(
-        fulfillment_id=f"{order_id}-F1",
-        order_id=order_id,
-        node="DC-A",
-        method=DeliveryMethod.SHIP,
-        service="ground",
-        lines=(LineQuantity(line_id="11", quantity=3),),
-        skus={"11": "MUG"},
-        status=FulfillmentStatus.CLOSED if done else FulfillmentStatus.IN_PROGRESS,
-        request=RequestStatus.CLOSED if done else RequestStatus.ACCEPTED,
-        shipped={"11": 3} if done else {},
-        ship_by=NOON,
-        deliver_by=NOON,
-        cost_minor=500,
-        goods_minor=3000,
-    )
-
-
-def decision(order_id: str) -> Decision:
-    cost = CostParts(shipping=500)
-    package = Assignment(
-        node="DC-A",
-        service="ground",
-        carrier="x",
-        lines=(LineQuantity(line_id="11", quantity=3),),
-        ship_by=NOON,
-        deliver_by=NOON,
-        cost=cost,
-    )
-    problem = Problem(
-        order_id=order_id,
-        round=1,
-        as_of=NOON,
-        currency="USD",
-        promise_by=None,
-        demands=(),
-        candidates=(),
-    )
-    plan = Plan(assignments=(package,), cost=cost)
-    return Decision(decision_id=f"{order_id}/1", problem=problem, plan=plan, solver="test")
+    share = a_share(f"{order_id}-F1", "DC-A", {"11": 3}, sku="MUG", order_id=order_id)
+    ended = {
+        "status": FulfillmentStatus.CLOSED,
+        "request": RequestStatus.CLOSED,
+        "shipped": {"11": 3},
+    }
+    at_work = {"status": FulfillmentStatus.IN_PROGRESS, "request": RequestStatus.ACCEPTED}
+    worth = {"cost_minor": 500, "goods_minor": 3000}
+    return share.model_copy(update={**worth, **(ended if done else at_work)})

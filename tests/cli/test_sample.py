@@ -6,6 +6,7 @@ import pytest
 
 from cli.sample import DemoOrder, SampleNetwork, Staged, demo_orders, network
 from domain.network import Node, NodeKind, Product, RateCard
+from domain.orders import Units
 from domain.sourcing.build import build
 from domain.sourcing.problem import Plan
 from domain.sourcing.solver import solve
@@ -38,7 +39,7 @@ def plan(order: DemoOrder) -> Plan:
         as_of=datetime(2026, 11, 20, 12, tzinfo=UTC),
         currency="USD",
         promise_by=None,
-        units=order.lines,
+        units=[Units.model_validate(line, from_attributes=True) for line in order.lines],
         ship_to=order.ship_to,
         excluded={},
         firm_node=order.pickup_node,

@@ -1,7 +1,5 @@
 """The two axes of a fulfillment: what follows what, and nothing follows an end."""
 
-from datetime import UTC, datetime
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,32 +14,20 @@ from domain.fulfillments import (
     RequestStatus,
     advance,
 )
-from domain.orders import DeliveryMethod
+from tests.samples import a_share
 
 OURS = {"dispatch", "recall", "recall_refused", "no_answer", "vouched", "expired"}
 NAMES = sorted({*OURS, *(kind.value for kind in NodeEventType), "partly_shipped", "short_shipped"})
 LETS_GO = {"rejected", "exception", "cancelled", "vouched", "expired"}
 START = (FulfillmentStatus.OPEN, RequestStatus.UNSUBMITTED)
-NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
 
 def fulfillment(
     status: FulfillmentStatus = FulfillmentStatus.OPEN,
     request: RequestStatus = RequestStatus.UNSUBMITTED,
 ) -> Fulfillment:
-    return Fulfillment(
-        fulfillment_id="o-F1",
-        order_id="o",
-        node="A",
-        method=DeliveryMethod.SHIP,
-        service="ground",
-        lines=(LineQuantity(line_id="1", quantity=2),),
-        skus={"1": "mug"},
-        status=status,
-        request=request,
-        ship_by=NOW,
-        deliver_by=NOW,
-    )
+    share = a_share("o-F1", "A", {"1": 2}, order_id="o")
+    return share.model_copy(update={"status": status, "request": request})
 
 
 @given(st.sampled_from(FulfillmentStatus), st.sampled_from(RequestStatus), st.sampled_from(NAMES))

@@ -25,8 +25,11 @@ from psycopg.rows import dict_row
 from cli.stack.site import Site
 from connectors.sandbox.config import SandboxConfig, ShopifyConfig, load
 
+pytest.register_assert_rewrite("tests.e2e.documents")
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
+_NOT_READY = {"received", "on_hold", "rejected", "backordered"}
 Found = TypeVar("Found")
 Json = dict[str, Any]
 
@@ -123,6 +126,15 @@ class Operator:
     async def order(self, order_id: str) -> Json | None:
         answer = await self.http.get(f"/v1/orders/{order_id}")
         return answer.json() if answer.is_success else None
+
+    async def under_way(self, order_id: str) -> Json:
+        """The order, once nothing holds it back any more."""
+
+        async def look() -> Json | None:
+            found = await self.order(order_id)
+            return found if found and found["status"] not in _NOT_READY else None
+
+        return await self.waits(look, f"{order_id} to get under way")
 
     async def intake(self, order_id: str) -> list[Json]:
         """What the channel sent of an order and what it led to, newest first."""

@@ -1,37 +1,25 @@
 """Orders as Magento shops keep them, with what must become of each, worked out by hand."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Json = dict[str, Any]
+from tests.e2e.conftest import Json
+from tests.e2e.documents import Document
+
 FIXTURES = Path(__file__).parents[3] / "shared/fixtures/magento"
 _FIRST = 700_001
 
 
-@dataclass(frozen=True)
-class Document:
-    """
-    An order of a shop. `units` are, by line id, the SKU of our catalogue and the open units.
-
-    `outcome` is `accepted` or `held`, else the code with which it is declined.
-    """
-
-    name: str
-    body: Json
-    outcome: str = "accepted"
-    units: tuple[tuple[str, str, int], ...] = ()
-    currency: str = "USD"
-    total_minor: int | None = None
-    unknown: tuple[str, ...] = ()
+class ShopOrder(Document):
+    """An order of the shop."""
 
     @property
     def order_id(self) -> str:
         return f"outlet-{self.body['increment_id']}"
 
 
-def documents() -> list[Document]:
+def documents() -> list[ShopOrder]:
     """Every one with numbers of its own."""
     made = [*_fixtures(), *_built()]
     for number, one in enumerate(made, start=_FIRST):
@@ -85,7 +73,7 @@ _ADDRESS = {
 }
 
 
-def _built() -> list[Document]:
+def _built() -> list[ShopOrder]:
     bag = (("11", "E2E-BAG", 3),)
     one = row(11)
     bundle = row(11, "E2E-BUNDLE", product_type="bundle")
@@ -96,22 +84,22 @@ def _built() -> list[Document]:
     }
     nowhere = {**at_store, "pickup_location_code": "ST-MARS"}
     return [
-        Document("plain", order(one), units=bag, total_minor=10350),
-        Document(
+        ShopOrder("plain", order(one), units=bag, total_minor=10350),
+        ShopOrder(
             "yen",
             order(one, order_currency_code="JPY", grand_total=11_100),
             units=bag,
             currency="JPY",
             total_minor=11_100,
         ),
-        Document(
+        ShopOrder(
             "dinar",
             order(one, order_currency_code="KWD", grand_total=31.125),
             units=bag,
             currency="KWD",
             total_minor=31_125,
         ),
-        Document(
+        ShopOrder(
             "configurable",
             order(
                 row(11, "E2E-BAG-RED", product_type="configurable"),
@@ -119,29 +107,29 @@ def _built() -> list[Document]:
             ),
             units=(("11", "E2E-BAG-RED", 3),),
         ),
-        Document(
+        ShopOrder(
             "bundle that ships together",
             order({**bundle, "product_option": {"shipment_type": 0}}, *parts),
             units=(("11", "E2E-BUNDLE", 3),),
         ),
-        Document(
+        ShopOrder(
             "bundle that ships in parts",
             order({**bundle, "extension_attributes": {"shipment_type": "1"}}, *parts),
             units=(("12", "E2E-PART-A", 3), ("13", "E2E-PART-B", 3)),
         ),
-        Document(
+        ShopOrder(
             "with a virtual row",
             order(one, row(12, "E2E-WARRANTY", product_type="virtual", is_virtual=1)),
             units=bag,
         ),
-        Document(
+        ShopOrder(
             "partly shipped, cancelled and refunded",
             order(row(11, qty_ordered=9, qty_shipped=2, qty_canceled=1, qty_refunded=3)),
             units=bag,
         ),
-        Document("250 rows", order(*(row(n) for n in range(1, 251))), units=_bags(250)),
-        Document("unknown fields", order({**one, "new": {"a": [None]}}, new=[[]]), units=bag),
-        Document(
+        ShopOrder("250 rows", order(*(row(n) for n in range(1, 251))), units=_bags(250)),
+        ShopOrder("unknown fields", order({**one, "new": {"a": [None]}}, new=[[]]), units=bag),
+        ShopOrder(
             "nulls wherever a null may be",
             {
                 **dict.fromkeys(order()),
@@ -155,26 +143,26 @@ def _built() -> list[Document]:
             },
             units=bag,
         ),
-        Document("no SKU, but a product id", order(row(11, None)), units=(("11", "300011", 3),)),
-        Document(
+        ShopOrder("no SKU, but a product id", order(row(11, None)), units=(("11", "300011", 3),)),
+        ShopOrder(
             "collected at a store",
             order(one, extension_attributes=at_store),
             units=bag,
         ),
-        Document("on hold at the shop", order(one, state="holded"), "held", bag),
-        Document("not paid yet", order(one, state="pending_payment"), "held", bag),
-        Document("payment under review", order(one, state="payment_review"), "held", bag),
-        Document("an unknown SKU", order(row(11, "E2E-NEVER")), "held", (("11", "", 3),)),
-        Document("half a unit", order(row(11, qty_ordered=2.5)), "held", bag),
-        Document("a pickup nowhere", order(one, extension_attributes=nowhere), "held", bag),
-        Document("no address", order(one, extension_attributes=None), "held", bag),
-        Document("cancelled", order(one, state="canceled"), "cancelled"),
-        Document("refunded and closed", order(one, state="closed"), "cancelled"),
-        Document("complete", order(row(11, qty_shipped=3), state="complete"), "already_fulfilled"),
-        Document("all shipped", order(row(11, qty_shipped=3)), "already_fulfilled"),
-        Document("only virtual", order(row(11, product_type="downloadable")), "nothing_to_ship"),
-        Document("all cancelled", order(row(11, qty_canceled=3)), "nothing_to_ship"),
-        Document("no rows", order(), "nothing_to_ship"),
+        ShopOrder("on hold at the shop", order(one, state="holded"), "held", bag),
+        ShopOrder("not paid yet", order(one, state="pending_payment"), "held", bag),
+        ShopOrder("payment under review", order(one, state="payment_review"), "held", bag),
+        ShopOrder("an unknown SKU", order(row(11, "E2E-NEVER")), "held", (("11", "", 3),)),
+        ShopOrder("half a unit", order(row(11, qty_ordered=2.5)), "held", bag),
+        ShopOrder("a pickup nowhere", order(one, extension_attributes=nowhere), "held", bag),
+        ShopOrder("no address", order(one, extension_attributes=None), "held", bag),
+        ShopOrder("cancelled", order(one, state="canceled"), "cancelled"),
+        ShopOrder("refunded and closed", order(one, state="closed"), "cancelled"),
+        ShopOrder("complete", order(row(11, qty_shipped=3), state="complete"), "already_fulfilled"),
+        ShopOrder("all shipped", order(row(11, qty_shipped=3)), "already_fulfilled"),
+        ShopOrder("only virtual", order(row(11, product_type="downloadable")), "nothing_to_ship"),
+        ShopOrder("all cancelled", order(row(11, qty_canceled=3)), "nothing_to_ship"),
+        ShopOrder("no rows", order(), "nothing_to_ship"),
     ]
 
 
@@ -182,7 +170,7 @@ def _bags(count: int) -> tuple[tuple[str, str, int], ...]:
     return tuple((str(n), "E2E-BAG", 3) for n in range(1, count + 1))
 
 
-def _fixtures() -> list[Document]:
+def _fixtures() -> list[ShopOrder]:
     """Real payloads, where they are at hand."""
     if not FIXTURES.exists():
         return []
@@ -196,10 +184,10 @@ def _fixtures() -> list[Document]:
     )
     orange = (("1001", "WS12-M-Orange", 2),)
     return [
-        Document("fixture: configurable", configurable, units=orange, total_minor=4900),
-        Document("fixture: first of a page", page["items"][0], units=orange),
-        Document("fixture: second of a page", page["items"][1], "held", (("1040", "24-MB01", 1),)),
-        Document(
+        ShopOrder("fixture: configurable", configurable, units=orange, total_minor=4900),
+        ShopOrder("fixture: first of a page", page["items"][0], units=orange),
+        ShopOrder("fixture: second of a page", page["items"][1], "held", (("1040", "24-MB01", 1),)),
+        ShopOrder(
             "fixture: as it was created",
             created[1],
             units=(("3", "WS12-M-Orange", 1),),

@@ -1,41 +1,20 @@
 """Orders as Shopify shops send them, with what must become of each, worked out by hand."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from zlib import crc32
 
-Json = dict[str, Any]
+from tests.e2e.conftest import Json
+from tests.e2e.documents import Document
+
 FIXTURES = Path(__file__).parents[3] / "shared/fixtures/shopify"
 BEYOND_A_FLOAT = 820982911946154508
 _FIRST = 7_000_000_000_000
 
 
-@dataclass(frozen=True)
-class Document:
-    """
-    What a shop sends. `units` are, by line id, the SKU of our catalogue and the open units.
-
-    `outcome` is `accepted`, `held` or `invalid`, else the code with which it is declined; `unknown`
-    are the SKUs that the catalogue does not have at first.
-    """
-
-    name: str
-    body: Json
-    outcome: Literal[
-        "accepted",
-        "held",
-        "invalid",
-        "cancelled",
-        "voided",
-        "already_fulfilled",
-        "nothing_to_ship",
-    ] = "accepted"
-    units: tuple[tuple[str, str, int], ...] = ()
-    currency: str = "USD"
-    total_minor: int | None = None
-    unknown: tuple[str, ...] = ()
+class Webhook(Document):
+    """What the shop sends, or what an app would fetch."""
 
     @property
     def order_id(self) -> str:
@@ -46,7 +25,7 @@ class Document:
         return json.dumps(self.body).encode()
 
 
-def documents() -> list[Document]:
+def documents() -> list[Webhook]:
     """Every one with an order id of its own."""
     made = [*_fixtures(), *_built()]
     for position, one in enumerate(made):
@@ -130,7 +109,7 @@ def _priced(currency: str, price: str, total: str) -> Json:
     return order(item, currency=currency, presentment_currency=currency, total_price=total)
 
 
-def _built() -> list[Document]:
+def _built() -> list[Webhook]:
     mug = (("11", "E2E-MUG", 2),)
     one = line(11)
     many = [line(n, f"E2E-{n:03d}", 1 + n % 3) for n in range(1, 251)]
@@ -138,48 +117,44 @@ def _built() -> list[Document]:
     virtual, card = line(12, "E2E-EBOOK", requires_shipping=False), line(13, None, gift_card=True)
     nothing = dict.fromkeys(order(), None)
     return [
-        Document("plain", order(one), units=mug, total_minor=2460),
-        Document("wrapped", {"order": order(one)}, units=mug),
-        Document(
-            "yen", _priced("JPY", "1845", "3690"), units=mug, currency="JPY", total_minor=3690
-        ),
-        Document(
+        Webhook("plain", order(one), units=mug, total_minor=2460),
+        Webhook("wrapped", {"order": order(one)}, units=mug),
+        Webhook("yen", _priced("JPY", "1845", "3690"), units=mug, currency="JPY", total_minor=3690),
+        Webhook(
             "dinar", _priced("KWD", "3.725", "7.450"), units=mug, currency="KWD", total_minor=7450
         ),
-        Document(
-            "presented in another currency", order(one, presentment_currency="JPY"), units=mug
-        ),
-        Document("with a gift card and an e-book", order(one, virtual, card), units=mug),
-        Document("250 lines", order(*many), units=_all(many)),
-        Document(
+        Webhook("presented in another currency", order(one, presentment_currency="JPY"), units=mug),
+        Webhook("with a gift card and an e-book", order(one, virtual, card), units=mug),
+        Webhook("250 lines", order(*many), units=_all(many)),
+        Webhook(
             "no SKU, but a variant",
             order(line(11, ""), line(12, None)),
             units=(("11", "440000000011", 2), ("12", "440000000012", 2)),
         ),
-        Document(
+        Webhook(
             "no SKU, no variant",
             order(line(11, None, variant_id=None)),
             "held",
             (("11", "", 2),),
         ),
-        Document(
+        Webhook(
             "an unknown SKU beside a known one",
             order(one, line(12, "E2E-NEW", 1)),
             "held",
             (("11", "E2E-MUG", 2), ("12", "E2E-NEW", 1)),
             unknown=("E2E-NEW",),
         ),
-        Document(
+        Webhook(
             "unknown fields",
             order(line(11, **unknown_fields), **unknown_fields),
             units=mug,
         ),
-        Document(
+        Webhook(
             "properties as an object",
             order(line(11, properties={"name": "engraving", "value": 3})),
             units=mug,
         ),
-        Document(
+        Webhook(
             "nulls wherever a null may be",
             {
                 **nothing,
@@ -190,40 +165,40 @@ def _built() -> list[Document]:
             },
             units=mug,
         ),
-        Document("nothing but nulls", {**nothing, "line_items": None}, "nothing_to_ship"),
-        Document(
+        Webhook("nothing but nulls", {**nothing, "line_items": None}, "nothing_to_ship"),
+        Webhook(
             "ids beyond a float",
             order(
                 line(BEYOND_A_FLOAT + 1, variant_id=BEYOND_A_FLOAT + 2, sku=None), id=BEYOND_A_FLOAT
             ),
             units=((str(BEYOND_A_FLOAT + 1), str(BEYOND_A_FLOAT + 2), 2),),
         ),
-        Document(
+        Webhook(
             "quantities and ids as text",
             order({**one, "quantity": "2", "current_quantity": "2.0", "fulfillable_quantity": "2"}),
             units=mug,
         ),
-        Document(
+        Webhook(
             "a cancelled unit, counted from its refund",
             order(_bare(), refunds=[_refund(11, 2, "cancel")]),
             units=(("11", "E2E-MUG", 3),),
         ),
-        Document(
+        Webhook(
             "a refund without restock",
             order(_bare(), refunds=[_refund(11, 2, "no_restock")]),
             units=(("11", "E2E-MUG", 5),),
         ),
-        Document(
+        Webhook(
             "partly fulfilled, counted from its fulfillments",
             order(_bare(), fulfillment_status="partial", fulfillments=[_fulfilled(11, 2)]),
             units=(("11", "E2E-MUG", 3),),
         ),
-        Document(
+        Webhook(
             "partly fulfilled, as the shop counts",
             order(line(11, fulfillable_quantity=1, fulfillment_status="partial"), line(12)),
             units=(("11", "E2E-MUG", 1), ("12", "E2E-MUG", 2)),
         ),
-        Document(
+        Webhook(
             "one of two lines fulfilled",
             order(
                 line(11, fulfillable_quantity=0, fulfillment_status="fulfilled"),
@@ -232,28 +207,28 @@ def _built() -> list[Document]:
             ),
             units=(("12", "E2E-MUG", 2),),
         ),
-        Document(
+        Webhook(
             "a line removed by an edit",
             order(line(11, current_quantity=0, fulfillable_quantity=0), line(12)),
             units=(("12", "E2E-MUG", 2),),
         ),
-        Document("unfulfilled in words", order(one, fulfillment_status="unfulfilled"), units=mug),
-        Document(
+        Webhook("unfulfilled in words", order(one, fulfillment_status="unfulfilled"), units=mug),
+        Webhook(
             "a line not eligible", order(line(11, fulfillment_status="not_eligible")), units=mug
         ),
-        Document("payment pending", order(one, financial_status="pending"), units=mug),
-        Document("partly refunded", order(one, financial_status="partially_refunded"), units=mug),
-        Document(
+        Webhook("payment pending", order(one, financial_status="pending"), units=mug),
+        Webhook("partly refunded", order(one, financial_status="partially_refunded"), units=mug),
+        Webhook(
             "two lines of one product", order(one, line(12)), units=(*mug, ("12", "E2E-MUG", 2))
         ),
-        Document("no shipping address", order(one, shipping_address=None), "held", mug),
-        Document("an address abroad", order(one, shipping_address=_KYOTO), units=mug),
-        Document("only an e-book", order(virtual), "nothing_to_ship"),
-        Document("only a gift card", order(card), "nothing_to_ship"),
-        Document("no lines", order(), "nothing_to_ship"),
-        Document("cancelled", order(one, cancelled_at="2026-11-20T11:00:00Z"), "cancelled"),
-        Document("voided", order(one, financial_status="voided"), "voided"),
-        Document(
+        Webhook("no shipping address", order(one, shipping_address=None), "held", mug),
+        Webhook("an address abroad", order(one, shipping_address=_KYOTO), units=mug),
+        Webhook("only an e-book", order(virtual), "nothing_to_ship"),
+        Webhook("only a gift card", order(card), "nothing_to_ship"),
+        Webhook("no lines", order(), "nothing_to_ship"),
+        Webhook("cancelled", order(one, cancelled_at="2026-11-20T11:00:00Z"), "cancelled"),
+        Webhook("voided", order(one, financial_status="voided"), "voided"),
+        Webhook(
             "already fulfilled",
             order(
                 line(11, fulfillable_quantity=0, fulfillment_status="fulfilled"),
@@ -261,12 +236,12 @@ def _built() -> list[Document]:
             ),
             "already_fulfilled",
         ),
-        Document(
+        Webhook(
             "already fulfilled, counted",
             order(_bare(), fulfillments=[_fulfilled(11, 5)]),
             "already_fulfilled",
         ),
-        Document(
+        Webhook(
             "all of it cancelled by a refund",
             order(_bare(), refunds=[_refund(11, 5, "cancel")], fulfillment_status="restocked"),
             "nothing_to_ship",
@@ -281,12 +256,12 @@ def _all(lines: list[Json]) -> tuple[tuple[str, str, int], ...]:
     return tuple((str(one["id"]), one["sku"], one["quantity"]) for one in lines)
 
 
-def _fixtures() -> list[Document]:
+def _fixtures() -> list[Webhook]:
     """Real payloads, where they are at hand."""
-    known: dict[str, Document] = {
+    known: dict[str, Webhook] = {
         one.name: one
         for one in (
-            Document(
+            Webhook(
                 "derived_order_local_pickup",
                 {},
                 "held",
@@ -294,7 +269,7 @@ def _fixtures() -> list[Document]:
                 "EUR",
                 8000,
             ),
-            Document(
+            Webhook(
                 "derived_order_multicurrency_usd_jpy",
                 {},
                 units=(
@@ -305,8 +280,8 @@ def _fixtures() -> list[Document]:
                 ),
                 total_minor=39400,
             ),
-            Document("order_go_with_transactions_multicurrency", {}, "cancelled"),
-            Document(
+            Webhook("order_go_with_transactions_multicurrency", {}, "cancelled"),
+            Webhook(
                 "order_python_gift_card_authorized",
                 {},
                 units=(
@@ -316,18 +291,18 @@ def _fixtures() -> list[Document]:
                 ),
                 total_minor=40994,
             ),
-            Document(
+            Webhook(
                 "order_rest_discount_code_addresses",
                 {},
                 units=(("1071823193", "IPOD2009BLACK", 1),),
             ),
-            Document(
+            Webhook(
                 "order_rest_partially_refunded_code_discount_3lines",
                 {},
                 units=(("518995019", "IPOD2008RED", 1),),
             ),
-            Document("fulfillment_order_go", {}, "invalid"),
-            Document("line_item_properties_object_go", {}, "invalid"),
+            Webhook("fulfillment_order_go", {}, "invalid"),
+            Webhook("line_item_properties_object_go", {}, "invalid"),
         )
     }
     found = []
@@ -337,7 +312,7 @@ def _fixtures() -> list[Document]:
             continue
         body = json.loads(file.read_text())
         found.append(
-            Document(
+            Webhook(
                 file.stem, body, should.outcome, should.units, should.currency, should.total_minor
             )
         )

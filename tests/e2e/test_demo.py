@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,8 +83,11 @@ def test_the_demo_of_thirty_orders_ends_well_and_says_so_in_one_line(demo: Demo)
     assert 0 < said["on_time_share"] <= 1
 
 
-def test_orders_stay_within_their_budget_of_history_events(demo: Demo) -> None:
+def test_orders_stay_within_their_budget_of_history_events(
+    demo: Demo, record_property: Callable[[str, object], None]
+) -> None:
     events = demo.said.last_line["events_per_order"]
+    record_property("history events of an undisturbed order", events)
 
     assert 0 < events["one_shipment_p50"] <= 40
     assert events["one_shipment_max"] <= 48

@@ -1,21 +1,12 @@
 """Every order of a polled shop leads to its order, to a question, or to a reason."""
 
-from collections.abc import Sequence
-
 import pytest
 
-from tests.e2e.conftest import Json, Operator
-from tests.e2e.magento_documents import Document, documents, order, row
+from tests.e2e.conftest import Operator
+from tests.e2e.documents import each, is_accepted, is_declined, is_held
+from tests.e2e.magento_documents import ShopOrder, documents, order, row
 
 DOCUMENTS = documents()
-ACCEPTED = [one for one in DOCUMENTS if one.outcome == "accepted"]
-HELD = [one for one in DOCUMENTS if one.outcome == "held"]
-DECLINED = [one for one in DOCUMENTS if one.outcome not in {"accepted", "held"}]
-NOT_READY = {"received", "on_hold", "rejected", "backordered"}
-
-
-def named(some: Sequence[Document]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("document", some, ids=lambda one: one.name)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,49 +19,34 @@ async def sold(operator: Operator) -> None:
         operator.sells_at_the_outlet(one.body)
 
 
-@named(ACCEPTED)
+@each(DOCUMENTS, "accepted")
 async def test_an_order_with_open_units_is_accepted_with_exactly_these(
-    operator: Operator, document: Document
+    operator: Operator, document: ShopOrder
 ) -> None:
-    async def under_way() -> Json | None:
-        found = await operator.order(document.order_id)
-        return found if found and found["status"] not in NOT_READY else None
-
-    card = await operator.waits(under_way, document.name)
-    assert _units(card) == document.units
-    assert card["order"]["currency"] == document.currency
-    if document.total_minor is not None:
-        assert card["order"]["total_minor"] == document.total_minor
+    await is_accepted(operator, document)
     outcomes = [entry["outcome"] for entry in await operator.settled(document.order_id)]
     assert outcomes[-1] == "accepted"
     assert set(outcomes) <= {"accepted", "known", "duplicate"}
 
 
-@named(HELD)
+@each(DOCUMENTS, "held")
 async def test_what_cannot_be_decided_is_held_and_says_so(
-    operator: Operator, document: Document
+    operator: Operator, document: ShopOrder
 ) -> None:
     entries = await operator.settled(document.order_id)
     assert entries[-1]["outcome"] == "held"
-
-    card = await operator.order(document.order_id)
-    assert card is not None
-    assert card["status"] == "on_hold"
-    assert _units(card) == document.units
-    assert card["problems"]
+    await is_held(operator, document)
 
 
-@named(DECLINED)
+@each(DOCUMENTS, "declined")
 async def test_what_is_not_ours_to_ship_is_declined_and_the_reason_can_be_found(
-    operator: Operator, document: Document
+    operator: Operator, document: ShopOrder
 ) -> None:
     entries = await operator.settled(document.order_id)
     assert {(entry["outcome"], entry["code"]) for entry in entries} == {
         ("declined", document.outcome)
     }
-    answer = await operator.http.get(f"/v1/orders/{document.order_id}")
-    assert answer.status_code == 404
-    assert "declined: " + document.outcome.replace("_", " ") in answer.json()["detail"]
+    await is_declined(operator, document)
 
 
 async def test_an_order_that_is_paid_at_last_goes_on(operator: Operator) -> None:
@@ -81,13 +57,5 @@ async def test_an_order_that_is_paid_at_last_goes_on(operator: Operator) -> None
 
     operator.sells_at_the_outlet({**body, "state": "processing", "total_paid": 103.5})
 
-    async def goes_on() -> Json | None:
-        found = await operator.order("outlet-E2E-PAID")
-        return found if found and found["status"] not in NOT_READY else None
-
-    card = await operator.waits(goes_on, "the order to go on")
+    card = await operator.under_way("outlet-E2E-PAID")
     assert card["holds"] == []
-
-
-def _units(card: Json) -> tuple[tuple[str, str, int], ...]:
-    return tuple((line["line_id"], line["sku"], line["ordered"]) for line in card["lines"])

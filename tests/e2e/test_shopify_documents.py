@@ -2,25 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import Json, Operator
-from tests.e2e.shopify_documents import Document, documents, line, order
+from tests.e2e.documents import each, is_accepted, is_declined, is_held, units_of
+from tests.e2e.shopify_documents import Webhook, documents, line, order
 
 DOCUMENTS = documents()
-ACCEPTED = [one for one in DOCUMENTS if one.outcome == "accepted"]
-HELD = [one for one in DOCUMENTS if one.outcome == "held"]
-INVALID = [one for one in DOCUMENTS if one.outcome == "invalid"]
-DECLINED = [one for one in DOCUMENTS if one not in (*ACCEPTED, *HELD, *INVALID)]
-NOT_READY = {"received", "on_hold", "rejected", "backordered"}
-
-
-def named(some: Sequence[Document]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("document", some, ids=lambda one: one.name)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,58 +25,38 @@ async def sent(operator: Operator) -> None:
     assert {answer.status_code for answer in answers} == {200}
 
 
-@named(ACCEPTED)
+@each(DOCUMENTS, "accepted")
 async def test_an_order_with_open_units_is_accepted_with_exactly_these(
-    operator: Operator, document: Document
+    operator: Operator, document: Webhook
 ) -> None:
-    async def under_way() -> Json | None:
-        found = await operator.order(document.order_id)
-        return found if found and found["status"] not in NOT_READY else None
-
-    card = await operator.waits(under_way, document.name)
-    assert _units(card) == document.units
-    assert card["order"]["currency"] == document.currency
-    if document.total_minor is not None:
-        assert card["order"]["total_minor"] == document.total_minor
+    await is_accepted(operator, document)
     [entry] = await operator.settled(document.order_id)
     assert (entry["channel"], entry["outcome"]) == ("webshop", "accepted")
 
 
-@named(HELD)
+@each(DOCUMENTS, "held")
 async def test_what_cannot_be_decided_is_held_and_says_so(
-    operator: Operator, document: Document
+    operator: Operator, document: Webhook
 ) -> None:
     [entry] = await operator.settled(document.order_id)
     assert entry["outcome"] == "held"
-
-    card = await operator.order(document.order_id)
-    assert card is not None
-    assert card["status"] == "on_hold"
-    assert _units(card) == tuple(
-        (line_id, "" if sku in document.unknown else sku, units)
-        for line_id, sku, units in document.units
-    )
-    assert card["order"]["currency"] == document.currency
-    assert card["problems"]
+    card = await is_held(operator, document)
     if any(sku in ("", *document.unknown) for _, sku, _ in document.units):
         assert [item["code"] for item in card["attention"]] == ["unknown_sku"]
 
 
-@named(DECLINED)
+@each(DOCUMENTS, "declined")
 async def test_what_is_not_ours_to_ship_is_declined_and_the_reason_can_be_found(
-    operator: Operator, document: Document
+    operator: Operator, document: Webhook
 ) -> None:
     [entry] = await operator.settled(document.order_id)
     assert (entry["outcome"], entry["code"]) == ("declined", document.outcome)
     assert entry["detail"]
-
-    answer = await operator.http.get(f"/v1/orders/{document.order_id}")
-    assert answer.status_code == 404
-    assert "declined: " + document.outcome.replace("_", " ") in answer.json()["detail"]
+    await is_declined(operator, document)
 
 
-@named(INVALID)
-async def test_what_is_no_order_is_kept_as_invalid(operator: Operator, document: Document) -> None:
+@each(DOCUMENTS, "invalid")
+async def test_what_is_no_order_is_kept_as_invalid(operator: Operator, document: Webhook) -> None:
     [entry] = await operator.settled(f"e2e {document.name}")
     assert (entry["outcome"], entry["order_id"]) == ("invalid", None)
     assert entry["detail"]
@@ -111,12 +82,8 @@ async def test_an_unknown_product_goes_on_once_the_catalogue_has_it(operator: Op
     await operator.stocks(["E2E-LATE"])
     await operator.sends("POST", f"/v1/orders/{order_id}/resolve", {})
 
-    async def goes_on() -> Json | None:
-        found = await operator.order(order_id)
-        return found if found and found["status"] not in NOT_READY else None
-
-    card = await operator.waits(goes_on, "the order to go on")
-    assert _units(card) == (("11", "E2E-LATE", 2),)
+    card = await operator.under_way(order_id)
+    assert units_of(card) == (("11", "E2E-LATE", 2),)
 
 
 async def test_a_cancellation_that_overtakes_its_order_wins(operator: Operator) -> None:
@@ -201,7 +168,3 @@ _STRANGE: tuple[Any, ...] = (
     {"id": {"id": {}}},
     [None, 1, "x"],
 )
-
-
-def _units(card: Json) -> tuple[tuple[str, str, int], ...]:
-    return tuple((line["line_id"], line["sku"], line["ordered"]) for line in card["lines"])

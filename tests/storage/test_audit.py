@@ -7,12 +7,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.fulfillments import Fulfillment, FulfillmentStatus, RequestStatus
-from domain.orders import Bucket, LineState, OrderStatus
+from domain.orders import Bucket, LineState, OrderStatus, Units
 from domain.records import Message, OrderEvent
-from domain.sourcing.problem import Assignment, CostParts, Decision, Plan, Problem
+from domain.sourcing.problem import CostParts
 from storage import audit, decisions, inbox, records, stock
 from storage.database import transaction
-from tests.storage.conftest import NOON, Unit, a_change, a_share, an_order, stocked
+from tests.samples import a_change, a_decision, a_share, an_order
+from tests.storage.conftest import stocked
 
 TOLD = OrderEvent(type="told", summary="it happened", cause="test")
 COST = CostParts(shipping=750, handling=100)
@@ -109,29 +110,6 @@ def _share(number: str) -> Fulfillment:
     return share.model_copy(update={"goods_minor": 3000, "cost_minor": COST.total})
 
 
-def _decision(number: str, share: Fulfillment) -> Decision:
-    part = Assignment(
-        node=share.node,
-        service=share.service,
-        carrier="ups",
-        lines=share.lines,
-        ship_by=share.ship_by,
-        deliver_by=share.deliver_by,
-        cost=COST,
-    )
-    problem = Problem(
-        order_id=f"web-{number}",
-        round=1,
-        as_of=NOON,
-        currency="USD",
-        promise_by=None,
-        demands=(),
-        candidates=(),
-    )
-    plan = Plan(assignments=(part,), cost=COST)
-    return Decision(decision_id=f"web-{number}/1", problem=problem, plan=plan, solver="cp-sat")
-
-
 async def _allocated(engine: AsyncEngine, number: str) -> None:
     """An order of three units, reserved, decided and allocated at a node."""
     order, share = an_order(number), _share(number)
@@ -139,9 +117,9 @@ async def _allocated(engine: AsyncEngine, number: str) -> None:
     message = Message(key=f"{number}:m", kind="channel.shipped", body={})
     async with transaction(engine) as conn:
         await records.accept(conn, order, "run", a_change(order, events=(TOLD,)))
-        units = [Unit(line_id="1", sku="A", quantity=3)]
+        units = [Units(line_id="1", sku="A", quantity=3)]
         await stock.reserve(conn, f"web-{number}-R1", f"web-{number}", units, None)
-        await decisions.store(conn, _decision(number, share))
+        await decisions.store(conn, a_decision(share, COST))
         await stock.allocate(conn, f"web-{number}/1", f"web-{number}-R1", [share])
         change = a_change(
             order,

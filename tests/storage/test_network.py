@@ -5,11 +5,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.errors import Conflict, NotFound
 from domain.network import Product, RateCard, Zone
-from domain.sourcing.problem import Decision, Plan, Problem
+from domain.sourcing.problem import Decision, Plan
 from storage import access, decisions, network, snapshot, stock
 from storage.database import transaction
 from storage.network import Channel
-from tests.storage.conftest import NODES, NOON, a_node, stocked
+from tests.samples import a_node, a_problem
+from tests.storage.conftest import NODES, stocked
 
 GROUND = RateCard(
     service="ground",
@@ -89,17 +90,8 @@ async def test_a_decision_sees_one_moment_of_the_network(world: AsyncEngine) -> 
 
 
 async def test_a_decision_is_never_changed(conn: AsyncConnection) -> None:
-    problem = Problem(
-        order_id="web-1",
-        round=1,
-        as_of=NOON,
-        currency="USD",
-        promise_by=None,
-        demands=(),
-        candidates=(),
-    )
     decision = Decision(
-        decision_id="D1", problem=problem, plan=Plan(assignments=()), solver="cp-sat"
+        decision_id="D1", problem=a_problem(), plan=Plan(assignments=()), solver="cp-sat"
     )
     assert await decisions.store(conn, decision) == decision
     other = decision.model_copy(update={"decision_id": "D2", "solver": "other"})

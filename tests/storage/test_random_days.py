@@ -10,10 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.errors import Refused
 from domain.fulfillments import LineQuantity
+from domain.orders import Units
 from storage import audit, network, stock
 from storage.database import transaction
 from storage.tables import reservation_lines
-from tests.storage.conftest import NODES, Unit, a_node, a_share, stocked
+from tests.samples import a_node, a_share
+from tests.storage.conftest import NODES, stocked
 
 SKUS = ("A", "B", "C")
 STEPS = 150
@@ -49,7 +51,7 @@ class Day:
 
     async def reserve(self, conn: AsyncConnection) -> None:
         units = [
-            Unit(line_id=str(n), sku=sku, quantity=self.chance.randint(1, 3))
+            Units(line_id=str(n), sku=sku, quantity=self.chance.randint(1, 3))
             for n, sku in enumerate(SKUS[: self.chance.randint(1, 3)])
         ]
         node = self.chance.choice((None, None, None, "ST-C"))
@@ -123,7 +125,7 @@ async def test_a_random_day_leaves_the_books_true(world: AsyncEngine, seed: int)
 async def _one_order(engine: AsyncEngine, chance: random.Random, name: str) -> None:
     """Reserve, allocate where there is something, ship or give back: each step its transaction."""
     units = [
-        Unit(line_id=str(n), sku=sku, quantity=1)
+        Units(line_id=str(n), sku=sku, quantity=1)
         for n, sku in enumerate(chance.sample(SKUS, chance.randint(1, 3)))
     ]
     lines = {unit.line_id: 1 for unit in units}

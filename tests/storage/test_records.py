@@ -15,7 +15,7 @@ from domain.fulfillments import (
 from domain.orders import OrderStatus
 from domain.records import Attention, Message, OrderEvent
 from storage import inbox, outbox, reads, records
-from tests.storage.conftest import NOON, a_change, a_share, an_order
+from tests.samples import NOON, a_change, a_share, an_order
 
 RECEIVED = OrderEvent(type="received", summary="3 units", actor="channel:web", cause="1")
 

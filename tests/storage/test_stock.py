@@ -11,17 +11,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.errors import Conflict, Invalid, NotFound, Refused
 from domain.fulfillments import LineQuantity
+from domain.orders import Units
 from storage import audit, network, snapshot, stock
 from storage.database import transaction
 from storage.stock import Level
 from storage.tables import node_capacity, pool
-from tests.storage.conftest import NODES, Unit, a_node, a_share, stocked
+from tests.samples import a_node, a_share
+from tests.storage.conftest import NODES, stocked
 
 
 async def reserve(
     engine: AsyncEngine, name: str, quantity: int, node: str | None = None
 ) -> dict[str, int]:
-    units = [Unit(line_id="1", sku="A", quantity=quantity)]
+    units = [Units(line_id="1", sku="A", quantity=quantity)]
     async with transaction(engine) as conn:
         return await stock.reserve(conn, name, "web-1", units, node)
 
@@ -100,10 +102,10 @@ _GATE = asyncio.Semaphore(10)
 async def test_all_lines_or_none_and_several_lines_of_a_sku_add_up(world: AsyncEngine) -> None:
     await stocked(world, {("A", "DC-A"): 3, ("B", "DC-A"): 1})
     units = [
-        Unit(line_id="1", sku="A", quantity=2),
-        Unit(line_id="2", sku="A", quantity=2),
-        Unit(line_id="3", sku="B", quantity=1),
-        Unit(line_id="4", sku="NOWHERE", quantity=5),
+        Units(line_id="1", sku="A", quantity=2),
+        Units(line_id="2", sku="A", quantity=2),
+        Units(line_id="3", sku="B", quantity=1),
+        Units(line_id="4", sku="NOWHERE", quantity=5),
     ]
     async with transaction(world) as conn:
         missing = await stock.reserve(conn, "R1", "web-1", units, None)
@@ -167,7 +169,7 @@ async def test_units_go_to_their_nodes_and_leave_them(world: AsyncEngine) -> Non
 
 async def test_two_lines_of_one_sku_at_one_node_add_up(world: AsyncEngine) -> None:
     await stocked(world, {("A", "DC-A"): 10})
-    units = [Unit(line_id=line, sku="A", quantity=3) for line in ("1", "2")]
+    units = [Units(line_id=line, sku="A", quantity=3) for line in ("1", "2")]
     share = a_share("F1", "DC-A", {"1": 3, "2": 3})
     async with transaction(world) as conn:
         assert await stock.reserve(conn, "R1", "web-1", units, None) == {}
@@ -184,7 +186,7 @@ async def test_two_lines_of_one_sku_at_one_node_add_up(world: AsyncEngine) -> No
 
 async def test_two_lines_of_one_sku_are_not_served_from_the_same_units(world: AsyncEngine) -> None:
     await stocked(world, {("A", "DC-A"): 5, ("A", "DC-B"): 5})
-    units = [Unit(line_id=line, sku="A", quantity=4) for line in ("1", "2")]
+    units = [Units(line_id=line, sku="A", quantity=4) for line in ("1", "2")]
     share = a_share("F1", "DC-A", {"1": 4, "2": 4})
     async with transaction(world) as conn:
         assert await stock.reserve(conn, "R1", "web-1", units, None) == {}

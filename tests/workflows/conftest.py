@@ -21,12 +21,11 @@ from domain.orders import Address, Line, Order
 from tests.workflows.story import Play, Story
 from tests.world import World
 from tests.worlds import Worlds
-from workflows.addressing import SEARCH_ATTRIBUTES
+from workflows.addressing import ROLES, SEARCH_ATTRIBUTES
 from workflows.codec import Keyring, data_converter
 from workflows.messages import Patience
 
 _NUMBERS = itertools.count(1)
-_ROLES = ("workflows", "partners", "sourcing")
 KEYRING = Keyring({"test": os.urandom(32)}, "test")
 PATIENCE = Patience(
     dispatch=timedelta(seconds=4),
@@ -81,7 +80,7 @@ async def unsealed(temporal: WorkflowEnvironment) -> Client:
 async def working(client: Client, queue: str) -> AsyncIterator[Worlds]:
     worlds = Worlds()
     async with AsyncExitStack() as stack:
-        for worker in workers(client, [worlds], queue, _ROLES):
+        for worker in workers(client, [worlds], queue, ROLES):
             await stack.enter_async_context(worker)
         yield worlds
 

@@ -111,6 +111,25 @@ class Story:
         for kind in SHIPS:
             await self.tell(number, kind)
 
+    async def delivered(self, number: int = 1) -> OrderState:
+        """The node of fulfillment `number` is asked and delivers; how the order ends with that."""
+        await self.until(f"F{number}:submitted")
+        await self.deliver(number)
+        return await self.handle.result()
+
+    async def ready(self) -> datetime:
+        """
+        Submitted, the pickup is made ready at its store; when its window ends. The record is read:
+        a query would ride on the order's workflow tasks.
+        """
+        await self.submit()
+        await self.reached("dispatch")
+        await self.tell(1, NodeEventType.ACCEPTED)
+        await self.tell(1, NodeEventType.READY_FOR_PICKUP)
+        until = (await self.recorded("ready_for_pickup")).fulfillments[0].pickup_until
+        assert until is not None
+        return until
+
     async def down(self, node: str) -> None:
         await client.signal_node_down(self.client, self.id, NodeDown(node=node))
 

@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime
 
-from domain.fulfillments import Fulfillment, LineQuantity, RequestStatus
-from domain.orders import DeliveryMethod, Hold, OrderStatus
+from domain.fulfillments import RequestStatus
+from domain.orders import Hold, OrderStatus
 from domain.records import Attention, OrderState
+from tests.samples import a_share
 from workflows import details
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
@@ -21,24 +22,13 @@ def asks(item: str) -> Attention:
 
 
 def an_order(*attention: Attention, holds: tuple[Hold, ...] = ()) -> OrderState:
-    fulfillment = Fulfillment(
-        fulfillment_id="api-1-F1",
-        order_id="api-1",
-        node="TPL-LOU",
-        method=DeliveryMethod.SHIP,
-        service="ground",
-        lines=(LineQuantity(line_id="1", quantity=2),),
-        skus={"1": "mug"},
-        request=RequestStatus.UNKNOWN,
-        ship_by=NOW,
-        deliver_by=NOW,
-    )
+    share = a_share("api-1-F1", "TPL-LOU", {"1": 2}, sku="mug", order_id="api-1")
     return OrderState(
         order_id="api-1",
         channel="api",
         channel_order_id="1",
         status=OrderStatus.IN_FULFILLMENT,
-        fulfillments=(fulfillment,),
+        fulfillments=(share.model_copy(update={"request": RequestStatus.UNKNOWN}),),
         attention=attention,
         holds=holds,
     )

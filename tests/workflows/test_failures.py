@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -75,13 +75,13 @@ async def loses_its_node(story: Story) -> OrderStatus:
 
 
 async def is_collected(story: Story) -> OrderStatus:
-    await _ready(story)
+    await story.ready()
     await story.hand_over()
     return OrderStatus.COMPLETED
 
 
 async def is_not_collected(story: Story) -> OrderStatus:
-    until = (await _ready(story)) + timedelta(days=1)
+    until = (await story.ready()) + timedelta(days=1)
     assert await story.extend() == until
     await story.just_before(until, timedelta(seconds=-1))
     return OrderStatus.EXPIRED
@@ -100,17 +100,6 @@ async def is_cancelled_at_its_node(story: Story) -> OrderStatus:
     await story.until("F1:submitted")
     await story.cancel()
     return OrderStatus.CANCELLED
-
-
-async def _ready(story: Story) -> datetime:
-    """When its window ends."""
-    await story.submit()
-    await story.until("F1:submitted")
-    await story.tell(1, NodeEventType.ACCEPTED)
-    await story.tell(1, NodeEventType.READY_FOR_PICKUP)
-    until = (await story.until("ready_for_pickup")).fulfillments[0].pickup_until
-    assert until is not None
-    return until
 
 
 ROADS: dict[Road, tuple[str, ...]] = {

@@ -60,9 +60,7 @@ async def test_two_retries_at_once_are_one(play: Play) -> None:
         await story.until("unknown_sku")
         world.catalogue.add("mug")
         await asyncio.gather(*(story.handle.signal("retry") for _ in range(5)))
-        await story.until("F1:submitted")
-        await story.deliver()
-        state = await story.handle.result()
+        state = await story.delivered()
 
     assert state.status is OrderStatus.COMPLETED
 
@@ -92,9 +90,7 @@ async def test_a_refused_decision_says_why(play: Play) -> None:
 async def test_a_reset_of_a_completed_order_changes_nothing(play: Play, *, last: bool) -> None:
     async with play() as story:
         await story.submit()
-        await story.until("F1:submitted")
-        await story.deliver()
-        await story.handle.result()
+        await story.delivered()
         await reset(story, last=last)
         state = await story.handle.result()
 

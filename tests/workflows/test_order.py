@@ -8,16 +8,12 @@ from domain.orders import Line, OrderStatus
 from tests.workflows.conftest import PATIENCE
 from tests.workflows.story import Play
 from tests.world import World
-from workflows import client
-from workflows.messages import Cancel, Resolve
 
 
 async def test_an_order_goes_from_the_channel_to_the_door(play: Play) -> None:
     async with play() as story:
         answer = await story.submit()
-        await story.until("F1:submitted")
-        await story.deliver()
-        state = await story.handle.result()
+        state = await story.delivered()
 
     assert answer.outcome == "accepted"
     assert state.status is OrderStatus.COMPLETED
@@ -47,9 +43,7 @@ async def test_the_same_order_again_gets_the_same_answer(play: Play) -> None:
     async with play() as story:
         first = await story.submit()
         assert await story.submit() == first
-        await story.until("F1:submitted")
-        await story.deliver()
-        await story.handle.result()
+        await story.delivered()
         assert await story.submit() == first
 
 
@@ -73,9 +67,7 @@ async def test_a_refusal_at_the_door_is_sourced_elsewhere(play: Play) -> None:
     world.manners["A"] = "refuses"
     async with play(world) as story:
         await story.submit()
-        await story.until("F2:submitted")
-        await story.deliver(2)
-        await story.handle.result()
+        await story.delivered(2)
 
     assert world.leftovers() == []
 
@@ -85,12 +77,10 @@ async def test_a_silent_node_is_asked_back_and_the_order_goes_elsewhere(play: Pl
         await story.submit()
         await story.until("F1:submitted")
         await story.later(timedelta(hours=5))
-        await story.until("F2:submitted")
-        await story.deliver(2)
-        state = await story.handle.result()
+        state = await story.delivered(2)
 
     assert state.status is OrderStatus.COMPLETED
-    assert story.world.recalls[f"{story.order.order_id}-F1"] == 1
+    assert story.world.recalls[story.f(1)] == 1
     assert story.world.leftovers() == []
 
 
@@ -101,14 +91,11 @@ async def test_a_dead_node_waits_for_a_person_who_vouches(play: Play) -> None:
         await story.submit()
         state = await story.until("node_unreachable", 30)
         assert state.attention[0].options == ("retry", "reroute", "skip", "cancel")
-        message = Resolve(action="reroute", by="ann", note="called them")
-        await client.resolve(story.temporal.client, story.order.order_id, message)
-        await story.until("F2:submitted")
-        await story.deliver(2)
-        state = await story.handle.result()
+        await story.resolve("reroute")
+        state = await story.delivered(2)
 
     assert state.status is OrderStatus.COMPLETED
-    assert f"{story.order.order_id}-F1:recall" in world.messages
+    assert f"{story.f(1)}:recall" in world.messages
     assert world.leftovers() == []
 
 
@@ -119,10 +106,8 @@ async def test_a_dead_node_that_lives_again_is_retried(play: Play) -> None:
         await story.submit()
         await story.until("node_unreachable", 30)
         world.manners["A"] = "obeys"
-        await client.resolve(story.temporal.client, story.order.order_id, Resolve())
-        await story.until("F1:submitted")
-        await story.deliver(1)
-        state = await story.handle.result()
+        await story.resolve()
+        state = await story.delivered()
 
     assert [f.node for f in state.fulfillments] == ["A"]
 
@@ -163,9 +148,7 @@ async def test_a_backordered_order_takes_what_comes_in(play: Play) -> None:
         assert (answer.outcome, answer.missing) == ("backordered", {"mug": 1})
         world.stock["A"]["mug"] = 5
         await story.handle.signal("supply", {"sku": "mug"})
-        await story.until("F1:submitted")
-        await story.deliver()
-        state = await story.handle.result()
+        state = await story.delivered()
 
     assert state.status is OrderStatus.COMPLETED
 
@@ -196,10 +179,8 @@ async def test_an_unknown_product_holds_until_the_catalogue_knows_it(play: Play)
         await story.until("unknown_sku")
         story.world.catalogue.add("4711")
         story.world.stock["A"]["4711"] = 3
-        await client.resolve(story.temporal.client, story.order.order_id, Resolve())
-        await story.until("F1:submitted")
-        await story.deliver()
-        state = await story.handle.result()
+        await story.resolve()
+        state = await story.delivered()
 
     assert state.lines[0].sku == "4711"
 
@@ -210,7 +191,7 @@ async def test_what_cannot_be_proven_unshipped_is_not_given_out_twice(play: Play
     async with play(world) as story:
         await story.submit()
         await story.until("F1:submitted")
-        await story.handle.signal("node_down", {"node": "A"})
+        await story.down("A")
         await story.until("F1:cancellation_rejected")
         await story.deliver(1)
         state = await story.handle.result()
@@ -225,11 +206,11 @@ async def test_no_node_left_asks_a_person(play: Play) -> None:
     async with play(world) as story:
         await story.submit()
         await story.until("no_node")
-        await client.cancel(story.temporal.client, story.order.order_id, Cancel(by="ann"))
+        await story.cancel()
         state = await story.handle.result()
 
     assert state.status is OrderStatus.CANCELLED
-    assert f"{story.order.order_id}:cancelled" in world.messages
+    assert f"{story.id}:cancelled" in world.messages
     assert world.leftovers() == []
 
 
@@ -241,10 +222,8 @@ async def test_a_request_that_cannot_be_made_asks_a_person_not_another_node(play
         state = await story.until("dispatch")
         assert "no secret" in state.attention[0].message
         del world.refusals["dispatch"]
-        await client.resolve(story.temporal.client, story.order.order_id, Resolve(by="ann"))
-        await story.until("F1:submitted")
-        await story.deliver()
-        state = await story.handle.result()
+        await story.resolve()
+        state = await story.delivered()
 
     assert [f.node for f in state.fulfillments] == ["A"]
     assert world.leftovers() == []
@@ -259,9 +238,7 @@ async def test_a_time_without_any_worker_is_not_the_nodes_silence(play: Play) ->
         await story.until("in_fulfillment")
         await asyncio.sleep(2.5)
         gate.set()
-        await story.until("F1:submitted")
-        await story.deliver()
-        state = await story.handle.result()
+        state = await story.delivered()
 
     assert [f.node for f in state.fulfillments] == ["A"]
     assert not world.recalls

@@ -24,20 +24,9 @@ SECOND = timedelta(seconds=1)
 RACES = 100
 
 
-async def ready(story: Story) -> datetime:
-    """When its window ends. Its record is read: a query would ride on its workflow tasks."""
-    await story.submit()
-    await story.reached("dispatch")
-    await story.tell(1, NodeEventType.ACCEPTED)
-    await story.tell(1, NodeEventType.READY_FOR_PICKUP)
-    until = (await story.recorded("ready_for_pickup")).fulfillments[0].pickup_until
-    assert until is not None
-    return until
-
-
 async def test_a_pickup_is_collected_at_its_store(play: Play) -> None:
     async with play(**PICKUP) as story:
-        await ready(story)
+        await story.ready()
         await story.hand_over()
         state = await story.end()
 
@@ -85,7 +74,7 @@ async def test_the_window_counts_the_open_days_of_the_store(play: Play) -> None:
     calendar = _open_on(today, zone, 0, 2, 6, 9)
     world = World(calendars={"B": calendar})
     async with play(world, patience=PATIENCE.model_copy(update={"pickup_days": 2}), **PICKUP) as s:
-        until = await ready(s)
+        until = await s.ready()
         assert until == _closing(today, zone, 6)
         await s.just_before(until, SECOND * 60)
         assert (await s.state()).status is OrderStatus.READY_FOR_PICKUP
@@ -106,7 +95,7 @@ async def test_after_the_window_nothing_is_handed_over(
     play: Play, kind: NodeEventType | None
 ) -> None:
     async with play(**PICKUP) as story:
-        until = await ready(story)
+        until = await story.ready()
         await story.just_before(until, -SECOND)
         state = await story.end()
         with pytest.raises(Conflict):
@@ -169,7 +158,7 @@ async def test_a_hundred_races_at_the_end_of_the_window_have_one_winner_each(pla
         if number % 3 == 0:
             world.failures["open_pickup" if extend in acts else "ship", "before"] = 5
         async with play(world, **PICKUP) as story:
-            until = await ready(story)
+            until = await story.ready()
             await story.just_before(until, before + SECOND)
             await asyncio.sleep(1 - 0.02 * (number % 7))
             said = await asyncio.gather(*(_tried(act, story) for act in acts))
@@ -205,7 +194,7 @@ async def test_a_hand_over_that_is_under_way_is_not_recalled_as_well(play: Play)
     """The store agrees to cancel while its till has already handed the goods over."""
     world = World()
     async with play(world, **PICKUP) as story:
-        await ready(story)
+        await story.ready()
         gate = world.pause["recall"] = asyncio.Event()
         wish = asyncio.create_task(story.cancel())
         await story.reached("recall")

@@ -112,9 +112,7 @@ async def test_a_running_order_is_not_run_again(play: Play) -> None:
         await client.restart_to_cancel(
             story.temporal.client, story.order, story.patience, "no", queue=story.queue
         )
-        await story.until("F1:submitted")
-        await story.deliver()
-        state = await story.handle.result()
+        state = await story.delivered()
 
     assert state.status is OrderStatus.COMPLETED
 

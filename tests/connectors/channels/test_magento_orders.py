@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from connectors.channels.magento import Magento
 from domain.errors import Invalid
 from domain.orders import Declined, DeliveryMethod, Order
+from tests.connectors.junk import JUNK
 
 FIXTURES = sorted((Path(__file__).parents[4] / "shared/fixtures/magento").glob("derived*.json"))
 SHOP = Magento(httpx.AsyncClient())
@@ -270,14 +271,6 @@ def test_recorded_payloads_are_read(path: Path) -> None:
         assert sum(x.quantity for x in order.lines) == found["total_qty_ordered"]
 
 
-JUNK = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text()
-    | st.sampled_from(["\x00", "1e400", "9" * 400, "\ud800", [], {}, [None], {"a": []}])
-)
 FIELDS = st.dictionaries(st.sampled_from([*row(), "parent_item_id", "parent_item"]), JUNK)
 
 

@@ -1,6 +1,5 @@
 import contextlib
 import json
-from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from connectors.channels.shopify import Shopify
 from domain.errors import Invalid
 from domain.orders import Address, Declined, DeliveryMethod, Order
+from tests.connectors.junk import mutated
 
 FIXTURES = sorted((Path(__file__).parents[4] / "shared/fixtures/shopify").glob("*.json"))
 SHOP = Shopify(httpx.AsyncClient())
@@ -366,44 +366,10 @@ def test_recorded_payloads_are_read(path: Path) -> None:
     assert {x.line_id: x.quantity for x in order.lines} == {k: v for k, v in expected.items() if v}
 
 
-JUNK = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text()
-    | st.sampled_from(["\x00", "1e400", "-5", "0E+9999999", "9" * 400, "\ud800"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
-)
-
-
-def _mutated(body: Any, data: st.DataObject) -> Any:
-    """The document with a few values, at any depth, replaced by junk or gone."""
-    body = deepcopy(body)
-    for _ in range(data.draw(st.integers(1, 4))):
-        place = body
-        while True:
-            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
-            if not keys:
-                break
-            key = data.draw(st.sampled_from(keys))
-            inner = place[key]
-            if isinstance(inner, dict | list) and inner and data.draw(st.booleans()):
-                place = inner
-                continue
-            if isinstance(place, dict) and data.draw(st.booleans()):
-                del place[key]
-            else:
-                place[key] = data.draw(JUNK)
-            break
-    return body
-
-
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_no_document_crashes_the_translation(data: st.DataObject) -> None:
-    body = _mutated(
+    body = mutated(
         document(line(), refunds=[refund("cancel", 1)], fulfillments=[fulfillment("success", 1)]),
         data,
     )

@@ -6,7 +6,7 @@ import pytest
 from cli import sample
 from domain.fulfillments import LineQuantity
 from domain.network import Node, Product, RateCard
-from domain.orders import Address, DeliveryMethod
+from domain.orders import Address, DeliveryMethod, Units
 from domain.sourcing.build import MILES_ABROAD, build
 from domain.sourcing.problem import Candidate, Problem
 from domain.sourcing.solver import solve
@@ -14,13 +14,6 @@ from domain.sourcing.solver import solve
 NOON = datetime(2026, 11, 19, 17, tzinfo=UTC)
 NETWORK = sample.network()
 DALLAS = Address(postal_code="75201", country="US")
-
-
-@dataclass(frozen=True)
-class Wanted:
-    line_id: str
-    sku: str
-    quantity: int
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ def problem(snapshot: Snapshot = EVERYWHERE, **given: object) -> Problem:
         "as_of": NOON,
         "currency": "USD",
         "promise_by": None,
-        "units": [Wanted("1", "X", 2)],
+        "units": [Units(line_id="1", sku="X", quantity=2)],
         "ship_to": DALLAS,
         "excluded": {},
         **given,
@@ -77,7 +70,10 @@ def altered(node: str, **changes: object) -> Snapshot:
             EVERYWHERE, {"firm_node": "ST-CHI"}, "the order is bound to ST-CHI", id="another-node"
         ),
         pytest.param(
-            EVERYWHERE, {"units": [Wanted("1", "Y", 1)]}, "no stock of any line", id="no-stock"
+            EVERYWHERE,
+            {"units": [Units(line_id="1", sku="Y", quantity=1)]},
+            "no stock of any line",
+            id="no-stock",
         ),
         pytest.param(
             replace(EVERYWHERE, capacity_left={"DC-DAL": 0}),

@@ -1,0 +1,36 @@
+"""One check of the auditor, and the words that its query may use."""
+
+from enum import StrEnum
+from typing import Final, Literal, NamedTuple
+
+from domain.fulfillments import ENDED, FulfillmentStatus, RequestStatus
+from domain.orders import GONE, Bucket
+
+Severity = Literal["error", "warning"]
+
+
+class Check(NamedTuple):
+    """`query` answers `subject` and `message` for each breach; it may use `WORDS` and `grace`."""
+
+    invariant: int
+    query: str
+    severity: Severity = "error"
+
+
+def _values(*words: StrEnum) -> list[str]:
+    return [word.value for word in words]
+
+
+WORDS: Final = {
+    "ended": _values(*ENDED),
+    "short": _values(FulfillmentStatus.CANCELLED, FulfillmentStatus.INCOMPLETE),
+    "open_requests": _values(
+        RequestStatus.SUBMITTED,
+        RequestStatus.ACCEPTED,
+        RequestStatus.CANCELLATION_REQUESTED,
+        RequestStatus.UNKNOWN,
+    ),
+    "gone": _values(*GONE),
+    "reserved": _values(Bucket.RESERVED),
+    "at_node": _values(Bucket.ALLOCATED, Bucket.RELEASED, Bucket.READY_FOR_PICKUP),
+}

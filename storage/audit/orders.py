@@ -1,0 +1,211 @@
+"""Orders: none is lost, an ended one holds nothing, money adds up, and every change is told."""
+
+from typing import Final
+
+from storage.audit.check import Check
+
+CHECKS: Final = (
+    # --- 4. Never lose an order: its units are somewhere, and it ends or visibly waits
+    Check(
+        4,
+        """
+        SELECT o.order_id || ' line ' || (l ->> 'line_id') AS subject,
+          format('the buckets sum to %s of %s ordered', b.units, l ->> 'ordered') AS message
+        FROM orders AS o CROSS JOIN jsonb_array_elements(o.state -> 'lines') AS l
+        CROSS JOIN LATERAL (
+          SELECT coalesce(sum(value::int), 0) AS units FROM jsonb_each_text(l -> 'buckets')) AS b
+        WHERE b.units <> (l ->> 'ordered')::int
+           OR NOT EXISTS (SELECT FROM jsonb_array_elements(o.body -> 'lines') AS line
+             WHERE line ->> 'line_id' = l ->> 'line_id' AND line -> 'quantity' = l -> 'ordered')
+        """,
+    ),
+    Check(
+        4,
+        """
+        WITH told AS (
+          SELECT o.order_id, l ->> 'line_id' AS line_id,
+            coalesce(sum(b.value::int) FILTER (WHERE b.key = ANY(:reserved)), 0) AS reserved,
+            coalesce(sum(b.value::int) FILTER (WHERE b.key = ANY(:at_node)), 0) AS allocated,
+            coalesce(sum(b.value::int) FILTER (WHERE b.key = ANY(:gone)), 0) AS gone
+          FROM orders AS o CROSS JOIN jsonb_array_elements(o.state -> 'lines') AS l
+          CROSS JOIN jsonb_each_text(l -> 'buckets') AS b GROUP BY 1, 2),
+        held AS (
+          SELECT order_id, line_id, sum(reserved) AS reserved, sum(allocated) AS allocated,
+            sum(gone) AS gone FROM (
+            SELECT a.order_id, l.line_id, 0 AS reserved, l.quantity AS allocated, l.shipped AS gone
+            FROM allocation_lines AS l JOIN allocations AS a USING (fulfillment_id)
+            UNION ALL
+            SELECT r.order_id, l.line_id, l.quantity, 0, 0
+            FROM reservation_lines AS l JOIN reservations AS r USING (reservation_id)) AS each
+          GROUP BY order_id, line_id)
+        SELECT order_id || ' line ' || line_id AS subject,
+          format('reserved, allocated, gone are %s, %s, %s by its state and %s, %s, %s by stock',
+            t.reserved, t.allocated, t.gone, coalesce(h.reserved, 0), coalesce(h.allocated, 0),
+            coalesce(h.gone, 0)) AS message
+        FROM told AS t LEFT JOIN held AS h USING (order_id, line_id)
+        WHERE (t.reserved, t.allocated, t.gone) IS DISTINCT FROM
+          (coalesce(h.reserved, 0), coalesce(h.allocated, 0), coalesce(h.gone, 0))
+        """,
+    ),
+    Check(
+        4,
+        """
+        SELECT order_id AS subject,
+          format('%s since %s, and nothing says what it waits for', status, updated_at) AS message
+        FROM orders
+        WHERE terminal_at IS NULL AND status IN ('received', 'sourcing')
+          AND attention = '{}' AND state -> 'holds' = '[]' AND updated_at < now() - :grace
+        """,
+    ),
+    Check(
+        4,
+        """
+        SELECT source || ' ' || delivery_id AS subject,
+          format('this %s was given up after %s tries: %s', kind, attempts, error) AS message
+        FROM inbox WHERE dead_at IS NOT NULL AND done_at IS NULL
+        """,
+    ),
+    Check(
+        4,
+        """
+        SELECT source || ' ' || delivery_id AS subject,
+          format('this %s has waited since %s: %s', kind, received_at, error) AS message
+        FROM inbox WHERE dead_at IS NULL AND done_at IS NULL AND received_at < now() - :grace
+        """,
+        "warning",
+    ),
+    Check(
+        4,
+        """
+        SELECT key AS subject,
+          format('this %s was given up after %s tries: %s', kind, attempts, error) AS message
+        FROM outbox WHERE dead_at IS NOT NULL AND done_at IS NULL
+        """,
+    ),
+    Check(
+        4,
+        """
+        SELECT m.key AS subject,
+          format('this %s has not left since %s: %s', m.kind, m.created_at, m.error) AS message
+        FROM outbox AS m JOIN orders AS o USING (order_id)
+        WHERE m.dead_at IS NULL AND m.done_at IS NULL
+          AND greatest(m.created_at, o.terminal_at) < now() - :grace
+        """,
+        "warning",
+    ),
+    # --- 5. A terminal order holds nothing
+    Check(
+        5,
+        """
+        SELECT o.order_id AS subject,
+          format('%s, but reservation %s still holds %s of %s', o.status, l.reservation_id,
+            l.quantity, l.sku) AS message
+        FROM orders AS o JOIN reservations AS r USING (order_id)
+        JOIN reservation_lines AS l USING (reservation_id)
+        WHERE o.terminal_at IS NOT NULL AND l.quantity > 0
+        """,
+    ),
+    Check(
+        5,
+        """
+        SELECT o.order_id AS subject,
+          format('%s, but %s still has %s of %s allocated', o.status, a.fulfillment_id, l.quantity,
+            l.sku) AS message
+        FROM orders AS o JOIN allocations AS a USING (order_id)
+        JOIN allocation_lines AS l USING (fulfillment_id)
+        WHERE o.terminal_at IS NOT NULL AND l.quantity > 0
+        """,
+    ),
+    Check(
+        5,
+        """
+        SELECT a.fulfillment_id AS subject,
+          format('gave everything back, but keeps its place at %s on %s', a.node, a.capacity_day)
+            AS message
+        FROM allocations AS a JOIN allocation_lines AS l USING (fulfillment_id)
+        WHERE a.capacity_day IS NOT NULL
+        GROUP BY a.fulfillment_id, a.node, a.capacity_day HAVING sum(l.quantity + l.shipped) = 0
+        """,
+    ),
+    Check(
+        5,
+        """
+        SELECT f.fulfillment_id AS subject,
+          format('its order is %s, but it is %s with request %s', o.status, f.status, f.request)
+            AS message
+        FROM orders AS o JOIN fulfillments AS f USING (order_id)
+        WHERE o.terminal_at IS NOT NULL
+          AND (f.status <> ALL(:ended) OR f.request = ANY(:open_requests))
+        """,
+    ),
+    # --- 6. Money: parts sum to the whole, to the cent
+    Check(
+        6,
+        """
+        SELECT f.fulfillment_id AS subject,
+          format('goods of %s minor units, but its lines are worth %s', f.goods_minor, worth.minor)
+            AS message
+        FROM fulfillments AS f JOIN orders AS o USING (order_id)
+        CROSS JOIN LATERAL (
+          SELECT sum((l ->> 'quantity')::bigint * (p ->> 'unit_price_minor')::bigint) AS minor
+          FROM jsonb_array_elements(f.body -> 'lines') AS l
+          JOIN jsonb_array_elements(o.body -> 'lines') AS p ON p -> 'line_id' = l -> 'line_id')
+          AS worth
+        WHERE f.goods_minor IS DISTINCT FROM worth.minor
+        """,
+    ),
+    Check(
+        6,
+        """
+        WITH share AS (
+          SELECT order_id, sum(goods_minor) AS minor FROM fulfillments GROUP BY order_id
+          HAVING bool_and(status <> ALL(:short))),
+        whole AS (
+          SELECT order_id, sum((p ->> 'quantity')::bigint * (p ->> 'unit_price_minor')::bigint)
+            AS minor
+          FROM orders, jsonb_array_elements(body -> 'lines') AS p GROUP BY order_id)
+        SELECT order_id AS subject,
+          format('goods of %s minor units at nodes, of %s ordered', share.minor, whole.minor)
+            AS message
+        FROM share JOIN whole USING (order_id) WHERE share.minor > whole.minor
+        """,
+    ),
+    Check(
+        6,
+        """
+        WITH part AS (
+          SELECT d.order_id, d.decision_id, a ->> 'node' AS node, a ->> 'service' AS service,
+            (SELECT sum(value::bigint) FROM jsonb_each_text(a -> 'cost')) AS minor
+          FROM decisions AS d, jsonb_array_elements(d.body -> 'plan' -> 'assignments') AS a)
+        SELECT d.decision_id AS subject,
+          format('cost %s minor units, but its parts sum to %s and its packages to %s',
+            d.cost_minor, whole.minor, coalesce(packages.minor, 0)) AS message
+        FROM decisions AS d
+        CROSS JOIN LATERAL (SELECT sum(value::bigint) AS minor
+          FROM jsonb_each_text(d.body -> 'plan' -> 'cost')) AS whole
+        LEFT JOIN (SELECT decision_id, sum(minor) AS minor FROM part GROUP BY decision_id)
+          AS packages USING (decision_id)
+        WHERE d.cost_minor <> whole.minor OR d.cost_minor <> coalesce(packages.minor, 0)
+        UNION ALL
+        SELECT f.fulfillment_id, format('cost %s minor units, as no decision had it', f.cost_minor)
+        FROM fulfillments AS f WHERE NOT EXISTS (
+          SELECT FROM part WHERE part.order_id = f.order_id AND part.node = f.node
+            AND part.service = f.service AND part.minor = f.cost_minor)
+        """,
+    ),
+    # --- 7. Every change names its cause, its actor and its time
+    Check(
+        7,
+        """
+        SELECT order_id || ' event ' || id AS subject,
+          format('%s does not say who did it and why', coalesce(nullif(type, ''), '?')) AS message
+        FROM order_events WHERE type = '' OR actor = '' OR (cause = '' AND summary = '')
+        UNION ALL
+        SELECT 'movement ' || id, 'does not say who did it and why'
+        FROM movements WHERE cause = '' OR actor = ''
+        UNION ALL
+        SELECT order_id, 'has no story' FROM orders AS o
+        WHERE NOT EXISTS (SELECT FROM order_events AS e WHERE e.order_id = o.order_id)
+        """,
+    ),
+)
