@@ -213,20 +213,21 @@ class _Making:
         """Each line of which not all can be shipped, earlier lines served first, and why."""
         problem = self._problem()
         able = [c for c in problem.candidates if c.eliminated is None]
-        left = {
-            sku: min(units, sum(candidate.stock.get(sku, 0) for candidate in able))
-            for sku, units in self.sellable.items()
-        }
+        shippable = {sku: sum(c.stock.get(sku, 0) for c in able) for sku in self.sellable}
+        left = {sku: min(units, shippable[sku]) for sku, units in self.sellable.items()}
         for line in self.cart.lines:
             available = min(line.quantity, left.get(line.sku, 0))
             left[line.sku] = left.get(line.sku, 0) - available
             if available < line.quantity:
+                sold_out = self.sellable[line.sku] <= shippable[line.sku]
+                barred = "may be sold now" if sold_out else self._barred(line.sku, problem)
+                most = f"ask for {available} at most" if available else "leave the line out"
                 yield Shortage(
                     line_id=line.line_id,
                     sku=line.sku,
                     quantity=line.quantity,
                     available=available,
-                    reason=self._why(line, available, problem),
+                    reason=f"{available} of {line.quantity} units {barred}; {most}",
                 )
 
     def _problem(self, **how: Any) -> Problem:
@@ -309,19 +310,15 @@ class _Making:
             packages=plan.assignments,
         )
 
-    def _why(self, line: Units, available: int, problem: Problem) -> str:
-        if self.sellable.get(line.sku, 0) <= available:
-            said = f"{available} of {line.quantity} units may be sold now"
-        else:
-            barred = [
-                f"{c.node}: {c.eliminated or 'does not handle such goods'}"
-                for c in problem.candidates
-                if self.snapshot.stock.get(c.node, {}).get(line.sku, 0) > c.stock.get(line.sku, 0)
-                or (c.eliminated and c.stock.get(line.sku, 0))
-            ]
-            named = "; ".join(barred[:_NODES_NAMED]) or "all others are out of it"
-            said = f"{available} of {line.quantity} units can be shipped there ({named})"
-        return f"{said}; {f'ask for {available} at most' if available else 'leave the line out'}"
+    def _barred(self, sku: str, problem: Problem) -> str:
+        """Which nodes have units of it that cannot go there, and why; the first few of them."""
+        said = [
+            f"{c.node}: {c.eliminated or 'does not handle such goods'}"
+            for c in problem.candidates
+            if self.snapshot.stock.get(c.node, {}).get(sku, 0)
+            and (c.eliminated or not c.stock.get(sku, 0))
+        ]
+        return f"can be shipped there ({'; '.join(said[:_NODES_NAMED])})"
 
 
 def _labelled(options: list[ShipOption]) -> tuple[ShipOption, ...]:
