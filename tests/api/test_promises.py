@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api import promises
 from domain.orders import Units
 from storage import stock
 from storage.database import transaction
@@ -418,3 +419,16 @@ async def test_tokens_that_nobody_claimed_are_swept_away(at: At, engine: AsyncEn
     async with transaction(engine) as conn:
         old = text("SELECT count(*) FROM promises WHERE expires_at < '2026-01-07'")
         assert (await conn.execute(old)).scalar_one() == 0
+
+
+async def test_quotes_wait_their_turn_and_no_longer(
+    at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promises, "_PATIENCE", timedelta(milliseconds=50))
+    async with promises._turn, promises._turn, at(TUESDAY) as http:
+        busy = await http.post("/v1/promises", json=cart(MUGS))
+    free = await quoted(at, TUESDAY, cart(MUGS))
+
+    assert (busy.status_code, busy.json()["code"]) == (503, "outage")
+    assert busy.headers["Retry-After"] == "1"
+    assert free["ship"]
