@@ -322,14 +322,15 @@ class _Making:
 
 
 def _labelled(options: list[ShipOption]) -> tuple[ShipOption, ...]:
-    """The options with the cheapest and the fastest marked; of equal ones the better otherwise."""
+    """The cheapest first; it and the fastest are marked, of equal ones the better otherwise."""
     if not options:
         return ()
-    cheapest = min(options, key=lambda o: (o.cost_minor, o.deliver_latest, o.service))
+    ranked = sorted(options, key=lambda o: (o.cost_minor, o.deliver_latest, o.service))
+    cheapest = ranked[0]
     fastest = min(options, key=lambda o: (o.deliver_latest, o.cost_minor, o.service))
 
     def labels(option: ShipOption) -> tuple[Label, ...]:
         marks: dict[Label, ShipOption] = {"cheapest": cheapest, "fastest": fastest}
         return tuple(label for label, marked in marks.items() if marked is option)
 
-    return tuple(option.model_copy(update={"labels": labels(option)}) for option in options)
+    return tuple(option.model_copy(update={"labels": labels(option)}) for option in ranked)
