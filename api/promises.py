@@ -14,7 +14,7 @@ from api.problems import Forbidden, Unfit
 from api.schemas import Closed, Code, PlacedAddress
 from api.security import WritesOrders, sees_order
 from api.services import Services, Serving
-from domain.errors import Outage
+from domain.errors import Invalid, Outage
 from domain.geography import locate
 from domain.orders import DeliveryMethod, Order, Units
 from domain.promises import Promise, destination, promised_packages, units_by_sku
@@ -104,7 +104,7 @@ async def promised(services: Services, order: Order) -> Order:
     """
     The order with the date that it was promised, its promise claimed for it; as it is without one.
 
-    Raises Invalid, naming `promise_token` and the cure, where the promise is not the order's.
+    Raises Unfit, naming `promise_token` and the cure, where the promise is not the order's.
     """
     if not order.promise_token:
         return order
@@ -116,7 +116,10 @@ async def promised(services: Services, order: Order) -> Order:
             Units(line_id=line.line_id, sku=sku or line.sku, quantity=line.quantity)
             for line, sku in zip(order.lines, found, strict=True)
         )
-        claimed = await promises.claim(conn, order, units, services.clock())
+        try:
+            claimed = await promises.claim(conn, order, units, services.clock())
+        except Invalid as no:
+            raise Unfit({"promise_token": str(no)}, code=no.code) from no
     if order.deliver_by not in (None, claimed.deliver_by):
         message = f"leave it out: the promise is for {claimed.deliver_by:%Y-%m-%dT%H:%M:%SZ}"
         raise Unfit({"deliver_by": message}, code="promise_mismatch")

@@ -86,22 +86,21 @@ def deliver_by(
     The instant by which a parcel handed over at `ship_by` is at the door: 20:00 there.
 
     Transit days are counted from the hand-over's local day at the origin. The carrier moves and
-    delivers on `weekdays`, save on the six US holidays on which none drives. `origin` and
-    `destination` are time zones.
+    delivers on `weekdays`, save on the six US holidays on which none drives; what it gets too late
+    for a round of the same day goes with the next. `origin` and `destination` are time zones.
     """
     day = ship_by.astimezone(ZoneInfo(origin)).date()
     for _ in range(transit_days):
-        day += timedelta(days=1)
-        while not _drives(day, weekdays):
-            day += timedelta(days=1)
-    return datetime.combine(day, DELIVERED_UNTIL, ZoneInfo(destination)).astimezone(UTC)
+        day = _next_round(day, weekdays)
+    while (comes := _at(day, DELIVERED_UNTIL, destination)) < ship_by or not _drives(day, weekdays):
+        day = _next_round(day, weekdays)
+    return comes
 
 
 def deliver_from(deliver_by: datetime, destination: str) -> datetime:
     """When the round begins that ends at `deliver_by`: 08:00 there on that day."""
-    zone = ZoneInfo(destination)
-    day = deliver_by.astimezone(zone).date()
-    return datetime.combine(day, DELIVERED_FROM, zone).astimezone(UTC)
+    day = deliver_by.astimezone(ZoneInfo(destination)).date()
+    return _at(day, DELIVERED_FROM, destination)
 
 
 def days_late(deliver_by: datetime, promise_by: datetime | None) -> int:
@@ -109,6 +108,17 @@ def days_late(deliver_by: datetime, promise_by: datetime | None) -> int:
     if promise_by is None or deliver_by <= promise_by:
         return 0
     return -(-(deliver_by - promise_by) // timedelta(days=1))
+
+
+def _next_round(day: date, weekdays: Collection[int]) -> date:
+    day += timedelta(days=1)
+    while not _drives(day, weekdays):
+        day += timedelta(days=1)
+    return day
+
+
+def _at(day: date, at: time, zone: str) -> datetime:
+    return datetime.combine(day, at, ZoneInfo(zone)).astimezone(UTC)
 
 
 def _drives(day: date, weekdays: Collection[int]) -> bool:

@@ -98,4 +98,4 @@ def _other(promise: Promise, order: Order, units: Mapping[str, int]) -> str:
 
 
 def _no(code: str, why: str) -> Invalid:
-    return Invalid(f"promise_token: {why}; {_CURE}", code=code)
+    return Invalid(f"{why}; {_CURE}", code=code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from activities.sourcing import Sourcing
 from cli import sample
+from domain.errors import Invalid
 from domain.fulfillments import Fulfillment
 from domain.lifecycle import received, split, with_lines
 from domain.orders import Address, DeliveryMethod, Line, Order, Units
@@ -80,7 +82,9 @@ async def promise(engine: AsyncEngine, cart: Cart, offer: Offered, name: str) ->
     return made
 
 
-async def order_it(engine: AsyncEngine, cart: Cart, offer: Offered, held: Promise) -> Order:
+async def order_it(
+    engine: AsyncEngine, cart: Cart, offer: Offered, held: Promise, number: str = "1"
+) -> Order:
     """The order is placed with its promise and reserved, as its workflow would."""
     lines = tuple(
         Line(line_id=f"o{unit.line_id}", sku=unit.sku, quantity=unit.quantity)
@@ -89,7 +93,7 @@ async def order_it(engine: AsyncEngine, cart: Cart, offer: Offered, held: Promis
     pickup = isinstance(offer, PickupOption)
     order = Order(
         channel="api",
-        channel_order_id=held.token,
+        channel_order_id=f"{held.token}-{number}",
         placed_at=datetime.now(UTC),
         currency="USD",
         lines=lines,
@@ -300,3 +304,14 @@ async def test_an_order_in_time_keeps_its_plan_some_seconds_past_the_cut_off(
     await source(house, order)
 
     assert (await decided(house, order)).promise == Promised(token=held.token, kept=True)
+
+
+async def test_of_many_orders_with_one_token_one_has_it(house: AsyncEngine) -> None:
+    offer = (await ask(house, ONE_BAG)).ship[0]
+    held = await promise(house, ONE_BAG, offer, "bag")
+    claims = (order_it(house, ONE_BAG, offer, held, str(n)) for n in range(8))
+    answers = await asyncio.gather(*claims, return_exceptions=True)
+
+    refusals = [answer for answer in answers if isinstance(answer, Invalid)]
+    assert len(refusals) == 7
+    assert {refusal.code for refusal in refusals} == {"promise_used"}

@@ -335,9 +335,12 @@ async def a_token(at: At, now: datetime = TUESDAY, seconds: int = 600) -> Json:
 
 
 async def placed(at: At, now: datetime, body: Json) -> tuple[int, str, str]:
+    """The status, the code, and the detail; the one field that is wrong begins it."""
     async with at(now) as http:
         answer = await http.post("/v1/orders", json=body)
-    return answer.status_code, answer.json()["code"], answer.json()["detail"]
+    problem = answer.json()
+    assert all(problem["detail"].startswith(e["field"]) for e in problem.get("errors", ()))
+    return answer.status_code, problem["code"], problem["detail"]
 
 
 async def test_a_token_ends_with_its_time_or_with_the_cut_off(at: At) -> None:

@@ -1,6 +1,9 @@
 from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domain.calendars import (
     is_open_day,
@@ -156,3 +159,34 @@ def test_a_night_shift_of_yesterday_still_prepares() -> None:
 )
 def test_the_next_cutoff_is_one_of_an_open_day(now: str, expected: str) -> None:
     assert next_cutoff(DALLAS, utc(now)) == utc(expected)
+
+
+@given(
+    now=st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    opens=st.integers(0, 12),
+    hours=st.integers(1, 11),
+    weekdays=st.sets(st.integers(0, 6), min_size=1),
+    minutes=st.integers(0, 900),
+    days=st.integers(0, 3),
+)
+def test_goods_are_ready_while_the_store_is_open(  # noqa: PLR0913, PLR0917
+    now: datetime, opens: int, hours: int, weekdays: set[int], minutes: int, days: int
+) -> None:
+    store = Calendar(
+        timezone="America/Denver",
+        weekdays=tuple(sorted(weekdays)),
+        opens=time(opens),
+        closes=time(opens + hours),
+    )
+    lead = timedelta(minutes=minutes)
+    ready, last_call = ready_by(store, now, lead, days)
+    there = ready.astimezone(ZoneInfo(store.timezone))
+
+    assert is_open_day(store, there.date())
+    assert store.opens <= there.time() <= store.closes
+    assert now <= ready
+    assert now < last_call
+    before = ready_by(store, last_call - timedelta(microseconds=1), lead, days)[0]
+    after = ready_by(store, last_call, lead, days)[0]
+    assert before.astimezone(ZoneInfo(store.timezone)).date() == there.date()
+    assert after.astimezone(ZoneInfo(store.timezone)).date() > there.date()

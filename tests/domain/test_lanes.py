@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from domain.calendars import is_open_day
 from domain.errors import Invalid
 from domain.network import Calendar, RateCard, Zone
-from domain.promising import CARRIER_HOLIDAYS, Lane, deliver_from
+from domain.promising import Lane, deliver_from
 
 CHICAGO, NEW_YORK, DENVER = "America/Chicago", "America/New_York", "America/Denver"
 WEEK = (0, 1, 2, 3, 4, 5, 6)
@@ -189,6 +189,28 @@ def test_the_delivery_day_is_the_destinations() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("way", "now", "comes"),
+    [
+        pytest.param(lane(days=0), "2026-11-18T09:00", "2026-11-18T20:00", id="same-day"),
+        pytest.param(
+            lane(works(closes=time(22)), days=0),
+            "2026-11-18T09:00",
+            "2026-11-19T20:00",
+            id="too-late-for-today's-round",
+        ),
+        pytest.param(
+            lane(works(weekdays=WEEK), days=0, card=carries(collects=WEEK)),
+            "2026-11-21T09:00",
+            "2026-11-23T20:00",
+            id="collected-on-saturday-by-who-delivers-from-monday",
+        ),
+    ],
+)
+def test_same_day_is_a_round_that_can_be_reached(way: Lane, now: str, comes: str) -> None:
+    assert way.arrives(local(now)) == local(comes, NEW_YORK)
+
+
 def test_a_carrier_that_never_finds_the_node_open_is_refused() -> None:
     with pytest.raises(Invalid, match="Meridian never collects"):
         lane(works(weekdays=(5, 6))).leaves(local("2026-11-18T09:00"))
@@ -234,7 +256,8 @@ def test_goods_leave_when_the_node_is_open_and_the_carrier_comes(way: Lane, now:
     leaves = way.leaves(now)
     day = leaves.astimezone(ZoneInfo(way.calendar.timezone)).date()
 
-    assert leaves > now
+    assert now < leaves <= way.arrives(now)
     assert is_open_day(way.calendar, day)
     assert day.weekday() in way.card.collects
-    assert len(CARRIER_HOLIDAYS) == 6
+    arrives = way.arrives(now).astimezone(ZoneInfo(way.destination))
+    assert arrives.weekday() in way.card.delivers
