@@ -11,7 +11,7 @@ from temporalio.client import Client
 from connectors import channels, nodes
 from connectors.channels.base import ChannelAdapter, Connection
 from connectors.nodes import NodeAdapter
-from domain.errors import NotFound
+from domain.errors import Invalid, NotFound, Outage
 from storage import network
 from storage.network import Channel
 from workflows.addressing import ORDERS
@@ -29,6 +29,7 @@ class House:
     http: httpx.AsyncClient
     patience: Patience = Patience()
     queue: str = ORDERS
+    poll_seconds: float = 30.0
     nodes: dict[str, NodeAdapter] = field(init=False)
     channels: dict[str, ChannelAdapter] = field(init=False)
 
@@ -37,12 +38,18 @@ class House:
         object.__setattr__(self, "channels", channels.adapters(self.http))
 
     async def connection(self, conn: AsyncConnection, code: str) -> tuple[Channel, Connection]:
-        """A channel and how it is reached, its credentials unsealed. Raises NotFound."""
+        """
+        A channel and how it is reached, its credentials unsealed. Raises NotFound; Outage where a
+        credential does not open, because a key that is missing here is no fault of the order's.
+        """
         channel = await network.channel(conn, code)
         if channel is None:
             raise NotFound(f"no channel {code}")
         sealed = await network.credentials(conn, f"channel:{code}")
-        secrets = {name: self.keyring.unseal(text) for name, text in sealed.items()}
+        try:
+            secrets = {name: self.keyring.unseal(text) for name, text in sealed.items()}
+        except Invalid as closed:
+            raise Outage(f"channel {code}", f"cannot be signed in to: {closed}") from closed
         connection = Connection(
             code=code, url=channel.url, settings=channel.settings, secrets=secrets
         )

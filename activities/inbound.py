@@ -19,20 +19,21 @@ from workflows import client
 from workflows.messages import Cancel, NodeDown, ReleaseHold, Supply
 
 _AT_ONCE: Final = 64
-_LEASE_SECONDS: Final = 60
 _ANSWER_WITHIN: Final = timedelta(seconds=25)
-_ASK_A_CHANNEL: Final = 4
+_ASK_A_CHANNEL: Final = 9  # times, over some eight minutes: nobody else can tell a pickup
 CHANNEL_HOLD: Final = "channel_hold"
 _LATE: Final = "late: the order is closed or unknown"
 
 
 class Inbox(Box[InboxItem]):
+    lease = 60.0
+
     def __init__(self, house: House) -> None:
         self._house = house
 
     async def claim(self, limit: int) -> Sequence[InboxItem]:
         async with transaction(self._house.engine) as conn:
-            return await inbox.claim(conn, limit, _LEASE_SECONDS)
+            return await inbox.claim(conn, limit, self.lease)
 
     async def work(self, row: InboxItem) -> str:
         if row.kind in inbox.OF_ORDERS:
@@ -43,9 +44,13 @@ class Inbox(Box[InboxItem]):
         async with transaction(self._house.engine) as conn:
             await inbox.done(conn, rows, note)
 
-    async def failed(self, row: int, error: str, retry_at: datetime | None) -> None:
+    async def failed(self, row: int, error: str, retry_at: datetime | None, attempts: int) -> None:
         async with transaction(self._house.engine) as conn:
-            await inbox.failed(conn, row, error, retry_at)
+            await inbox.failed(conn, row, error, retry_at, attempts)
+
+    async def released(self, rows: Collection[int]) -> None:
+        async with transaction(self._house.engine) as conn:
+            await inbox.released(conn, rows)
 
 
 async def run(house: House) -> None:
@@ -75,7 +80,7 @@ async def _document(house: House, item: InboxItem) -> str:
     code = item.body["channel"]
     async with transaction(house.engine) as conn:
         channel, connection = await house.connection(conn, code)
-        adapter = house.channels[channel.kind]
+        adapter = house.channels[item.kind]  # the channel's own kind may have changed meanwhile
         try:
             read = adapter.translate(
                 code, item.raw, channel.settings, channel.when_short, received_at=item.received_at

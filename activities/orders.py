@@ -35,7 +35,7 @@ class Orders(ports.Orders):
         skus = {line.line_id: sku or "" for line, sku in zip(order.lines, found, strict=True)}
         if known.state.status in TERMINAL and not known.same_run:
             reason = f"{order.order_id} was placed before and is {known.state.status.value}"
-            return Validated(verdict="duplicate", code="closed", reason=reason)
+            return Validated(verdict="duplicate", code="closed", reason=reason, resume=known.state)
         verdict = validate(order, skus, has_store=store is not None and store.pickup)
         return Validated(
             verdict=verdict.outcome,

@@ -9,8 +9,8 @@ from typing import Final
 from activities.house import House
 from activities.nodes import Nodes
 from activities.pump import Box, Pump
-from connectors.channels.base import Shipment
-from domain.errors import NotFound
+from connectors.channels.base import NO_CREDENTIAL, Shipment
+from domain.errors import NotFound, Outage, Refused
 from domain.fulfillments import LineQuantity, Package
 from domain.records import OrderEvent
 from storage import network, outbox, records
@@ -19,19 +19,27 @@ from storage.outbox import OutboxItem
 from workflows.ports import Recall
 
 _AT_ONCE: Final = 16
-_LEASE_SECONDS: Final = 60
+_NOT_LET_IN: Final = frozenset({"partner_unauthorized", NO_CREDENTIAL})
 
 
 class Outbox(Box[OutboxItem]):
+    lease = 60.0
+
     def __init__(self, house: House) -> None:
         self._house = house
 
     async def claim(self, limit: int) -> Sequence[OutboxItem]:
         async with transaction(self._house.engine) as conn:
-            return await outbox.claim(conn, limit, _LEASE_SECONDS)
+            return await outbox.claim(conn, limit, self.lease)
 
     async def work(self, row: OutboxItem) -> str:
-        return await _send(self._house, row)
+        """A partner that does not let us in is asked again: credentials expire and are renewed."""
+        try:
+            return await _send(self._house, row)
+        except Refused as no:
+            if no.code not in _NOT_LET_IN:
+                raise
+            raise Outage(f"the receiver of {row.kind}", f"does not let us in: {no}") from no
 
     async def done(self, rows: Collection[int], note: str) -> None:
         """What a partner refused for good stands on the order's timeline."""
@@ -43,9 +51,13 @@ class Outbox(Box[OutboxItem]):
                     now = datetime.now(UTC)
                     await records.append_event(conn, item.order_id, f"outbox:{row}", now, told)
 
-    async def failed(self, row: int, error: str, retry_at: datetime | None) -> None:
+    async def failed(self, row: int, error: str, retry_at: datetime | None, attempts: int) -> None:
         async with transaction(self._house.engine) as conn:
-            await outbox.failed(conn, row, error, retry_at)
+            await outbox.failed(conn, row, error, retry_at, attempts)
+
+    async def released(self, rows: Collection[int]) -> None:
+        async with transaction(self._house.engine) as conn:
+            await outbox.released(conn, rows)
 
 
 async def run(house: House) -> None:
@@ -70,6 +82,7 @@ async def _tell_channel(house: House, item: OutboxItem) -> str:
             return f"{order.channel} is a direct client: it reads our API itself"
         channel, connection = await house.connection(conn, order.channel)
         fulfillment = await records.fulfillment(conn, item.body.get("fulfillment_id", ""))
+        told = await outbox.told_before(conn, item)
     adapter = house.channels.get(channel.kind)
     if adapter is None:
         return f"channel {channel.code} reads our API itself"
@@ -81,9 +94,10 @@ async def _tell_channel(house: House, item: OutboxItem) -> str:
     shipment = Shipment(
         order=order,
         fulfillment=fulfillment,
-        lines=tuple(LineQuantity.model_validate(lq) for lq in item.body.get("lines", ())),
-        packages=tuple(Package.model_validate(p) for p in item.body.get("packages", ())),
+        lines=_lines(item),
+        packages=_packages(item),
         key=item.key,
+        before=tuple(line for other in told if _share(other, item) for line in _lines(other)),
     )
     if item.kind == "channel.ready_for_pickup":
         waiting = shipment.model_copy(update={"lines": fulfillment.remaining()})
@@ -91,3 +105,17 @@ async def _tell_channel(house: House, item: OutboxItem) -> str:
     else:
         await adapter.shipped(connection, shipment)
     return "told"
+
+
+def _lines(item: OutboxItem) -> tuple[LineQuantity, ...]:
+    return tuple(LineQuantity.model_validate(line) for line in item.body.get("lines", ()))
+
+
+def _packages(item: OutboxItem) -> tuple[Package, ...]:
+    return tuple(Package.model_validate(package) for package in item.body.get("packages", ()))
+
+
+def _share(one: OutboxItem, other: OutboxItem) -> bool:
+    """Whether the two tell of a parcel that they share."""
+    numbers = [{p.tracking_number for p in _packages(x)} - {""} for x in (one, other)]
+    return bool(numbers[0] & numbers[1])

@@ -15,6 +15,8 @@ from domain.errors import Outage, Refused
 _LOG: Final = logging.getLogger(__name__)
 _LONGEST: Final = timedelta(minutes=5)
 _GIVE_UP_AFTER: Final = 30  # attempts of what is no outage: more than an hour of them
+_OUTAGES_COUNT: Final = 9  # at most: by then the delay is the longest
+_IN_TIME: Final = 0.9  # of a lease: what has not ended by then is stopped before another begins it
 
 
 class Item(Protocol):
@@ -30,7 +32,12 @@ Row = TypeVar("Row", bound=Item)
 
 
 class Box(ABC, Generic[Row]):
-    """Rows that wait, and what to do with one. `claim` leases them: a crash gives them back."""
+    """
+    Rows that wait, and what to do with one. `claim` leases them for `lease` seconds: a crash gives
+    them back.
+    """
+
+    lease: float
 
     @abstractmethod
     async def claim(self, limit: int) -> Sequence[Row]:
@@ -44,8 +51,12 @@ class Box(ABC, Generic[Row]):
     async def done(self, rows: Collection[int], note: str) -> None: ...
 
     @abstractmethod
-    async def failed(self, row: int, error: str, retry_at: datetime | None) -> None:
-        """Try again then; None is never, which the auditor reports."""
+    async def failed(self, row: int, error: str, retry_at: datetime | None, attempts: int) -> None:
+        """Try again then; None is never, which the auditor reports. So many attempts count."""
+
+    @abstractmethod
+    async def released(self, rows: Collection[int]) -> None:
+        """These were claimed and not tried."""
 
 
 class Pump(Generic[Row]):
@@ -85,36 +96,41 @@ class Pump(Generic[Row]):
                 self._finished[note] += finished
                 raise
         room = self._width - len(self._working)
+        until = asyncio.get_running_loop().time() + self._box.lease * _IN_TIME
         rows = await self._box.claim(room) if room else ()
         orders: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
             orders[row.order_id or f"#{row.id}"].append(row)
         for group in orders.values():
-            task = asyncio.create_task(self._work_through(group))
+            task = asyncio.create_task(self._work_through(group, until))
             self._working.add(task)
             task.add_done_callback(self._working.discard)
         return len(rows)
 
-    async def _work_through(self, rows: Sequence[Row]) -> None:
-        """One order's rows, up to the first that fails: the rest waits for it."""
-        for row in rows:
+    async def _work_through(self, rows: Sequence[Row], until: float) -> None:
+        """One order's rows, up to the first that fails or that time ends: the rest waits for it."""
+        for place, row in enumerate(rows, 1):
             try:
-                note = await self._box.work(row)
+                async with asyncio.timeout_at(until):
+                    note = await self._box.work(row)
             except Refused as no:
                 note = f"refused: {no}"
             except Exception as error:  # noqa: BLE001 - whatever it is, the row is kept
-                await self._put_off(row, error)
+                await self._put_off(row, error, [later.id for later in rows[place:]])
                 return
             self._finished[note].append(row.id)
 
-    async def _put_off(self, row: Row, error: Exception) -> None:
-        outage = isinstance(error, Outage)
+    async def _put_off(self, row: Row, error: Exception, rest: Collection[int]) -> None:
+        outage = isinstance(error, Outage | TimeoutError)
         if not outage:
             _LOG.error("row %s failed", row.id, exc_info=error)
         hopeless = not outage and row.attempts >= _GIVE_UP_AFTER
         delay = min(timedelta(seconds=2 ** min(row.attempts, 10)), _LONGEST)
         retry_at = None if hopeless else datetime.now(UTC) + delay
+        attempts = min(row.attempts, _OUTAGES_COUNT) if outage else row.attempts
+        said = f"{type(error).__name__}: {error}"[:500]
         try:
-            await self._box.failed(row.id, f"{type(error).__name__}: {error}"[:500], retry_at)
+            await self._box.failed(row.id, said, retry_at, attempts)
+            await self._box.released(rest)
         except Outage:
             _LOG.warning("row %s comes again when its lease is over", row.id)

@@ -8,8 +8,8 @@ from typing import Final, cast
 from temporalio import activity
 
 from activities.house import House
-from connectors.channels.base import PolledChannel
-from domain.orders import TERMINAL
+from connectors.channels import POLLED, PolledChannel
+from domain.errors import Refused
 from domain.orders import order_id as id_of
 from storage import inbox, network, records
 from storage.database import transaction
@@ -38,24 +38,19 @@ class Upkeep(ports.Upkeep):
             "WorkflowType = 'Order' AND CloseTime > '" + since + "' AND "
             "ExecutionStatus IN ('Terminated', 'Failed', 'TimedOut', 'Canceled')"
         )
-        found: dict[str, Abandoned] = {}
+        ended: dict[str, str] = {}
         async for workflow in house.client.list_workflows(query):
-            order_id = workflow.id.removeprefix(order_workflow_id(""))
-            if order_id in found:
-                continue
-            async with transaction(house.engine) as conn:
-                state = await records.state(conn, order_id)
-                order = await records.order(conn, order_id)
-            if order is None or state is None or state.status in TERMINAL:
-                continue
             status = workflow.status.name.lower() if workflow.status else "gone"
-            found[order_id] = Abandoned(order_id=order_id, workflow_id=workflow.id, status=status)
+            ended.setdefault(workflow.id.removeprefix(order_workflow_id("")), status)
+        async with transaction(house.engine) as conn:
+            abandoned = await records.open_among(conn, ended)
+        found = []
+        for order in abandoned:
+            status = ended[order.order_id]
             why = f"its workflow was {status}"
             await restart_to_cancel(house.client, order, house.patience, why, queue=house.queue)
-        for order_id in stuck:
-            ours = order_workflow_id(order_id)
-            found[order_id] = Abandoned(order_id=order_id, workflow_id=ours, status="stuck")
-        return tuple(found.values())
+            found.append(_abandoned(order.order_id, status))
+        return (*found, *(_abandoned(order_id, "stuck") for order_id in stuck))
 
     @activity.defn
     async def poll_channel(self, channel: str) -> int:
@@ -64,6 +59,8 @@ class Upkeep(ports.Upkeep):
         async with transaction(house.engine) as conn:
             known, connection = await house.connection(conn, channel)
             cursor = await network.cursor(conn, channel)
+        if known.kind not in POLLED:
+            raise Refused(f"channel {channel} is none that is polled", code="not_polled")
         adapter = cast(PolledChannel, house.channels[known.kind])
         async for page in adapter.poll(connection, cursor or ""):
             async with transaction(house.engine) as conn:
@@ -81,3 +78,7 @@ class Upkeep(ports.Upkeep):
                     )
                 await network.set_cursor(conn, channel, page.cursor)
         return new
+
+
+def _abandoned(order_id: str, status: str) -> Abandoned:
+    return Abandoned(order_id=order_id, workflow_id=order_workflow_id(order_id), status=status)

@@ -1,4 +1,4 @@
-"""The worker process: every workflow, every activity, both pumps, wired once."""
+"""The worker process: every workflow, every activity, pumps and schedules, wired once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities import inbound, outbound
+from activities import inbound, outbound, scheduling
 from activities.failures import Failures
 from activities.house import House
 from activities.nodes import Nodes
@@ -37,6 +37,7 @@ PURE: Final = (
     "workflows.details",
     "workflows.fulfilling",
     "workflows.messages",
+    "workflows.placing",
     "workflows.policies",
     "workflows.ports",
     "workflows.steps",
@@ -125,7 +126,7 @@ def workers(
 
 async def run(house: House, roles: Collection[Role], stop: asyncio.Event) -> None:
     """Work until `stop` is set, then finish what is under way within the grace."""
-    pumps = (inbound.run, outbound.run) if "pumps" in roles else ()
+    pumps = (inbound.run, outbound.run, scheduling.run) if "pumps" in roles else ()
     await asyncio.to_thread(locate, "10001")  # reads the table of postal codes, once
     async with AsyncExitStack() as stack:
         for worker in workers(house.client, adapters(house), house.queue, roles):

@@ -18,6 +18,7 @@ from api import (
     orders,
     problems,
     promises,
+    rates,
     security,
     sessions,
     stock,
@@ -31,6 +32,7 @@ _TAGS: Final = [
     {"name": "promises", "description": "What a cart would cost, and when it would come."},
     {"name": "fulfillments", "description": "A node's share: its worklist and its events."},
     {"name": "nodes", "description": "The places that fulfill, and whether they are up."},
+    {"name": "rates", "description": "What it costs to send a package, by service."},
     {"name": "stock", "description": "Products, units on hand, and what may be sold."},
     {
         "name": "channels",
@@ -44,6 +46,20 @@ _ABOUT: Final = (
     "Distributed order management. Money is in minor units, times have their zone, lists come in "
     "pages with a cursor, and every error is an RFC 9457 problem with a stable code."
 )
+_IN_PATHS: Final = {
+    "order_id": "The channel's code, a hyphen, and the channel's own id of the order.",
+    "fulfillment_id": "As a node's request and the order's card name it.",
+    "channel": "The channel's code.",
+    "node": "The node's code.",
+    "code": "Letters, digits and hyphens; it stays.",
+    "sku": "As the catalogue names it.",
+}
+_PROBLEM: Final = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+_OF_BODIES: Final = {
+    "400": {"description": "The body cannot be decoded.", "content": _PROBLEM},
+    "413": {"description": "The body is too large.", "content": _PROBLEM},
+    "415": {"description": "The body is not JSON.", "content": _PROBLEM},
+}
 _COMMON: Final = problems.documented(401, 403, 422, 503)
 
 
@@ -52,7 +68,17 @@ def create_app(services: Services) -> FastAPI:
     app = FastAPI(title="Crossdock", version="1", openapi_tags=_TAGS, docs_url=None, redoc_url=None)
     security.install(app.state, services)
     problems.install(app)
-    for module in (orders, commands, promises, fulfillments, nodes, stock, channels, intake_log):
+    for module in (
+        orders,
+        commands,
+        promises,
+        fulfillments,
+        nodes,
+        rates,
+        stock,
+        channels,
+        intake_log,
+    ):
         app.include_router(module.router, responses=_COMMON)
     for router in (webhooks.router, codec.router, health.router, sessions.router):
         app.include_router(router)
@@ -74,17 +100,29 @@ def _described(app: FastAPI) -> dict[str, Any]:
         )
         for operations in document["paths"].values():
             for operation in operations.values():
-                _say_problems(operation["responses"])
-                operation["summary"] = operation["description"].partition(".")[0]
+                _tell(operation)
+        for calendar in ("Calendar", "PutCalendar"):
+            for time in ("opens", "closes", "cutoff"):
+                # The format `time` of OpenAPI has a zone; these are on the node's own clock.
+                del document["components"]["schemas"][calendar]["properties"][time]["format"]
         for unused in ("HTTPValidationError", "ValidationError"):
             document["components"]["schemas"].pop(unused, None)
         app.openapi_schema = document
     return app.openapi_schema
 
 
+def _tell(operation: dict[str, Any]) -> None:
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path":
+            parameter.setdefault("description", _IN_PATHS[parameter["name"]])
+    if "requestBody" in operation:
+        operation["responses"] |= _OF_BODIES
+    _say_problems(operation["responses"])
+    operation["summary"] = operation["description"].partition(".")[0]
+
+
 def _say_problems(responses: dict[str, Any]) -> None:
     for response in responses.values():
         schema = response.get("content", {}).get("application/json", {}).get("schema", {})
         if schema.get("$ref", "").rpartition("/")[2] in ("ProblemDetails", "HTTPValidationError"):
-            problem = {"$ref": "#/components/schemas/ProblemDetails"}
-            response["content"] = {problems.MEDIA_TYPE: {"schema": problem}}
+            response["content"] = _PROBLEM

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Cookie, Depends, Request, Response
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from temporalio.api.common.v1 import Payload, Payloads
 
 from api.problems import Forbidden, Unauthorized, documented
-from api.security import SESSION_COOKIE, Bearer, Keeper, allows
+from api.security import SESSION_COOKIE, Bearer, Keeper, opens_payloads
 from api.services import Serving
 from domain.errors import Invalid
 from workflows.codec import EncryptionCodec
 
 PREFIX: Final = "/codec"
+_PAYLOADS: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": "Temporal's `Payloads` in JSON; the answer has the same shape.",
+        "content": {
+            "application/json": {
+                "schema": {"type": "object"},
+                "example": {"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}}]},
+            }
+        },
+    }
+}
 
 
 async def operator(
@@ -28,7 +41,7 @@ async def operator(
     bearer: Bearer,
     session: Annotated[str | None, Cookie(alias=SESSION_COOKIE, include_in_schema=False)] = None,
 ) -> None:
-    """A key or a session of scope `ops`, and from no page but the UI's and our own."""
+    """An unbound key or session of scope `ops`, and from no page but the UI's and our own."""
     origin = request.headers.get("origin")
     if origin is not None and origin not in (*services.ui_origins, services.api_url.rstrip("/")):
         raise Forbidden("pages of this origin may not ask")
@@ -36,8 +49,8 @@ async def operator(
         access = await keeper.by_token(bearer.credentials)
     else:
         access = await keeper.by_session(session)
-    if access is None or not allows(access, "ops"):
-        raise Unauthorized("sign in at /login, or send an API key of scope ops")
+    if access is None or not opens_payloads(access):
+        raise Unauthorized("sign in at /login, or send an unbound API key of scope ops")
 
 
 router = APIRouter(
@@ -48,13 +61,13 @@ router = APIRouter(
 )
 
 
-@router.post("/decode")
+@router.post("/decode", openapi_extra=_PAYLOADS)
 async def decode(request: Request, services: Serving) -> Response:
     """Temporal's remote codec: payloads in JSON, opened. What we did not seal passes as it is."""
     return await _coded(request, EncryptionCodec(services.keyring).decode)
 
 
-@router.post("/encode")
+@router.post("/encode", openapi_extra=_PAYLOADS)
 async def encode(request: Request, services: Serving) -> Response:
     """Temporal's remote codec: payloads in JSON, sealed. The UI needs it to send updates."""
     return await _coded(request, EncryptionCodec(services.keyring).encode)
@@ -67,7 +80,10 @@ async def _coded(
         asked = json_format.Parse(await request.body(), Payloads(), ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError, binascii.Error) as error:
         raise Invalid("the body is not Temporal Payloads in JSON") from error
-    answer = Payloads(payloads=await code(asked.payloads))
+    try:
+        answer = Payloads(payloads=await code(asked.payloads))
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise Invalid("a payload is sealed, but not as we seal") from error
     return Response(json_format.MessageToJson(answer), media_type="application/json")
 
 

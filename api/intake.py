@@ -49,6 +49,33 @@ EVENT_BODY: Final[dict[str, Any]] = {
 }
 
 
+SHOPIFY_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": "The order as Shopify writes it. The signature is over these very bytes.",
+        "content": {
+            "application/json": {
+                "schema": {"type": "object"},
+                "example": {
+                    "id": 820982911946154508,
+                    "currency": "USD",
+                    "created_at": "2026-11-22T10:00:00-05:00",
+                    "line_items": [
+                        {
+                            "id": 866550311766439020,
+                            "sku": "SKU-0001",
+                            "quantity": 2,
+                            "fulfillable_quantity": 2,
+                            "price": "12.30",
+                        }
+                    ],
+                },
+            }
+        },
+    }
+}
+
+
 async def store_event(
     conn: AsyncConnection, event: NodeEvent, fulfillment: Fulfillment, raw: bytes = b""
 ) -> bool:

@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api import problems
 from api.answers import NodeChange
 from api.intake import tell_node_down, wake_backordered
-from api.schemas import PutNode, PutSecret, Reason
 from api.security import (
     Keeper,
     ReadsNodes,
@@ -21,6 +20,7 @@ from api.security import (
     sees_node,
 )
 from api.services import Serving
+from api.setup import PutNode, PutSecret, Reason
 from domain.network import Node
 from storage import network, stock
 from storage.database import transaction

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Self, TypeVar
 from fastapi import APIRouter
 from pydantic import Field, model_validator
 
+from api import examples
 from api.problems import Forbidden, Unfit
 from api.schemas import Closed, Code, PlacedAddress
 from api.security import WritesOrders, sees_order
@@ -48,7 +49,9 @@ class QuoteCart(Closed):
     Stores are looked for within `within_miles`; the first `stores` are answered.
     """
 
-    channel: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", examples=["api"])]
+    model_config = examples.of(examples.CART)
+
+    channel: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
     lines: Annotated[tuple[QuotedLine, ...], Field(min_length=1, max_length=MOST_LINES)]
     ship_to: PlacedAddress
     methods: Annotated[tuple[DeliveryMethod, ...], Field(min_length=1, max_length=2)] = (

@@ -161,6 +161,7 @@ WritesNodes = Annotated[Access, needs("nodes:write")]
 ReadsStock = Annotated[Access, needs("stock:read", "stock:write")]
 WritesStock = Annotated[Access, needs("stock:write")]
 Operates = Annotated[Access, needs("ops")]
+Administers = Annotated[Access, needs(ADMIN)]
 
 
 def actor(access: Access) -> str:
@@ -182,6 +183,17 @@ def sees_fulfillment(access: Access, channel: str, node: str) -> bool:
     return of_channel and sees_node(access, node)
 
 
+def opens_payloads(access: Access) -> bool:
+    """A sealed payload does not say whose it is: only a key bound to nothing may open it."""
+    return allows(access, "ops") and access.channels is None and access.nodes is None
+
+
+def own_channel(access: Access, channel: str) -> None:
+    """Raise NotFound where the channel is not this key's, in the words for one that is not."""
+    if not sees_order(access, channel):
+        raise no_channel(channel)
+
+
 def own_node(access: Access, node: str) -> None:
     """Raise NotFound where the node is not this key's, in the words used for one that is not."""
     if not sees_node(access, node):
@@ -192,6 +204,10 @@ def whole_network(access: Access) -> None:
     """Raise Forbidden for a key that is bound to some nodes only."""
     if access.nodes is not None:
         raise Forbidden("this concerns the whole network; the key is bound to single nodes")
+
+
+def no_channel(channel: str) -> NotFound:
+    return NotFound(f"there is no channel {channel}")
 
 
 def no_node(node: str) -> NotFound:

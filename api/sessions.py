@@ -9,7 +9,7 @@ from fastapi import APIRouter, Cookie, Form, Request, status
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from api import pages
-from api.security import SESSION_COOKIE, SESSION_SECONDS, Keeper, allows
+from api.security import SESSION_COOKIE, SESSION_SECONDS, Keeper, opens_payloads
 from api.services import Serving
 
 router = APIRouter(include_in_schema=False)
@@ -51,8 +51,8 @@ async def login(
     if access is None:
         wrong = "This API key is not known, or it was revoked."
         return pages.login(wrong=wrong, status=status.HTTP_401_UNAUTHORIZED)
-    if not allows(access, "ops"):
-        wrong = "This API key has no scope ops."
+    if not opens_payloads(access):
+        wrong = "This API key has no scope ops, or is bound to channels or nodes."
         return pages.login(wrong=wrong, status=status.HTTP_403_FORBIDDEN)
     answer = RedirectResponse("/", status.HTTP_303_SEE_OTHER)
     answer.set_cookie(

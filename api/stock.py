@@ -9,9 +9,10 @@ from fastapi import APIRouter, Query
 from api import problems
 from api.answers import Saved, StockChange
 from api.intake import wake_backordered
-from api.schemas import CountStock, FindStock, PutProducts, ReceiveStock
+from api.schemas import FindStock
 from api.security import ReadsStock, WritesStock, actor, needs, own_node, whole_network
 from api.services import Serving
+from api.setup import CountStock, PutProducts, ReceiveStock
 from domain.errors import Invalid, NotFound
 from domain.network import Product
 from storage import network, stock
@@ -42,7 +43,7 @@ async def levels(
 async def availability(
     access: ReadsStock,
     services: Serving,
-    sku: Annotated[list[str], Query(min_length=1, max_length=200)],
+    sku: Annotated[list[str], Query(min_length=1, max_length=200, description="several")],
 ) -> dict[str, int]:
     """Units that may be sold now, by SKU, over the whole network. Zero for what is not known."""
     whole_network(access)
@@ -74,9 +75,9 @@ async def count(body: CountStock, access: WritesStock, services: Serving) -> Sto
     return StockChange(new=new, woken=woken)
 
 
-@router.put("/products")
+@router.put("/products", responses=problems.documented(409))
 async def put_products(body: PutProducts, access: WritesStock, services: Serving) -> Saved:
-    """Describe up to 1,000 products, new or known."""
+    """Describe up to 1,000 products, new or known. An alias names one product: else a conflict."""
     whole_network(access)
     products = [Product.model_validate(product.model_dump()) for product in body.products]
     async with transaction(services.engine) as conn:

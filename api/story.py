@@ -26,6 +26,7 @@ from storage.intake import IntakeEntry
 from storage.reads import OrderCard as Record
 from storage.reads import TimelineEvent
 
+_SHOWN: Final = 50
 _ARRIVED: Final = frozenset({"delivered", "collected"})
 # A pickup is promised to be ready by then, not to be collected.
 _KEPT: Final = frozenset({"delivered", "ready_for_pickup"})
@@ -71,7 +72,7 @@ def card(record: Record) -> OrderCard:
         promise=promise(state, record.events),
         why=why(record.decisions[-1]) if record.decisions else None,
         problems=problems(state, record.events),
-        timeline=record.events,
+        timeline=record.events[-_SHOWN:],
         accepted_at=record.accepted_at,
         updated_at=record.updated_at,
     )

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Request, status
 
 from api import problems
 from api.answers import Stored
-from api.intake import EVENT_BODY, store_event, store_shopify
+from api.intake import EVENT_BODY, SHOPIFY_BODY, store_event, store_shopify
 from api.problems import Unauthorized
 from api.schemas import ShopifyHeaders
 from api.security import Keeper, no_fulfillment
@@ -34,7 +34,11 @@ ORDER_TOPICS: Final = frozenset(
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
 
-@router.post("/shopify/{channel}", responses=problems.documented(401, 413, 422, 503))
+@router.post(
+    "/shopify/{channel}",
+    responses=problems.documented(401, 413, 422, 503),
+    openapi_extra=SHOPIFY_BODY,
+)
 async def shopify(
     channel: str,
     request: Request,

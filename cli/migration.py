@@ -23,7 +23,7 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli.scheduling import ensure_schedules
+from activities.scheduling import ensure_schedules
 from cli.settings import Settings
 from cli.wiring import engine
 from domain.errors import Outage, Refused
@@ -49,7 +49,12 @@ async def migrate(settings: Settings) -> None:
     await ensure_search_attributes(client)
     async with engine(settings) as opened, transaction(opened) as conn:
         channels = await network.channels(conn)
-    await ensure_schedules(client, settings, channels)
+    await ensure_schedules(
+        client,
+        channels,
+        reconcile_seconds=settings.reconcile_seconds,
+        poll_seconds=settings.poll_seconds,
+    )
 
 
 async def ensure_namespace(client: Client) -> None:

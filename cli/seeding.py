@@ -9,9 +9,9 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from activities.scheduling import ensure_schedules
 from cli import sample
 from cli.sample import SampleNetwork
-from cli.scheduling import ensure_schedules
 from cli.settings import Settings
 from cli.wiring import engine, temporal
 from connectors.sandbox.config import (
@@ -42,7 +42,12 @@ async def seed(settings: Settings, file: Path, url: str, number: int) -> SampleN
             channels = await network.channels(conn)
         await asyncio.to_thread(_keep, file, config)
     client = await temporal(settings)
-    await ensure_schedules(client, settings, channels)
+    await ensure_schedules(
+        client,
+        channels,
+        reconcile_seconds=settings.reconcile_seconds,
+        poll_seconds=settings.poll_seconds,
+    )
     return made
 
 

@@ -26,6 +26,10 @@ _COME_BACK: Final = frozenset({408, 425, 429})
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
+class TooLarge(Outage):
+    """The partner answered more than we take in."""
+
+
 class Answer(Value):
     """What a partner answered, whole. Header names are lower case."""
 
@@ -65,7 +69,7 @@ async def exchange(  # noqa: PLR0913  # a request has this many parts
     headers: Mapping[str, str] | None = None,
     content: bytes | None = None,
 ) -> Answer:
-    """Any answer of the partner, whatever its status. Raises Outage where there is none."""
+    """Any answer, whatever its status. Raises Outage where there is none, or it has no end."""
     try:
         async with (
             asyncio.timeout(TOTAL_SECONDS),
@@ -137,7 +141,7 @@ async def _read(response: httpx.Response, system: str) -> bytes:
     async for part in response.aiter_bytes():
         size += len(part)
         if size > LARGEST_ANSWER:
-            raise Outage(system, f"answered more than {LARGEST_ANSWER} bytes")
+            raise TooLarge(system, f"answered more than {LARGEST_ANSWER} bytes")
         parts.append(part)
     return b"".join(parts)
 

@@ -121,10 +121,11 @@ def _status(state: OrderState) -> OrderStatus:
             return OrderStatus.COMPLETED
         return OrderStatus.EXPIRED if state.reason == "pickup_expired" else OrderStatus.CANCELLED
     gone = sum(units[b] for b in GONE)
+    all_left = gone + units[Bucket.CANCELLED] == ordered  # nothing can be called back any more
     rules = (
-        (state.cancel is not None, OrderStatus.CANCEL_PENDING),
+        (state.cancel is not None and not all_left, OrderStatus.CANCEL_PENDING),
         (bool(state.holds), OrderStatus.ON_HOLD),
-        (gone > 0 and gone + units[Bucket.CANCELLED] == ordered, OrderStatus.SHIPPED),
+        (gone > 0 and all_left, OrderStatus.SHIPPED),
         (gone > 0, OrderStatus.PARTIALLY_SHIPPED),
         (units[Bucket.READY_FOR_PICKUP] > 0, OrderStatus.READY_FOR_PICKUP),
         (units[Bucket.ALLOCATED] + units[Bucket.RELEASED] > 0, OrderStatus.IN_FULFILLMENT),

@@ -11,7 +11,9 @@ from pydantic import Field
 from domain.money import Currency
 from domain.values import Value
 
-Weekdays = Annotated[tuple[Annotated[int, Field(ge=0, le=6)], ...], Field(min_length=1)]
+Weekdays = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=6)], ...], Field(min_length=1, max_length=7)
+]
 
 
 class NodeKind(StrEnum):

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
+from psycopg.errors import NumericValueOutOfRange
 from pydantic_core import from_json, to_json
 from sqlalchemy import create_engine, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from domain.errors import Outage
+from domain.errors import Outage, Refused
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK: Final = 7_217_001  # any number, the same in every process that migrates
@@ -26,7 +27,7 @@ def engine(url: str, *, size: int = 10, read_only: bool = False) -> AsyncEngine:
     A pool of at most `size` connections to a `postgresql://` url; connects at first use.
 
     JSON columns take pydantic values as they are. Sessions run in UTC; a read-only engine can write
-    nothing.
+    nothing. What a failed statement was given, customers' names among it, stays out of the logs.
     """
     settings = ["timezone=UTC", "statement_timeout=30s", "idle_in_transaction_session_timeout=60s"]
     if read_only:
@@ -39,6 +40,7 @@ def engine(url: str, *, size: int = 10, read_only: bool = False) -> AsyncEngine:
         pool_pre_ping=False,
         json_serializer=_json,
         json_deserializer=from_json,
+        hide_parameters=True,
         connect_args={
             "connect_timeout": 3,
             "application_name": "crossdock",
@@ -50,18 +52,27 @@ def engine(url: str, *, size: int = 10, read_only: bool = False) -> AsyncEngine:
 
 @asynccontextmanager
 async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """One transaction: committed at the end, rolled back on error. Raises Outage("postgres")."""
+    """One transaction: committed at the end, rolled back on error. Raises as `outages` does."""
     async with outages(), engine.begin() as conn:
         yield conn
 
 
 @asynccontextmanager
 async def outages() -> AsyncIterator[None]:
-    """Failures of the database rather than of the statement become Outage("postgres")."""
+    """
+    Failures of the database rather than of the statement become Outage("postgres").
+
+    A number that no column can hold is Refused: trying again cannot help.
+    """
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise Outage("postgres", f"is unavailable: {_first_line(error)}") from error
+    except DataError as error:
+        if not isinstance(error.orig, NumericValueOutOfRange):
+            raise
+        message = "a number, or a sum that it leads to, is larger than can be kept"
+        raise Refused(message, code="too_large_number") from error
     except DBAPIError as error:
         if not error.connection_invalidated:
             raise

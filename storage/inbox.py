@@ -85,10 +85,19 @@ async def done(conn: AsyncConnection, ids: Collection[int], note: str = "") -> N
 
 
 async def failed(
-    conn: AsyncConnection, item_id: int, error: str, retry_at: datetime | None
+    conn: AsyncConnection,
+    item_id: int,
+    error: str,
+    retry_at: datetime | None,
+    attempts: int | None = None,
 ) -> None:
     """Try again at `retry_at`; None gives the delivery up, which the auditor reports."""
-    await leases.failed(conn, inbox, item_id, error, retry_at)
+    await leases.failed(conn, inbox, item_id, error, retry_at, attempts)
+
+
+async def released(conn: AsyncConnection, ids: Collection[int]) -> None:
+    """Claimed and not tried: as if it had not been claimed."""
+    await leases.released(conn, inbox, ids)
 
 
 async def waiting(conn: AsyncConnection) -> Waiting:

@@ -73,13 +73,32 @@ async def done(conn: AsyncConnection, table: Table, ids: Collection[int], note: 
         )
 
 
-async def failed(
-    conn: AsyncConnection, table: Table, row_id: int, error: str, retry_at: datetime | None
+async def failed(  # noqa: PLR0913, PLR0917 - one row's columns
+    conn: AsyncConnection,
+    table: Table,
+    row_id: int,
+    error: str,
+    retry_at: datetime | None,
+    attempts: int | None,
 ) -> None:
-    """Try again at `retry_at`; None gives the row up: it stays to be seen, and blocks nothing."""
-    after = {"dead_at": func.now()} if retry_at is None else {"due_at": retry_at}
+    """
+    Try again at `retry_at`; None gives the row up: it stays to be seen, and blocks nothing.
+    `attempts`, where given, are those that count.
+    """
+    after: dict[str, Any] = {"dead_at": func.now()} if retry_at is None else {"due_at": retry_at}
+    if attempts is not None:
+        after["attempts"] = attempts
     await conn.execute(
         update(table).where(table.c.id == row_id).values(**after, claimed_until=None, error=error)
+    )
+
+
+async def released(conn: AsyncConnection, table: Table, ids: Collection[int]) -> None:
+    """Rows that were claimed and not tried: anybody may have them, and nothing was attempted."""
+    await conn.execute(
+        update(table)
+        .where(table.c.id.in_(ids), table.c.done_at.is_(None))
+        .values(claimed_until=None, attempts=func.greatest(table.c.attempts - 1, 0))
     )
 
 

@@ -96,6 +96,21 @@ async def lock_pool(conn: AsyncConnection, skus: Collection[str]) -> dict[str, i
     return {row.sku: row.available for row in rows}
 
 
+async def open_pool(conn: AsyncConnection, skus: Collection[str]) -> dict[str, int]:
+    """
+    The same of SKUs that perhaps never were: who is short of one, and the first goods that come in,
+    wait for each other, so that whoever then wakes the orders that wait sees this one.
+    """
+    await conn.execute(
+        text(
+            "INSERT INTO pool (sku) SELECT sku FROM unnest(CAST(:skus AS text[])) AS sku"
+            " ORDER BY sku ON CONFLICT DO NOTHING"
+        ),
+        {"skus": sorted(set(skus))},
+    )
+    return await lock_pool(conn, skus)
+
+
 async def lock_stock(conn: AsyncConnection, places: Collection[tuple[str, str]]) -> Shelves:
     """The shelves of these (SKU, node) pairs, of those that there are."""
     if not places:
@@ -113,15 +128,8 @@ async def lock_stock(conn: AsyncConnection, places: Collection[tuple[str, str]])
 
 async def open_shelves(conn: AsyncConnection, node: str, skus: Collection[str]) -> Shelves:
     """Locks pool and stock of these SKUs at a node, and makes the rows that are missing."""
+    await open_pool(conn, skus)
     wanted = {"skus": sorted(set(skus)), "node": node}
-    await conn.execute(
-        text(
-            "INSERT INTO pool (sku) SELECT sku FROM unnest(CAST(:skus AS text[])) AS sku"
-            " ORDER BY sku ON CONFLICT DO NOTHING"
-        ),
-        wanted,
-    )
-    await lock_pool(conn, skus)
     await conn.execute(
         text(
             "INSERT INTO stock (sku, node) SELECT sku, :node"

@@ -1,10 +1,23 @@
 """The network as it is set up: nodes, products and their aliases, rates, channels, credentials."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
-from sqlalchemy import Row, any_, delete, func, literal, select, update
+from sqlalchemy import (
+    BindParameter,
+    Row,
+    Text,
+    any_,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -79,15 +92,21 @@ async def put_products(conn: AsyncConnection, products: Sequence[Product]) -> No
     aliases = {(alias, product.sku) for product in described.values() for alias in product.aliases}
     if not aliases:
         return
-    rows = [{"alias": alias, "sku": sku} for alias, sku in sorted(aliases)]
+    # Two arrays: a parameter for each value would be more than a statement takes.
+    names, skus = map(list, zip(*sorted(aliases), strict=True))
+    rows = func.unnest(_texts(names), _texts(skus)).table_valued("alias", "sku").render_derived()
     added = await conn.execute(
         upsert(product_aliases)
-        .values(rows)
+        .from_select(["alias", "sku"], select(rows.c.alias, rows.c.sku))
         .on_conflict_do_nothing()
         .returning(product_aliases.c.alias, product_aliases.c.sku)
     )
     if taken := sorted(aliases - {(row.alias, row.sku) for row in added}):
         raise Conflict(f"alias {taken[0][0]} names another product already", code="alias_taken")
+
+
+def _texts(values: Sequence[str]) -> BindParameter[Sequence[str]]:
+    return literal(values, ARRAY(Text))
 
 
 async def product(conn: AsyncConnection, sku: str) -> Product | None:
@@ -123,6 +142,16 @@ async def put_rate_cards(conn: AsyncConnection, cards: Iterable[RateCard]) -> No
         )
 
 
+async def set_rate_cards(conn: AsyncConnection, cards: Collection[RateCard]) -> None:
+    """These cards and no others. Two callers at once: the one after the other."""
+    await conn.execute(text("LOCK TABLE rate_cards IN SHARE ROW EXCLUSIVE MODE"))
+    services = [card.service for card in cards]
+    await conn.execute(
+        delete(tables.rate_cards).where(tables.rate_cards.c.service.not_in(services))
+    )
+    await put_rate_cards(conn, cards)
+
+
 async def rate_cards(conn: AsyncConnection) -> tuple[RateCard, ...]:
     rows = await conn.execute(
         select(tables.rate_cards.c.body).order_by(tables.rate_cards.c.service)
@@ -131,7 +160,19 @@ async def rate_cards(conn: AsyncConnection) -> tuple[RateCard, ...]:
 
 
 async def put_channel(conn: AsyncConnection, channel: Channel) -> None:
-    """Describe a channel, new or known; its cursor stays."""
+    """
+    Describe a channel, new or known; its cursor stays.
+
+    Raises Conflict(ambiguous_code) where an id `{channel}-{number}` could be of another channel
+    too: `web` with `shop-1`, and `web-shop` with `1`.
+    """
+    c = tables.channels.c.code
+    near = or_(
+        c.startswith(f"{channel.code}-", autoescape=True), literal(channel.code).startswith(c + "-")
+    )
+    if other := (await conn.execute(select(c).where(near).limit(1))).scalar():
+        message = f"orders of {channel.code} and of {other} could have the same id"
+        raise Conflict(message, code="ambiguous_code")
     row = channel.model_dump()
     statement = upsert(tables.channels).values(**row)
     await conn.execute(statement.on_conflict_do_update(index_elements=["code"], set_=row))

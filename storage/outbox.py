@@ -1,5 +1,6 @@
 """What must leave the house, kept until its receiver took it. `records.apply` puts it here."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -41,10 +42,33 @@ async def done(conn: AsyncConnection, item_id: int, note: str = "") -> OutboxIte
 
 
 async def failed(
-    conn: AsyncConnection, item_id: int, error: str, retry_at: datetime | None
+    conn: AsyncConnection,
+    item_id: int,
+    error: str,
+    retry_at: datetime | None,
+    attempts: int | None = None,
 ) -> None:
     """Try again at `retry_at`; None gives the message up, which the auditor reports."""
-    await leases.failed(conn, outbox, item_id, error, retry_at)
+    await leases.failed(conn, outbox, item_id, error, retry_at, attempts)
+
+
+async def released(conn: AsyncConnection, ids: Collection[int]) -> None:
+    """Claimed and not tried: as if it had not been claimed."""
+    await leases.released(conn, outbox, ids)
+
+
+async def told_before(conn: AsyncConnection, item: OutboxItem) -> tuple[OutboxItem, ...]:
+    """The messages of the same order and kind that their receiver took before this one."""
+    o = outbox.c
+    query = select(outbox).where(
+        o.order_id == item.order_id,
+        o.kind == item.kind,
+        o.id < item.id,
+        o.done_at.is_not(None),
+        ~o.note.startswith("refused"),
+    )
+    rows = await conn.execute(query.order_by(o.id))
+    return tuple(OutboxItem.model_validate(dict(row)) for row in rows.mappings())
 
 
 async def pending(conn: AsyncConnection) -> Waiting:

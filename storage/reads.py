@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import ColumnElement, Select, false, func, or_, select, text, tuple_
@@ -20,6 +20,7 @@ from storage import decisions
 from storage.tables import fulfillments, order_events, orders
 
 Item = TypeVar("Item")
+_WHOLE_STORY: Final = 2000  # events: what went wrong is looked for in all of them
 _POSITION = TypeAdapter(tuple[datetime, str])
 
 
@@ -198,7 +199,7 @@ async def order_card(conn: AsyncConnection, order_id: str) -> OrderCard | None:
         state=OrderState.model_validate(row.state),
         fulfillments=tuple(Fulfillment.model_validate(body) for body in shares.scalars()),
         decisions=await decisions.of_order(conn, order_id),
-        events=await latest(conn, order_id),
+        events=await latest(conn, order_id, limit=_WHOLE_STORY),
         accepted_at=row.accepted_at,
         updated_at=row.updated_at,
     )
@@ -258,6 +259,9 @@ def _cursor(at: datetime, row_id: str) -> str:
 
 def _position(cursor: str) -> Sequence[Any]:
     try:
-        return _POSITION.validate_json(base64.urlsafe_b64decode(cursor))
+        position = _POSITION.validate_json(base64.urlsafe_b64decode(cursor))
     except (ValidationError, binascii.Error, ValueError) as error:
         raise Invalid("cursor: use the `next` of a page as it was given") from error
+    if "\0" in position[1]:
+        raise Invalid("cursor: use the `next` of a page as it was given")
+    return position

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, tuple_, update
+from sqlalchemy import and_, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,7 +26,7 @@ from domain.fulfillments import (
 from domain.orders import TERMINAL, Order
 from domain.records import Change, Message, OrderEvent, OrderState
 from domain.values import Value
-from storage.tables import fulfillments, order_events, orders, outbox
+from storage.tables import WAITS_FOR_SUPPLY, fulfillments, order_events, orders, outbox
 
 _ASKED_BACK = frozenset(
     {
@@ -129,7 +129,9 @@ async def apply(conn: AsyncConnection, change: Change) -> None:
     """
     order_id = change.state.order_id
     query = select(orders.c.writer, orders.c.last_change).where(orders.c.order_id == order_id)
-    last = (await conn.execute(query.with_for_update())).first()
+    # The weaker lock: a node's word locks its fulfillment first, and its event's foreign key then
+    # looks at the order. That must not wait for whoever holds the order and wants the fulfillment.
+    last = (await conn.execute(query.with_for_update(key_share=True))).first()
     if last is None:
         raise NotFound(f"no order {order_id}")
     if last.writer != _writer(change):
@@ -205,6 +207,13 @@ async def order(conn: AsyncConnection, order_id: str) -> Order | None:
     return Order.model_validate(body) if body else None
 
 
+async def open_among(conn: AsyncConnection, order_ids: Collection[str]) -> tuple[Order, ...]:
+    """Those of these orders that have not ended, as they were accepted."""
+    o = orders.c
+    query = select(o.body).where(o.order_id.in_(order_ids), o.terminal_at.is_(None))
+    return tuple(Order.model_validate(body) for body in (await conn.execute(query)).scalars())
+
+
 async def state(conn: AsyncConnection, order_id: str) -> OrderState | None:
     query = select(orders.c.state).where(orders.c.order_id == order_id)
     body = (await conn.execute(query)).scalar()
@@ -241,7 +250,7 @@ async def backordered_for(conn: AsyncConnection, skus: Collection[str]) -> list[
     short = orders.c.state["short"].has_any(array(sorted(skus)))
     wanted = [orders.c.state["lines"].contains([{"sku": sku}]) for sku in sorted(skus)]
     stuck = and_(orders.c.attention.contains(["no_node"]), or_(*wanted))
-    query = select(orders.c.order_id).where(orders.c.terminal_at.is_(None), or_(short, stuck))
+    query = select(orders.c.order_id).where(text(WAITS_FOR_SUPPLY), or_(short, stuck))
     rows = await conn.execute(query.order_by(orders.c.accepted_at, orders.c.order_id))
     return list(rows.scalars())
 

@@ -52,7 +52,7 @@ async def reserve(  # noqa: PLR0913, PLR0917 - what the port's request carries
     if not await claims.open_reservation(conn, reservation_id, order_id, node):
         return {}
     wanted = _by_sku(units)
-    free = await ledger.lock_pool(conn, wanted)
+    free = await ledger.open_pool(conn, wanted)
     if node:
         shelves = await ledger.lock_stock(conn, {(sku, node) for sku in wanted})
         online = places[node].online

@@ -258,6 +258,11 @@ movements = Table(
 
 # `run` is the first run of the workflow chain that wrote the row; (`version_at`, `version_seq`) is
 # the last change applied. `attention` and `nodes` repeat what `state` says, for search.
+# Orders that supply may help: what was short of stock, and what no node could fulfill.
+WAITS_FOR_SUPPLY = (
+    "terminal_at IS NULL AND (state -> 'short' <> '{}' OR attention @> ARRAY['no_node'])"
+)
+
 orders = Table(
     "orders",
     metadata,
@@ -289,6 +294,7 @@ orders = Table(
     UniqueConstraint("channel", "channel_order_id"),
     Index("ix_orders_page", text("accepted_at DESC"), "order_id"),
     Index("ix_orders_open", "accepted_at", postgresql_where=text("terminal_at IS NULL")),
+    Index("ix_orders_waits_for_supply", "accepted_at", postgresql_where=text(WAITS_FOR_SUPPLY)),
     Index("ix_orders_email", text("lower(email)")),
     Index("ix_orders_channel_order_id", "channel_order_id"),
     Index("ix_orders_postal_code", "postal_code"),

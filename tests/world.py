@@ -119,6 +119,7 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
             known = self.states.get(order.order_id)
             same_run = self.runs.setdefault(order.order_id, request.run) == request.run
             if known is None or known.status not in TERMINAL or same_run:
+                self.runs[order.order_id] = request.run
                 self.writers[order.order_id] = request.change.key.partition(":")[0]
             if known is None:
                 self.apply(request.change)
@@ -128,7 +129,7 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
                 for line, tried in names.items()
             }
             if known and known.status in TERMINAL and not same_run:
-                return ports.Validated(verdict="duplicate", code="closed")
+                return ports.Validated(verdict="duplicate", code="closed", resume=known)
             v = validate(order, skus)
             return ports.Validated(
                 verdict=v.outcome,

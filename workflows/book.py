@@ -191,12 +191,16 @@ class Book:
         await self.write(effect, "record")
 
     async def retell(self, update: Callable[[OrderState], OrderState], *events: OrderEvent) -> None:
-        """Record what holds of whatever state there is: overtaken, it is told again."""
+        """
+        Record what holds of whatever state there is: overtaken, it is told again. Raises Declined
+        where the order turns out to be over.
+        """
         while True:
             try:
                 return await self.record(update, *events)
-            except Overtaken:
-                continue
+            except Overtaken as overtaken:
+                if self.closed:
+                    raise Declined("the order is over", type="closed") from overtaken
 
     def build_on(self, change: str | None) -> None:
         """The record's last change, which the next one names."""

@@ -52,6 +52,7 @@ class Conversation:
         self._drivers: dict[str, Fulfilling] = {}
         self._unheard: dict[str, list[NodeEvent]] = {}
         self._supplied = False
+        self._down: dict[str, str] = {}
 
     def _reply(
         self,
@@ -104,9 +105,11 @@ class Conversation:
         description='A node went down: what it has not shipped is asked back. {"node"}'
     )
     def node_down(self, message: NodeDown) -> None:
+        why = f"{message.reason} ({workflow.now():%Y-%m-%d %H:%M})"
+        self._down[message.node] = why  # also for what it is only just being given
         for driver in self._drivers.values():
             if driver.now.node == message.node:
-                driver.down = f"{message.reason} ({workflow.now():%Y-%m-%d %H:%M})"
+                driver.down = why
 
     @workflow.signal(description="Stock came in: a waiting order tries again")
     def supply(self, _: Supply = Supply()) -> None:

@@ -32,6 +32,7 @@ from workflows.steps import never_tried, refusal
 from workflows.taking import count
 
 _ASKED: Final = (RequestStatus.UNSUBMITTED, RequestStatus.SUBMITTED)
+_SHORT: Final = "shipped short"
 _LET_GO: Final = (NodeEventType.REJECTED, NodeEventType.EXCEPTION, NodeEventType.CANCELLED)
 
 
@@ -72,7 +73,10 @@ class Fulfilling:
                 self._next = doing
 
     async def _act(self) -> None:
-        if over(self.now):  # what it says now can only be noted
+        if self._owes_the_rest():
+            async with self.turn:
+                await taking.given_back(self._book, self.id, "short_shipped", _SHORT, None)
+        elif over(self.now):  # what it says now can only be noted
             await workflow.wait_condition(lambda: bool(self.news))
             await self._hear()
         elif self._next == "dispatch":
@@ -163,7 +167,7 @@ class Fulfilling:
         match answer:
             case Resolve(action="retry"):
                 self._next = "dispatch"
-            case Resolve(action="reroute"):
+            case Resolve(action="reroute") if not self.news:
                 await self._give_back("rejected", f"{answer.by}: {answer.note or no.message}")
 
     # ---- hearing the node
@@ -213,10 +217,14 @@ class Fulfilling:
             return
         await taking.shipped(self._book, event, lines, name)
         if name == "short_shipped":
-            reason = event.reason or "shipped short"
+            reason = event.reason or _SHORT
             await taking.given_back(self._book, self.id, name, reason, None)
         if self._early is not None:
             await self._delivered(self._early)
+
+    def _owes_the_rest(self) -> bool:
+        """A run of ours stopped between a short shipment and giving back what is not in it."""
+        return self.now.status is FulfillmentStatus.INCOMPLETE and not self.now.reason
 
     async def _delivered(self, event: NodeEvent) -> None:
         if in_transit(self.now):
@@ -293,7 +301,7 @@ class Fulfilling:
         )
         self._patient_until = workflow.now() + self._book.patience.ship_grace
         match answer:
-            case Resolve(action="reroute"):
+            case Resolve(action="reroute") if not self.news:  # its own word comes first
                 reason = f"{answer.by} vouches that {f.node} will not ship"
                 await self._give_back(
                     "vouched", f"{reason}: {answer.note}" if answer.note else reason
@@ -323,7 +331,7 @@ class Fulfilling:
         elif f.request is RequestStatus.CANCELLATION_REQUESTED:
             due = self._since + patience.recall
         elif f.method is DeliveryMethod.PICKUP:
-            due = self._since + patience.pickup_prepare
+            due = max(self._since + patience.pickup_prepare, f.ship_by)
         else:
             due = f.ship_by + patience.ship_grace
         return max(due, self._patient_until) if self._patient_until else due

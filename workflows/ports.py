@@ -35,8 +35,8 @@ class Validated(Value):
     The verdict. `skus` maps line ids to catalogue SKUs (empty where unknown).
 
     `resume` is the stored state where this order was already under way in this chain of runs, or in
-    one that was terminated; `duplicate` says that another chain finished it. `base` is the last
-    change of the record: the next one builds on it.
+    one that was terminated; `duplicate` says that another chain finished it, and `resume` how.
+    `base` is the last change of the record: the next one builds on it.
     """
 
     verdict: Literal["pass", "hold", "reject", "duplicate"]

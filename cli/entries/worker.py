@@ -36,6 +36,7 @@ async def run(settings: Settings, pulse: Path | None) -> None:
             keyring=settings.keyring(),
             http=await stack.enter_async_context(httpx.AsyncClient(timeout=_PARTNER_SECONDS)),
             patience=settings.patience,
+            poll_seconds=settings.poll_seconds,
         )
         beating = asyncio.create_task(beat(client, _queue(settings), pulse)) if pulse else None
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from pydantic import Field
 
@@ -12,6 +12,9 @@ from domain.errors import Invalid
 from domain.fulfillments import Fulfillment, LineQuantity, Package
 from domain.orders import Declined, Order
 from domain.values import Value
+
+# The code of a refusal that ends when somebody gives us the credential.
+NO_CREDENTIAL: Final = "no_credential"
 
 WhenShort = Literal["backorder", "refuse"]
 
@@ -26,7 +29,8 @@ class Connection(Value):
 
     def secret(self, name: str) -> str:
         if not self.secrets.get(name):
-            raise Invalid(f"channel {self.code} has no credential {name!r}")
+            message = f"channel {self.code} has no credential {name!r}"
+            raise Invalid(message, code=NO_CREDENTIAL)
         return self.secrets[name]
 
 
@@ -36,6 +40,7 @@ class Shipment(Value):
 
     `lines` are the units of this shipment alone. `key` is its identity for ever, else that of the
     fulfillment; `source_code` is the channel's name for the node, else the channel's settings tell.
+    `before` are units told before it under a tracking number that it has too: one parcel.
     """
 
     order: Order
@@ -44,6 +49,7 @@ class Shipment(Value):
     packages: tuple[Package, ...] = ()
     source_code: str = ""
     key: str = ""
+    before: tuple[LineQuantity, ...] = ()
 
     @property
     def marker(self) -> str:
@@ -53,15 +59,6 @@ class Shipment(Value):
     def tracking_numbers(self) -> tuple[str, ...]:
         numbers = (package.tracking_number for package in self.packages)
         return tuple(dict.fromkeys(number for number in numbers if number))
-
-
-class Delivery(Value):
-    """A webhook that is what it says. `delivery_id` is the same when it is sent again."""
-
-    delivery_id: str
-    topic: str
-    event_id: str = ""
-    triggered_at: str = ""
 
 
 class Arrival(Value):
@@ -80,7 +77,7 @@ class Page(Value):
 
 class ChannelAdapter(Protocol):
     """
-    One kind of channel.
+    One kind of channel. Those that call us are let in by the API (`api/webhooks.py`).
 
     What is told to a channel is told once, however often it is called: each call first reads what
     the channel already knows. Raises Refused where the channel says no for good, else Outage.
@@ -116,15 +113,6 @@ class ChannelAdapter(Protocol):
 
     async def cancelled(self, connection: Connection, order: Order, reason: str) -> None:
         """Tell the channel that we cancelled the order; nothing where it did so itself."""
-
-
-class WebhookChannel(ChannelAdapter, Protocol):
-    """A channel that calls us."""
-
-    def verify(
-        self, secrets: Mapping[str, str], headers: Mapping[str, str], raw: bytes
-    ) -> Delivery | None:
-        """What was delivered, or None where it is not proven genuine. Header names lower case."""
 
 
 class PolledChannel(ChannelAdapter, Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import secrets as chance
@@ -16,7 +17,14 @@ from pydantic import ValidationError
 
 from connectors import http
 from connectors.channels import magento_orders, oauth1, reading
-from connectors.channels.base import Arrival, Connection, Page, Shipment, WhenShort
+from connectors.channels.base import (
+    NO_CREDENTIAL,
+    Arrival,
+    Connection,
+    Page,
+    Shipment,
+    WhenShort,
+)
 from connectors.channels.reading import Document
 from domain.errors import Invalid, Outage, Refused
 from domain.orders import Declined, Order
@@ -24,7 +32,10 @@ from domain.orders import Declined, Order
 _FORMAT: Final = "%Y-%m-%d %H:%M:%S"
 _BEGINNING: Final = "1970-01-01 00:00:00"
 _OVERLAP: Final = timedelta(minutes=5)
+_LONGEST_OVERLAP: Final = 30 * 86_400
 _PAGE_SIZE: Final = 100
+_ON_HOLD: Final = frozenset({"holded", "payment_review"})
+_MARK: Final = "Crossdock shipment "
 _CARRIERS: Final = frozenset({"dhl", "fedex", "ups", "usps"})
 
 
@@ -64,7 +75,8 @@ class Magento:
     async def poll(self, connection: Connection, cursor: str) -> AsyncIterator[Page]:
         """
         Each page asks anew from the last change seen, because an order that changes meanwhile moves
-        to the end and would shift the next page past another.
+        to the end and would shift the next page past another. The cursor never passes our own
+        clock: an order dated in the future hides none that comes until then.
         """
         size = _positive(connection.settings.get("page_size"), _PAGE_SIZE)
         since = _rewound(connection, cursor)
@@ -72,11 +84,17 @@ class Magento:
         seen: set[str] = set()
         page = 1
         while True:
-            items, total = await self._orders(connection, since, page, size)
+            try:
+                items, total = await self._orders(connection, since, page, size)
+            except http.TooLarge:
+                if size == 1:
+                    raise
+                size, page = size // 2, 1
+                continue
             fresh = [arrival for arrival in map(_arrival, items) if arrival.key not in seen]
             seen.update(arrival.key for arrival in fresh)
-            last = max([since, *(reading.text(item.get("updated_at")) for item in items)])
-            newest = max(newest, last)
+            last = max([since, *map(_changed, items)])
+            newest = max(newest, min(last, self._clock().strftime(_FORMAT)))
             if fresh:
                 yield Page(arrivals=tuple(fresh), cursor=newest)
             if not items or page * size >= total:
@@ -97,12 +115,15 @@ class Magento:
         if len(rows) < len(lines):
             message = f"{_system(connection)} does not know all lines of {shipment.marker}"
             raise Refused(message, code="partner_refused")
-        if any(reading.number(row.get("qty_shipped")) for row in rows) and (
-            await self._is_told(connection, shipment)
-        ):
+        gone = [row for row in rows if reading.number(row.get("qty_shipped"))]
+        if gone and await self._is_told(connection, shipment):
             return
         if not any(magento_orders.open_quantity(row) for row in rows):
-            return
+            if gone:
+                return
+            message = f"{_system(connection)} has nothing of it open: it cancelled or refunded it"
+            raise Refused(message, code="partner_refused")
+        _not_on_hold(connection, order)
         await self._call(
             connection, "POST", f"order/{_entity(shipment.order)}/ship", _ship(connection, shipment)
         )
@@ -114,6 +135,7 @@ class Magento:
         rows = magento_orders.shipping_rows(order, connection.settings)
         if not any(magento_orders.open_quantity(row) for row in rows):
             return
+        _not_on_hold(connection, order)
         path = "order/notify-orders-are-ready-for-pickup"
         answer = _object(
             connection, await self._call(connection, "POST", path, {"orderIds": [entity]})
@@ -177,6 +199,12 @@ class Magento:
         return answer.parsed(_system(connection))
 
 
+def _not_on_hold(connection: Connection, order: Document) -> None:
+    """Raises Outage: the shop takes no shipment until it lets go."""
+    if reading.text(order.get("state")) in _ON_HOLD:
+        raise Outage(_system(connection), "has the order on hold, and takes no shipment of it")
+
+
 def _ship(connection: Connection, shipment: Shipment) -> Document:
     node = shipment.fulfillment.node
     sources = reading.part(connection.settings.get("sources"))
@@ -207,13 +235,14 @@ def _ship(connection: Connection, shipment: Shipment) -> Document:
 
 
 def _marker(shipment: Shipment) -> str:
-    return f"Crossdock shipment {shipment.marker}"
+    return f"{_MARK}{shipment.marker}"
 
 
 def _is_ours(known: Document, shipment: Shipment) -> bool:
-    comments = reading.parts(known.get("comments"))
-    if any(reading.text(x.get("comment"), 1000) == _marker(shipment) for x in comments):
-        return True
+    """By our comment; where it carries none of ours, made by hand perhaps, by its tracking."""
+    comments = [reading.text(x.get("comment"), 1000) for x in reading.parts(known.get("comments"))]
+    if any(comment.startswith(_MARK) for comment in comments):
+        return _marker(shipment) in comments
     tracks = {reading.text(x.get("track_number")) for x in reading.parts(known.get("tracks"))}
     return bool(shipment.tracking_numbers) and tracks.issuperset(shipment.tracking_numbers)
 
@@ -231,8 +260,17 @@ def _criteria(
 
 
 def _arrival(item: Document) -> Arrival:
-    key = f"{reading.text(item.get('entity_id'))}:{reading.text(item.get('updated_at'))}"
-    return Arrival(key=key, body=json.dumps(item, default=str))
+    """Known by its content too: an order may change twice in a second, or with no new time."""
+    body = json.dumps(item, default=str)
+    digest = hashlib.sha256(body.encode()).hexdigest()[:16]
+    names = (reading.text(item.get("entity_id"), 32), reading.text(item.get("updated_at"), 32))
+    return Arrival(key=f"{names[0]}:{names[1]}:{digest}", body=body)
+
+
+def _changed(item: Document) -> str:
+    """When, as Magento writes times; the beginning where it cannot be read."""
+    at = reading.instant(item.get("updated_at"))
+    return at.strftime(_FORMAT) if at else _BEGINNING
 
 
 def _rewound(connection: Connection, cursor: str) -> str:
@@ -240,7 +278,7 @@ def _rewound(connection: Connection, cursor: str) -> str:
     if at is None:
         return _BEGINNING
     default = int(_OVERLAP.total_seconds())
-    overlap = _positive(connection.settings.get("overlap_seconds"), default)
+    overlap = min(_positive(connection.settings.get("overlap_seconds"), default), _LONGEST_OVERLAP)
     return (at - timedelta(seconds=overlap)).strftime(_FORMAT)
 
 
@@ -264,7 +302,7 @@ def _credentials(connection: Connection) -> oauth1.Credentials:
         return oauth1.Credentials.model_validate_json(connection.secret("oauth"))
     except ValidationError:
         message = f"channel {connection.code}: the credential `oauth` lacks a part"
-        raise Invalid(message) from None
+        raise Invalid(message, code=NO_CREDENTIAL) from None
 
 
 def _object(connection: Connection, answer: Any) -> Document:

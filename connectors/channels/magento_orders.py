@@ -105,7 +105,8 @@ def shipping_rows(body: Document, settings: Mapping[str, Any]) -> list[Document]
         if kind == "bundle" and below and _ships_separately(row, below, settings):
             found += below
         elif kind == "configurable" and below:
-            found.append({**row, "sku": below[0].get("sku") or row.get("sku")})
+            if _is_tangible(below[0]):
+                found.append({**row, "sku": below[0].get("sku") or row.get("sku")})
         else:
             found.append(row)
     return [row for row in found if _is_tangible(row)]

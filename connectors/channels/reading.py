@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -75,6 +75,17 @@ def integer(value: Any) -> int | None:
         return value if abs(value) < 10**19 else None
     found = text(value, 64)
     return int(found.partition(".")[0]) if _INTEGER.fullmatch(found) else None
+
+
+def whole(value: Any) -> int | None:
+    """How many: a fraction of one is rounded up."""
+    found = number(value)
+    return None if found is None else int(found.to_integral_value(ROUND_CEILING))
+
+
+def is_fraction(value: Any) -> bool:
+    found = number(value)
+    return found is not None and found != found.to_integral_value()
 
 
 def no(value: Any) -> bool:

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 import httpx
 
-from connectors import http, signing
+from connectors import http
 from connectors.channels import reading, shopify_graphql, shopify_orders
-from connectors.channels.base import Connection, Delivery, Shipment, WhenShort
+from connectors.channels.base import Connection, Shipment, WhenShort
 from connectors.channels.shopify_graphql import FulfillmentOrder, UserError
 from domain.errors import NotFound, Outage, Refused
+from domain.fulfillments import LineQuantity
 from domain.orders import Address, Declined, DeliveryMethod, Order
 
-_HEADERS: Final = (
-    "x-shopify-topic",
-    "x-shopify-hmac-sha256",
-    "x-shopify-shop-domain",
-    "x-shopify-api-version",
-    "x-shopify-webhook-id",
-)
 _WORKABLE: Final = frozenset({"OPEN", "IN_PROGRESS"})
-_LIVE: Final = _WORKABLE | {"SCHEDULED", "ON_HOLD"}
+_WAITING: Final = frozenset({"SCHEDULED", "ON_HOLD"})
+_LIVE: Final = _WORKABLE | _WAITING
 _LINES_PER_CALL: Final = 250
 _NOT_ROUTED_YET: Final = 5.0
 # Shopify links tracking numbers of the companies that it knows by these names.
@@ -34,7 +28,7 @@ _COMPANIES: Final = {"dhl": "DHL Express", "fedex": "FedEx", "ups": "UPS", "usps
 
 class Shopify:
     """
-    Implements WebhookChannel.
+    Implements ChannelAdapter.
 
     Settings: `locations` maps a location's gid, number or name to a node; `api_version`; `notify`
     (default yes) has Shopify write to the customer; `refund_on_cancel` (default no).
@@ -42,21 +36,6 @@ class Shopify:
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
-
-    def verify(
-        self, secrets: Mapping[str, str], headers: Mapping[str, str], raw: bytes
-    ) -> Delivery | None:
-        if not all(headers.get(name) for name in _HEADERS):
-            return None
-        keys = webhook_secrets(secrets.get("webhook_secret", ""))
-        if not signing.verify_shopify(keys, headers.get("x-shopify-hmac-sha256"), raw):
-            return None
-        return Delivery(
-            delivery_id=headers["x-shopify-webhook-id"][:128],
-            topic=headers["x-shopify-topic"][:64],
-            event_id=headers.get("x-shopify-event-id", "")[:128],
-            triggered_at=headers.get("x-shopify-triggered-at", "")[:64],
-        )
 
     def translate(
         self,
@@ -87,8 +66,7 @@ class Shopify:
         if known is None:
             return order
         if not known:
-            system = shopify_graphql.system(connection)
-            raise Outage(system, "has not routed the order yet", retry_after=_NOT_ROUTED_YET)
+            raise _not_routed(connection)
         at = [found for found in known if found.status in _LIVE and _is_pickup(found)]
         if not at:
             return order
@@ -100,18 +78,22 @@ class Shopify:
         One fulfillment per location that Shopify has assigned the units to.
 
         Fulfillments are known by tracking number (by the shipment's key where it has none): units
-        already told under it are not told again.
+        already told under it are not told again. Raises Outage while the shop has them on hold.
         """
         order = shipment.order.channel_ref
         numbers = shipment.tracking_numbers or (shipment.marker,)
         told = await shopify_graphql.fulfilled_units(self._client, connection, order, numbers)
-        wanted: dict[str, int] = {}
-        for line in shipment.lines:
-            wanted[line.line_id] = wanted.get(line.line_id, 0) + line.quantity
-        wanted = {line: q - told[line] for line, q in wanted.items() if q > told[line]}
+        told.subtract(_units(shipment.before))
+        wanted = {
+            line: left
+            for line, q in _units(shipment.lines).items()
+            if (left := q - max(0, told[line])) > 0
+        }
         if not wanted:
             return
         known = await self._fulfillment_orders(connection, order)
+        if not known:
+            raise _not_routed(connection)
         for work in _spread(known, wanted):
             errors = await shopify_graphql.mutate(
                 self._client,
@@ -124,6 +106,8 @@ class Shopify:
                 },
             )
             _check(connection, errors)
+        if any(wanted.keys() & _open_lines(found) for found in known if found.status in _WAITING):
+            raise Outage(shopify_graphql.system(connection), "has goods of the order on hold")
         if wanted:
             missing = ", ".join(f"{q} of line {line}" for line, q in sorted(wanted.items()))
             message = f"channel {connection.code} has no open fulfillment order for {missing}"
@@ -178,15 +162,16 @@ class Shopify:
         return known
 
 
-def webhook_secrets(stored: str) -> list[str]:
-    """The secrets in a `webhook_secret` credential: a JSON list, newest first, or one alone."""
-    try:
-        found = json.loads(stored)
-    except ValueError:
-        return [stored] if stored else []
-    if isinstance(found, list):
-        return [secret for secret in found if isinstance(secret, str) and secret]
-    return [found] if isinstance(found, str) and found else [stored]
+def _units(lines: Iterable[LineQuantity]) -> Counter[str]:
+    units: Counter[str] = Counter()
+    for line in lines:
+        units[line.line_id] += line.quantity
+    return units
+
+
+def _not_routed(connection: Connection) -> Outage:
+    system = shopify_graphql.system(connection)
+    return Outage(system, "has not routed the order yet", retry_after=_NOT_ROUTED_YET)
 
 
 def _spread(

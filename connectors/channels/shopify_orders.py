@@ -6,6 +6,7 @@ counts where it stands, but never for more than `current_quantity` (edits and re
 `quantity`. Without it, the open units are counted from refunds and fulfillments: `cancel` takes
 unfulfilled units away, `return` only fulfilled ones, `no_restock` none; of a `legacy_restock`
 nobody knows, so it is taken to be of fulfilled units first. What the shop calls `fulfilled` is.
+Fractions of a unit are rounded up, and hold the order.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from domain.orders import Address, Declined, Line, Order
 
 _Code = Literal["cancelled", "voided", "already_fulfilled", "nothing_to_ship"]
 
+_QUANTITIES: Final = ("quantity", "current_quantity", "fulfillable_quantity")
 _FAILED: Final = frozenset({"cancelled", "canceled", "error", "failure"})
 
 
@@ -65,9 +67,7 @@ def open_units(line: Mapping[str, Any], history: _History) -> int:
     """The units of a line that can be shipped now; see the module's words for the rules."""
     if not _is_shippable(line) or reading.text(line.get("fulfillment_status")) == "fulfilled":
         return 0
-    quantity = reading.integer(line.get("quantity"))
-    current = reading.integer(line.get("current_quantity"))
-    fulfillable = reading.integer(line.get("fulfillable_quantity"))
+    quantity, current, fulfillable = (reading.whole(line.get(name)) for name in _QUANTITIES)
     known = [value for value in (fulfillable, current, quantity) if value is not None]
     if not known:
         return 0
@@ -164,7 +164,7 @@ def _order(  # noqa: PLR0913, PLR0917  # private: the steps of one translation
     placed_at = reading.instant(*times) or received_at
     if placed_at is None:
         raise Invalid("created_at: no time is given")
-    lines, unclear = _lines(body, history, currency)
+    lines, holds = _lines(body, history, currency)
     amount = body.get("current_total_price")
     total = reading.minor(body.get("total_price") if amount is None else amount, currency)
     customer = reading.part(body.get("customer"))
@@ -181,16 +181,16 @@ def _order(  # noqa: PLR0913, PLR0917  # private: the steps of one translation
         ship_to=_address(body, customer, email),
         email=email,
         when_short=when_short,
-        holds=("unclear_amount",) if unclear or total is None else (),
+        holds=tuple(sorted(holds | ({"unclear_amount"} if total is None else set()))),
     )
 
 
-def _lines(body: Document, history: _History, currency: str) -> tuple[tuple[Line, ...], bool]:
-    """The open lines, and whether a price could not be read."""
+def _lines(body: Document, history: _History, currency: str) -> tuple[tuple[Line, ...], set[str]]:
+    """The open lines, and what about them a person must look at."""
     found = reading.parts(body["line_items"])
     names = (reading.text(line.get("id"), 50) or f"row{i}" for i, line in enumerate(found, 1))
     lines = []
-    unclear = False
+    holds = set()
     for line_id, line in zip(reading.unique(names), found, strict=True):
         quantity = open_units(line, history)
         if not quantity:
@@ -198,7 +198,10 @@ def _lines(body: Document, history: _History, currency: str) -> tuple[tuple[Line
         shop_money = reading.part(reading.part(line.get("price_set")).get("shop_money"))
         given = line.get("price")
         price = reading.minor(shop_money.get("amount") if given is None else given, currency)
-        unclear |= price is None
+        if price is None:
+            holds.add("unclear_amount")
+        if any(reading.is_fraction(line.get(name)) for name in _QUANTITIES):
+            holds.add("fractional_quantity")
         lines.append(
             reading.line(
                 line_id=line_id,
@@ -209,7 +212,7 @@ def _lines(body: Document, history: _History, currency: str) -> tuple[tuple[Line
                 title=reading.first_text(line.get("name"), line.get("title")),
             )
         )
-    return tuple(lines), unclear
+    return tuple(lines), holds
 
 
 def _address(body: Document, customer: Document, email: str) -> Address:

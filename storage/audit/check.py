@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Final, Literal, NamedTuple
 
 from domain.fulfillments import ENDED, FulfillmentStatus, RequestStatus
-from domain.orders import GONE, Bucket
+from domain.orders import GONE, SETTLED, TERMINAL, Bucket
 
 Severity = Literal["error", "warning"]
 
@@ -32,5 +32,8 @@ WORDS: Final = {
     ),
     "gone": _values(*GONE),
     "reserved": _values(Bucket.RESERVED),
+    "arrived": _values(Bucket.DELIVERED, Bucket.PICKED_UP),
+    "settled": _values(*SETTLED),
+    "terminal": _values(*TERMINAL),
     "at_node": _values(Bucket.ALLOCATED, Bucket.RELEASED, Bucket.READY_FOR_PICKUP),
 }

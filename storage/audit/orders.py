@@ -40,11 +40,59 @@ CHECKS: Final = (
           GROUP BY order_id, line_id)
         SELECT order_id || ' line ' || line_id AS subject,
           format('reserved, allocated, gone are %s, %s, %s by its state and %s, %s, %s by stock',
-            t.reserved, t.allocated, t.gone, coalesce(h.reserved, 0), coalesce(h.allocated, 0),
-            coalesce(h.gone, 0)) AS message
-        FROM told AS t LEFT JOIN held AS h USING (order_id, line_id)
-        WHERE (t.reserved, t.allocated, t.gone) IS DISTINCT FROM
+            coalesce(t.reserved, 0), coalesce(t.allocated, 0), coalesce(t.gone, 0),
+            coalesce(h.reserved, 0), coalesce(h.allocated, 0), coalesce(h.gone, 0)) AS message
+        FROM told AS t FULL JOIN held AS h USING (order_id, line_id)
+        WHERE (coalesce(t.reserved, 0), coalesce(t.allocated, 0), coalesce(t.gone, 0)) <>
           (coalesce(h.reserved, 0), coalesce(h.allocated, 0), coalesce(h.gone, 0))
+        """,
+    ),
+    Check(
+        4,
+        """
+        WITH told AS (
+          SELECT o.order_id, l ->> 'line_id' AS line_id, sum(b.value::int) AS units
+          FROM orders AS o CROSS JOIN jsonb_array_elements(o.state -> 'lines') AS l
+          CROSS JOIN jsonb_each_text(l -> 'buckets') AS b
+          WHERE b.key = ANY(:arrived) GROUP BY 1, 2),
+        arrived AS (
+          SELECT f.order_id, key AS line_id, sum(value::int) AS units
+          FROM fulfillments AS f, jsonb_each_text(f.body -> 'delivered') GROUP BY 1, 2)
+        SELECT order_id || ' line ' || line_id AS subject,
+          format('%s units arrived by its state, %s by its fulfillments', coalesce(t.units, 0),
+            coalesce(a.units, 0)) AS message
+        FROM told AS t FULL JOIN arrived AS a USING (order_id, line_id)
+        WHERE coalesce(t.units, 0) <> coalesce(a.units, 0)
+        """,
+    ),
+    Check(
+        4,
+        """
+        SELECT f.fulfillment_id AS subject,
+          format('%s, but %s units of line %s are still allocated to it', f.status, l.quantity,
+            l.line_id) AS message
+        FROM fulfillments AS f JOIN allocation_lines AS l USING (fulfillment_id)
+        WHERE f.status = ANY(:ended) AND l.quantity > 0 AND f.updated_at < now() - :grace
+        """,
+    ),
+    Check(
+        4,
+        """
+        SELECT o.order_id || ' line ' || (l ->> 'line_id') AS subject,
+          format('%s, but %s units are %s', o.status, b.value, b.key) AS message
+        FROM orders AS o CROSS JOIN jsonb_array_elements(o.state -> 'lines') AS l
+        CROSS JOIN jsonb_each_text(l -> 'buckets') AS b
+        WHERE o.terminal_at IS NOT NULL AND b.key <> ALL(:settled) AND b.value::int <> 0
+        """,
+    ),
+    Check(
+        4,
+        """
+        SELECT order_id AS subject,
+          format('listed as %s, %s; its state is %s', status, coalesce('ended ' || terminal_at,
+            'open'), state ->> 'status') AS message
+        FROM orders WHERE status IS DISTINCT FROM state ->> 'status'
+          OR (terminal_at IS NULL) = (status = ANY(:terminal))
         """,
     ),
     Check(

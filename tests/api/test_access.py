@@ -94,6 +94,30 @@ async def test_a_store_keeps_to_its_own_node(http: httpx.AsyncClient, key: MakeK
     assert products.status_code == 403
 
 
+async def test_a_bound_admin_keeps_to_its_own_channels(
+    http: httpx.AsyncClient, key: MakeKey
+) -> None:
+    outlet = await key("admin", channels=["outlet"])
+    listed = await http.get("/v1/channels", headers=outlet)
+    assert [channel["code"] for channel in listed.json()] == ["outlet"]
+    kind, secret = {"kind": "shopify"}, {"webhook_secret": "a stolen secret"}
+    for headers in (outlet, await key("admin", nodes=["DC-DAL"])):
+        put = await http.put("/v1/channels/webshop", json=kind, headers=headers)
+        keys = await http.put("/v1/channels/webshop/credentials", json=secret, headers=headers)
+        assert (put.status_code, keys.status_code) == (404, 404)
+
+
+async def test_a_channel_whose_orders_would_carry_the_ids_of_anothers_is_refused(
+    http: httpx.AsyncClient, key: MakeKey
+) -> None:
+    admin = await key("admin")
+    for code in ("webshop-eu", "web"):
+        answer = await http.put(f"/v1/channels/{code}", json={"kind": "api"}, headers=admin)
+        assert answer.status_code == (409 if code == "webshop-eu" else 200)
+    answer = await http.put("/v1/channels/web-2", json={"kind": "api"}, headers=admin)
+    assert (answer.status_code, answer.json()["code"]) == (409, "ambiguous_code")
+
+
 async def test_scopes_decide(http: httpx.AsyncClient, key: MakeKey, stored: MakeOrder) -> None:
     order = await stored("3005")
     reader = await key("orders:read")

@@ -9,13 +9,14 @@ from domain.orders import OrderStatus
 from storage import database, records
 from tests.api.conftest import Api, MakeKey, MakeOrder, change, in_fulfillment, rows_of
 
+ZONE = {"timezone": "America/New_York"}
 NODE: dict[str, Any] = {
     "name": "Store Nine",
     "kind": "store",
     "postal_code": "10001",
     "latitude": 40.75,
     "longitude": -73.99,
-    "calendar": {"timezone": "America/New_York"},
+    "calendar": ZONE,
     "url": "http://127.0.0.1:1/nodes/STORE-9",
 }
 
@@ -40,7 +41,11 @@ async def test_a_node_is_described_again_and_keeps_its_status(
     ("change_", "field"),
     [
         ({"calendar": {"timezone": "Mars/Olympus"}}, "calendar.timezone"),
+        ({"calendar": {**ZONE, "opens": "08:00:00Z"}}, "calendar.opens"),
+        ({"calendar": {**ZONE, "closed": ["2026-02-30"]}}, "calendar.closed.0"),
+        ({"calendar": {**ZONE, "holidays": "ATLANTIS"}}, "calendar.holidays"),
         ({"latitude": 91}, "latitude"),
+        ({"url": "http://[bad"}, "url"),
         ({"status": "offline"}, "status"),
         ({"adapter": "telepathy"}, "adapter"),
     ],
@@ -144,3 +149,82 @@ async def test_up_wakes_those_who_wait_for_what_the_node_has(
     answer = await http.post("/v1/nodes/STORE-6/up", json={"reason": "work again"}, headers=admin)
     assert (answer.json()["changed"], answer.json()["orders"]) == (True, 1)
     assert answer.json()["node"]["status"] == "online"
+
+
+async def test_as_many_aliases_as_a_body_holds_are_kept(
+    http: httpx.AsyncClient, admin: dict[str, str]
+) -> None:
+    products = [
+        {"sku": f"Z{sku}", "aliases": [f"{sku}.{alias}" for alias in range(40)]}
+        for sku in range(1000)
+    ]
+    answer = await http.put("/v1/products", json={"products": products}, headers=admin)
+    assert (answer.status_code, answer.json()) == (200, {"saved": 1000})
+    last = await http.get("/v1/products/Z999", headers=admin)
+    assert len(last.json()["aliases"]) == 40
+
+
+async def test_more_units_than_can_be_counted_are_refused(
+    http: httpx.AsyncClient, admin: dict[str, str]
+) -> None:
+    lines = [{"sku": "SKU-MANY", "quantity": 10**9}] * 3
+    receipt = {"node": "DC-DAL", "key": "too many", "lines": lines}
+    answer = await http.post("/v1/stock/receipts", json=receipt, headers=admin)
+    assert (answer.status_code, answer.json()["code"]) == (422, "too_large_number")
+    assert (await http.get("/v1/stock?sku=SKU-MANY", headers=admin)).json()["items"] == []
+
+
+def card(service: str = "ground", **changes: Any) -> dict[str, Any]:
+    near = {"max_miles": 300, "base_minor": 750, "per_lb_minor": 40, "transit_days": 2}
+    far = {"max_miles": 3000, "base_minor": 1100, "per_lb_minor": 90, "transit_days": 5}
+    known = {"service": service, "carrier": "ups", "zones": [near, far], "currency": "USD"}
+    return {**known, **changes}
+
+
+async def test_the_rate_cards_are_one_list_and_replaced_as_one(
+    http: httpx.AsyncClient, admin: dict[str, str], key: MakeKey
+) -> None:
+    both = [card(), card("overnight")]
+    put = await http.put("/v1/rate-cards", json={"rate_cards": both}, headers=admin)
+    assert (put.status_code, put.json()) == (200, both)
+
+    dearer = [card(currency="EUR", carrier="dhl")]
+    again = await http.put("/v1/rate-cards", json={"rate_cards": dearer}, headers=admin)
+
+    assert again.json() == dearer
+    assert (await http.get("/v1/rate-cards", headers=await key("nodes:read"))).json() == dearer
+
+
+@pytest.mark.parametrize(
+    ("cards", "field"),
+    [
+        ([], "rate_cards"),
+        ([card(), card()], "rate_cards"),
+        ([card(), card("air", currency="EUR")], "rate_cards"),
+        ([card(zones=[])], "rate_cards.0.zones"),
+        ([card(zones=card()["zones"][::-1])], "rate_cards.0"),
+        (
+            [card(zones=[{**card()["zones"][0], "base_minor": -1}])],
+            "rate_cards.0.zones.0.base_minor",
+        ),
+        ([card(fuel="12 %")], "rate_cards.0.fuel"),
+        ([card("Über Nacht")], "rate_cards.0.service"),
+        ([card(carrier="u\x00s")], "rate_cards.0.carrier"),
+    ],
+)
+async def test_rate_cards_that_cannot_be_change_nothing(
+    http: httpx.AsyncClient, admin: dict[str, str], cards: list[dict[str, Any]], field: str
+) -> None:
+    before = (await http.get("/v1/rate-cards", headers=admin)).json()
+    answer = await http.put("/v1/rate-cards", json={"rate_cards": cards}, headers=admin)
+    assert answer.status_code == 422
+    assert field in [error["field"] for error in answer.json()["errors"]]
+    assert (await http.get("/v1/rate-cards", headers=admin)).json() == before
+
+
+async def test_rates_are_the_whole_networks(http: httpx.AsyncClient, key: MakeKey) -> None:
+    store = await key("nodes:read", "nodes:write", nodes=["STORE-1"])
+    body = {"rate_cards": [card()]}
+    assert (await http.put("/v1/rate-cards", json=body, headers=store)).status_code == 403
+    reader = await key("nodes:read")
+    assert (await http.put("/v1/rate-cards", json=body, headers=reader)).status_code == 403

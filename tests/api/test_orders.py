@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from domain.orders import Hold, Order, OrderStatus
-from domain.records import Attention
+from domain.records import Attention, OrderEvent
 from storage import database, decisions, records
 from tests.api.conftest import (
     AT,
@@ -134,6 +134,26 @@ async def test_one_call_answers_where_when_why_what_and_who(
         f"/v1/orders/{order.order_id}/decisions", headers=await key("orders:read")
     )
     assert full.json()[0]["decision_id"] == card["why"]["decision_id"]
+
+
+async def test_what_went_wrong_early_in_a_long_story_is_still_told(
+    http: httpx.AsyncClient, api: Api, key: MakeKey, stored: MakeOrder
+) -> None:
+    order = await stored("1098")
+    wrong = OrderEvent(type="node.rejected", summary="DC-DAL says rejected: no stock")
+    later = (OrderEvent(type="recorded", summary=f"step {n}") for n in range(80))
+    step = change(in_fulfillment(order, "DC-DAL"), seq=2)
+    async with database.transaction(api.services.engine) as conn:
+        await records.apply(conn, step.model_copy(update={"events": (wrong, *later)}))
+
+    answer = await http.get(f"/v1/orders/{order.order_id}", headers=await key("orders:read"))
+
+    card = answer.json()
+    assert [(found["kind"], found["message"]) for found in card["problems"]] == [
+        ("rejection", "DC-DAL says rejected: no stock")
+    ]
+    assert len(card["timeline"]) == 50
+    assert card["timeline"][-1]["summary"] == "step 79"
 
 
 async def test_what_waits_for_a_person_stands_in_the_sentence_and_the_problems(

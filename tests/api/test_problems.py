@@ -1,10 +1,16 @@
 """Every error is a problem with a stable code, and says which field and what to do."""
 
+import base64
+import inspect
 from collections.abc import AsyncIterator
+from types import ModuleType
+from typing import Any
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
+from api import schemas, setup
 from storage import database
 from tests.api.conftest import Api, MakeKey, an_order, body_of, serving
 
@@ -77,6 +83,42 @@ async def test_a_nul_in_the_address_is_refused(
     assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
 
 
+@pytest.mark.parametrize("path", ["/v1/orders", "/v1/fulfillments"])
+async def test_a_forged_cursor_is_refused(http: httpx.AsyncClient, key: MakeKey, path: str) -> None:
+    forged = base64.urlsafe_b64encode(b'["2026-11-20T10:00:00Z", "a\\u0000"]').decode()
+    answer = await http.get(path, params={"cursor": forged}, headers=await key("admin"))
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    ['{"a": "\\ud800"}', '{"\\ud800": 1}', '{"a": NaN}', '{"a": 1e999}', "[" * 900 + "]" * 900],
+    ids=["surrogate", "surrogate name", "nan", "infinite", "deep"],
+)
+async def test_json_that_no_database_keeps_is_refused_and_poisons_nothing(
+    http: httpx.AsyncClient, key: MakeKey, settings: str
+) -> None:
+    admin = {**await key("admin"), "content-type": "application/json"}
+    body = f'{{"kind": "api", "settings": {{"x": {settings}}}}}'
+    put = await http.put("/v1/channels/strange", content=body.encode(), headers=admin)
+    assert (put.status_code, put.headers["content-type"]) == (422, PROBLEM)
+    listed = await http.get("/v1/channels", headers=admin)
+    assert listed.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "at", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "1821-05-05T00:00:00Z"]
+)
+async def test_a_time_outside_this_age_is_refused(
+    http: httpx.AsyncClient, writer: dict[str, str], at: str
+) -> None:
+    for field in ("placed_at", "deliver_by"):
+        body = {**body_of(an_order("8")), field: at}
+        answer = await http.post("/v1/orders", json=body, headers=writer)
+        assert answer.status_code == 422
+        assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
 async def test_unknown_paths_and_verbs_are_problems(http: httpx.AsyncClient) -> None:
     missing = await http.get("/v1/nothing")
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
@@ -127,6 +169,35 @@ async def test_the_openapi_document_shows_problems_examples_and_scopes(
         for verb, operation in operations.items():
             assert operation["summary"], (verb, path)
             assert operation["tags"], (verb, path)
+            for parameter in operation.get("parameters", ()):
+                told = parameter.get("description") or parameter["schema"].get("description")
+                assert told, (verb, path, parameter["name"])
+            if "requestBody" in operation:
+                assert _has_an_example(document, operation), (verb, path)
+                assert {"400", "413", "415"} <= set(operation["responses"])
     page = await http.get("/docs")
     assert "/v1/orders/{order_id}/cancel" in page.text
     assert "script" not in page.text
+
+
+@pytest.mark.parametrize("module", [schemas, setup])
+def test_every_example_is_a_request_that_is_taken(module: ModuleType) -> None:
+    models = [model for _, model in inspect.getmembers(module, _is_shown)]
+    assert models
+    for model in models:
+        for example in model.model_config["json_schema_extra"]["examples"]:
+            model.model_validate(example)
+
+
+def _is_shown(found: Any) -> bool:
+    is_model = inspect.isclass(found) and issubclass(found, BaseModel)
+    return is_model and "json_schema_extra" in found.model_config
+
+
+def _has_an_example(document: dict[str, Any], operation: dict[str, Any]) -> bool:
+    content = operation["requestBody"]["content"]["application/json"]
+    schema = content["schema"]
+    named = next(
+        (one["$ref"] for one in (schema, *schema.get("anyOf", ())) if "$ref" in one), ""
+    ).rpartition("/")[2]
+    return "example" in content or bool(document["components"]["schemas"][named].get("examples"))

@@ -1,16 +1,18 @@
 """A session opens sealed payloads for operators on the UI's pages, and for nobody else."""
 
+import base64
 import json
 from typing import Any
 
 import httpx
+import pytest
 from google.protobuf import json_format
 from temporalio.api.common.v1 import Payload, Payloads
 
 from api.security import SESSION_COOKIE
 from storage import access, database
 from tests.api.conftest import UI, Api, MakeKey
-from workflows.codec import EncryptionCodec
+from workflows.codec import ENCODING, EncryptionCodec
 
 
 async def sealed(api: Api) -> bytes:
@@ -22,6 +24,16 @@ async def sealed(api: Api) -> bytes:
 def opened(answer: httpx.Response) -> list[Any]:
     payloads = json_format.Parse(answer.content, Payloads()).payloads
     return [json.loads(payload.data) for payload in payloads]
+
+
+def as_json(data: bytes, kid: bytes) -> bytes:
+    payload = Payload(metadata={"encoding": ENCODING, "key-id": kid}, data=data)
+    return json_format.MessageToJson(Payloads(payloads=[payload])).encode()
+
+
+def _a_secret(api: Api) -> bytes:
+    """A partner's secret as the database keeps it: sealed, but no payload."""
+    return base64.b64decode(api.services.keyring.seal("\xff secret").partition(":")[2])
 
 
 async def login(http: httpx.AsyncClient, headers: dict[str, str]) -> httpx.Response:
@@ -61,8 +73,19 @@ async def test_a_bearer_key_with_ops_opens_and_one_without_does_not(
     assert opened(good) == [{"name": "Ada"}]
     none = await http.post("/codec/decode", content=body, headers=await key("orders:read"))
     assert none.status_code == 401
-    nonsense = await http.post("/codec/decode", content=b"[1", headers=await key("ops"))
-    assert nonsense.status_code == 422
+    for content in (b"[1", as_json(b"x" * 50, b"\xff"), as_json(_a_secret(api), b"k1")):
+        nonsense = await http.post("/codec/decode", content=content, headers=await key("ops"))
+        assert nonsense.status_code == 422
+
+
+@pytest.mark.parametrize("bound", [{"channels": ["webshop"]}, {"nodes": ["DC-DAL"]}])
+async def test_a_key_that_is_bound_opens_nothing_because_a_payload_is_anyones(
+    http: httpx.AsyncClient, api: Api, key: MakeKey, bound: dict[str, list[str]]
+) -> None:
+    headers = await key("ops", **bound)
+    answer = await http.post("/codec/decode", content=await sealed(api), headers=headers)
+    assert answer.status_code == 401
+    assert (await login(http, headers)).status_code == 403
 
 
 async def test_other_pages_are_refused_and_other_paths_have_no_cors(

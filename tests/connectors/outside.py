@@ -52,6 +52,11 @@ class World:
         with closing(sqlite3.connect(self.database)) as database:
             return database.execute(sql, values).fetchall()
 
+    def change(self, sql: str, *values: Any) -> None:
+        """What a merchant does in the shop, for which the sandbox has no call."""
+        with closing(sqlite3.connect(self.database)) as database, database:
+            database.execute(sql, values)
+
     async def turn(self, shop: str, *behaviours: str) -> None:
         """The next call goes wrong in each of these ways."""
         knobs = [{"behaviour": behaviour, "count": 1} for behaviour in behaviours]

@@ -108,6 +108,22 @@ def _built() -> list[ShopOrder]:
             units=(("11", "E2E-BAG-RED", 3),),
         ),
         ShopOrder(
+            "configurable that is virtual",
+            order(
+                row(11, "E2E-COURSE", product_type="configurable"),
+                row(12, "E2E-COURSE", product_type="virtual", parent_item_id=11),
+            ),
+            "nothing_to_ship",
+        ),
+        ShopOrder("quantities as text", order(row(11, qty_ordered="3.0000")), units=bag),
+        ShopOrder(
+            "in another currency than the shop's",
+            order(one, base_currency_code="EUR", order_currency_code="GBP", base_grand_total=120),
+            units=bag,
+            currency="GBP",
+            total_minor=10350,
+        ),
+        ShopOrder(
             "bundle that ships together",
             order({**bundle, "product_option": {"shipment_type": 0}}, *parts),
             units=(("11", "E2E-BUNDLE", 3),),

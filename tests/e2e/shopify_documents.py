@@ -115,6 +115,9 @@ def _built() -> list[Webhook]:
     many = [line(n, f"E2E-{n:03d}", 1 + n % 3) for n in range(1, 251)]
     unknown_fields: Json = {"new_in_2031": {"deep": [{"a": None}]}, "x": [[[]]]}
     virtual, card = line(12, "E2E-EBOOK", requires_shipping=False), line(13, None, gift_card=True)
+    tip = line(14, None, 1, variant_id=None, requires_shipping=False, title="Tip")
+    half = {**line(12), **dict.fromkeys(("quantity", "current_quantity"), 1.5)}
+    stale = line(11, current_quantity=1, fulfillable_quantity=2)
     nothing = dict.fromkeys(order(), None)
     return [
         Webhook("plain", order(one), units=mug, total_minor=2460),
@@ -125,6 +128,31 @@ def _built() -> list[Webhook]:
         ),
         Webhook("presented in another currency", order(one, presentment_currency="JPY"), units=mug),
         Webhook("with a gift card and an e-book", order(one, virtual, card), units=mug),
+        Webhook("with a tip", order(one, tip), units=mug),
+        Webhook("only a tip", order(tip), "nothing_to_ship"),
+        Webhook("half a unit", order(one, half), "held", (*mug, ("12", "E2E-MUG", 2))),
+        Webhook("more fulfillable than current", order(stale), units=(("11", "E2E-MUG", 1),)),
+        Webhook("a price with a sign", order(line(11, price="$12.30")), "held", mug),
+        Webhook("less than nothing to pay", order(one, total_price="-5"), "held", mug),
+        Webhook(
+            "times that cannot be",
+            order(one, processed_at="9999-12-31T23:59:59-14:00", created_at="0000-00-00"),
+            units=mug,
+        ),
+        Webhook(
+            "sold over the counter",
+            order(
+                line(11, fulfillable_quantity=0, fulfillment_status="fulfilled"),
+                source_name="pos",
+                fulfillment_status="fulfilled",
+            ),
+            "already_fulfilled",
+        ),
+        Webhook(
+            "an SKU too long for the catalogue, but a variant",
+            order(line(11, "S" * 200, variant_id=440_000_000_077)),
+            units=(("11", "440000000077", 2),),
+        ),
         Webhook("250 lines", order(*many), units=_all(many)),
         Webhook(
             "no SKU, but a variant",

@@ -65,6 +65,36 @@ LIES = {
         4,
         """UPDATE orders SET state = jsonb_set(state, '{lines,0,buckets}', '{"reserved": 3}')""",
     ),
+    "a reservation for nobody": (
+        4,
+        """INSERT INTO reservations (reservation_id, order_id, state) VALUES ('x-R1', 'x', 'held');
+             INSERT INTO reservation_lines VALUES ('x-R1', '1', 'A', 2);
+             UPDATE pool SET available = available - 2;
+             INSERT INTO movements (sku, on_hand_delta, allocated_delta, reserved_delta, cause,
+               actor, key) VALUES ('A', 0, 0, 2, 'reserved for x', 'crossdock', 'x-R1')""",
+    ),
+    "units held for a line that the state does not have": (
+        4,
+        "UPDATE orders SET state = jsonb_set(state, '{lines}', '[]') WHERE order_id = 'web-2'",
+    ),
+    "an end that left units undecided": (
+        4,
+        """UPDATE orders SET state = jsonb_set(state, '{lines,0,buckets}', '{"backordered": 3}'),
+             terminal_at = now(), status = 'completed' WHERE order_id = 'web-3'""",
+    ),
+    "a status that the state does not know": (
+        4,
+        "UPDATE orders SET status = 'on_hold' WHERE order_id = 'web-2'",
+    ),
+    "units left at a node that is done with them": (
+        4,
+        """UPDATE fulfillments SET status = 'incomplete', request = 'closed',
+             updated_at = now() - interval '1 day' WHERE fulfillment_id = 'web-2-F1'""",
+    ),
+    "delivered by the state, on its way by the fulfillment": (
+        4,
+        "UPDATE fulfillments SET body = jsonb_set(body, '{delivered}', '{}')",
+    ),
     "an order that nobody works on": (
         4,
         (
@@ -139,6 +169,7 @@ async def _completed(engine: AsyncEngine, number: str) -> None:
         "status": FulfillmentStatus.CLOSED,
         "request": RequestStatus.CLOSED,
         "shipped": {"1": 3},
+        "delivered": {"1": 3},
     }
     async with transaction(engine) as conn:
         await stock.ship(conn, f"web-{number}/ship", f"web-{number}-F1", ())
@@ -153,8 +184,12 @@ async def _completed(engine: AsyncEngine, number: str) -> None:
         await inbox.put(conn, "test", number, "supply", {})
 
 
-async def _two_orders(engine: AsyncEngine) -> None:
-    """One that is completed and one that is under way."""
+async def _three_orders(engine: AsyncEngine) -> None:
+    """One that is completed, one that is under way, and one that nobody has begun."""
+    async with transaction(engine) as conn:
+        order = an_order("3")
+        held = a_change(order, status=OrderStatus.ON_HOLD, events=(TOLD,))
+        await records.accept(conn, order, "run", held)
     await stocked(engine, {("A", "DC-A"): 10, ("A", "DC-B"): 5})
     await _completed(engine, "1")
     await _allocated(engine, "2")
@@ -166,12 +201,12 @@ async def _findings(engine: AsyncEngine, grace: timedelta) -> tuple[audit.Findin
 
 
 async def test_a_true_record_has_no_findings(world: AsyncEngine) -> None:
-    await _two_orders(world)
+    await _three_orders(world)
     assert await _findings(world, timedelta(days=9)) == ()
 
 
 async def test_what_is_only_late_is_a_warning(world: AsyncEngine) -> None:
-    await _two_orders(world)
+    await _three_orders(world)
     found = await _findings(world, timedelta(days=-9))
     assert {(f.subject, f.severity) for f in found} == {
         ("test 1", "warning"), ("1:m", "warning"), ("2:m", "warning"),
@@ -181,7 +216,7 @@ async def test_what_is_only_late_is_a_warning(world: AsyncEngine) -> None:
 @pytest.mark.parametrize("lie", LIES)
 async def test_each_kind_of_lie_is_found(world: AsyncEngine, lie: str) -> None:
     invariant, statements = LIES[lie]
-    await _two_orders(world)
+    await _three_orders(world)
     async with world.connect() as conn:  # never committed
         for statement in statements.split(";"):
             await conn.execute(text(statement))

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from domain.errors import Outage
+from domain.errors import Outage, Refused
 from storage import database
 from storage.tables import api_keys, metadata, rate_cards
 
@@ -35,6 +35,22 @@ async def test_a_read_only_engine_writes_nothing(postgres_url: str) -> None:
     async with database.transaction(engine) as conn:
         assert (await conn.execute(select(api_keys))).all() == []
     await engine.dispose()
+
+
+async def test_what_a_failed_statement_was_given_is_not_told(engine: AsyncEngine) -> None:
+    with pytest.raises(DBAPIError) as failed:
+        async with database.transaction(engine) as conn:
+            await conn.execute(text("SELECT CAST(:name AS text) FROM nothing"), {"name": "Ada"})
+
+    assert "Ada" not in str(failed.value)
+
+
+async def test_a_number_that_no_column_holds_is_refused(engine: AsyncEngine) -> None:
+    with pytest.raises(Refused) as refused:
+        async with database.transaction(engine) as conn:
+            await conn.execute(text("SELECT 2147483647 + CAST(:more AS integer)"), {"more": 1})
+
+    assert refused.value.code == "too_large_number"
 
 
 async def test_a_database_that_is_not_there_is_an_outage() -> None:

@@ -1,8 +1,10 @@
 """An order's record: accepted once, told once, and never set back by what comes late."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Conflict, NotFound
@@ -95,6 +97,23 @@ async def test_what_waits_can_be_found(conn: AsyncConnection) -> None:
     for code in ("no_node", ""):  # empty is any
         found = await reads.find_orders(conn, attention=code)
         assert [order.order_id for order in found.items] == ["web-5"]
+
+
+async def test_goods_that_come_in_pass_over_the_orders_that_do_not_wait(
+    conn: AsyncConnection,
+) -> None:
+    """Each receipt asks, with the stock of its SKUs locked."""
+
+    def explained(_1: Any, _2: Any, statement: str, values: Any, *_: Any) -> tuple[str, Any]:
+        asks = statement.startswith("SELECT orders.order_id")
+        return (f"EXPLAIN {statement}" if asks else statement), values
+
+    await conn.execute(text("SET LOCAL enable_seqscan = off"))
+    await conn.execute(text("DROP INDEX ix_orders_open"))
+    sync = conn.sync_connection
+    event.listen(sync, "before_cursor_execute", explained, retval=True)
+    plan = await records.backordered_for(conn, ["A", "B"])
+    assert any("ix_orders_waits_for_supply" in line for line in plan), plan
 
 
 async def _dispatched(conn: AsyncConnection) -> None:

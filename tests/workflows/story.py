@@ -119,14 +119,15 @@ class Story:
 
     async def ready(self) -> datetime:
         """
-        Submitted, the pickup is made ready at its store; when its window ends. The record is read:
-        a query would ride on the order's workflow tasks.
+        Submitted, the pickup is made ready at its store; when its window ends. The order is asked
+        only once its record says so: a query rides on its workflow tasks.
         """
         await self.submit()
         await self.reached("dispatch")
         await self.tell(1, NodeEventType.ACCEPTED)
         await self.tell(1, NodeEventType.READY_FOR_PICKUP)
-        until = (await self.recorded("ready_for_pickup")).fulfillments[0].pickup_until
+        await self.recorded("ready_for_pickup")
+        until = (await self.until("ready_for_pickup")).fulfillments[0].pickup_until
         assert until is not None
         return until
 

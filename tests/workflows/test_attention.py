@@ -10,6 +10,7 @@ from domain.fulfillments import NodeEventType
 from domain.orders import Line, OrderStatus
 from tests.workflows.story import Play, Story
 from tests.world import World
+from workflows import client
 
 FIVE = (Line(line_id="1", sku="mug", quantity=5),)
 
@@ -163,3 +164,25 @@ async def test_a_hold_for_an_unknown_product_stays_until_the_catalogue_knows_it(
 
     assert state.lines[0].sku == "4711"
     assert story.world.problems() == []
+
+
+async def test_a_vouch_beside_the_nodes_own_word_ships_nothing_twice(play: Play) -> None:
+    world = World()
+    world.manners["A"] = "dead"
+    async with play(world) as story:
+        await story.submit()
+        gate = world.pause["record"] = asyncio.Event()
+        await story.reached("record")
+        world.manners.clear()
+        event = world.tell(story.f(1), NodeEventType.SHIPPED)
+        told = asyncio.create_task(client.signal_node_event(story.client, story.id, event))
+        answer = asyncio.create_task(story.resolve("reroute"))
+        await asyncio.sleep(0.5)
+        gate.set()
+        await asyncio.gather(told, answer, return_exceptions=True)
+        await story.tell(1, NodeEventType.DELIVERED)
+        state = await story.finish()
+
+    assert state.status is OrderStatus.COMPLETED
+    assert [f.node for f in state.fulfillments] == ["A"]
+    assert world.shipped_units() == 2

@@ -10,6 +10,7 @@ from typing import Any
 from domain.errors import Conflict, NotFound, Outage
 from domain.fulfillments import FulfillmentStatus, LineQuantity, NodeEventType
 from domain.orders import OrderStatus
+from tests.workflows.slow import Slow
 from tests.workflows.story import Play, Story, together
 from tests.world import World
 
@@ -183,4 +184,22 @@ async def test_a_cancelled_order_asks_the_node_first_and_frees_its_units_then(pl
         "recall",
         "give_back",
     ]
+    assert world.problems() == []
+
+
+async def test_a_node_that_goes_down_before_the_allocation_answers_is_left(play: Play) -> None:
+    world = Slow("allocate")
+    async with play(world) as story:
+        asking = asyncio.create_task(story.submit())
+        await asyncio.wait_for(world.effect.wait(), 30)
+        await story.down("A")
+        await asyncio.sleep(0.3)
+        world.gate.set()
+        await asking
+        await story.until("F2:submitted", 15)
+        await story.deliver(2)
+        state = await story.end()
+
+    assert state.status is OrderStatus.COMPLETED
+    assert world.requests == {story.f(2): 1}
     assert world.problems() == []

@@ -6,6 +6,7 @@ from datetime import timedelta
 from domain.fulfillments import LineQuantity, NodeEventType
 from domain.orders import Line, OrderStatus
 from tests.workflows.conftest import PATIENCE
+from tests.workflows.slow import Slow
 from tests.workflows.story import Play
 from tests.world import World
 
@@ -242,3 +243,20 @@ async def test_a_time_without_any_worker_is_not_the_nodes_silence(play: Play) ->
 
     assert [f.node for f in state.fulfillments] == ["A"]
     assert not world.recalls
+
+
+async def test_supply_that_comes_before_the_short_answer_is_not_forgotten(play: Play) -> None:
+    world = Slow("reserve", stock={"A": {"mug": 0}})
+    async with play(world) as story:
+        asking = asyncio.create_task(story.submit())
+        await asyncio.wait_for(world.effect.wait(), 30)
+        world.receive("A", "mug", 5)
+        await story.supply()
+        await asyncio.sleep(0.3)
+        world.gate.set()
+        await asking
+        await story.until("F1:submitted", 15)
+        await story.deliver()
+        state = await story.end()
+
+    assert state.status is OrderStatus.COMPLETED

@@ -18,6 +18,7 @@ from domain.orders import DeliveryMethod, OrderStatus
 from tests.workflows.conftest import PATIENCE
 from tests.workflows.story import Play, Story, together
 from tests.world import World
+from workflows.ports import Sourced, SourceOrder
 
 PICKUP: dict[str, Any] = {"method": DeliveryMethod.PICKUP, "pickup_node": "B"}
 SECOND = timedelta(seconds=1)
@@ -235,3 +236,27 @@ def _open_on(today: date, zone: str, *ahead: int) -> Calendar:
 def _closing(today: date, zone: str, ahead: int) -> datetime:
     day = today + timedelta(days=ahead)
     return datetime.combine(day, time(23, 59), ZoneInfo(zone)).astimezone(UTC)
+
+
+async def test_a_store_that_is_closed_is_not_late_in_preparing(play: Play) -> None:
+    """The plan knows its calendar: what is to be ready on Monday is not overdue on Saturday."""
+
+    class ClosedForDays(World):
+        def _decide(self, request: SourceOrder) -> Sourced:
+            sourced = super()._decide(request)
+            [only] = sourced.plan.assignments
+            later = only.model_copy(update={"ship_by": datetime.now(UTC) + timedelta(days=3)})
+            plan = sourced.plan.model_copy(update={"assignments": (later,)})
+            return sourced.model_copy(update={"plan": plan})
+
+    async with play(ClosedForDays(), **PICKUP) as story:
+        await story.submit()
+        await story.until("F1:submitted")
+        await story.tell(1, NodeEventType.ACCEPTED)
+        await story.until("F1:accepted")
+        await story.later(timedelta(days=2))
+        assert story.world.recalls == {}
+        await story.later(timedelta(days=2))
+        await story.until("pickup_unfillable")
+        await story.cancel()
+        assert (await story.end()).status is OrderStatus.CANCELLED

@@ -14,7 +14,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.worker import activities_of, workers
-from domain.fulfillments import NodeEventType
+from domain.fulfillments import FulfillmentStatus, LineQuantity, NodeEventType
 from domain.orders import OrderStatus
 from domain.records import OrderState
 from tests.workflows.conftest import player, working
@@ -25,15 +25,19 @@ from workflows import client
 from workflows.messages import StartOrder
 from workflows.order import OrderWorkflow
 
+ONE = (LineQuantity(line_id="1", quantity=1),)
 
-async def reset(story: Story, *, last: bool) -> None:
-    history = await story.handle.fetch_history()
+
+async def reset(story: Story, *, last: bool, run: str | None = None) -> None:
+    """The newest run, or the one named."""
+    handle = story.temporal.client.get_workflow_handle(story.handle.id, run_id=run)
+    history = await handle.fetch_history()
     finished = [
         e.event_id for e in history.events if e.HasField("workflow_task_completed_event_attributes")
     ]
     request = ResetWorkflowExecutionRequest(
         namespace=story.temporal.client.namespace,
-        workflow_execution=WorkflowExecution(workflow_id=story.handle.id),
+        workflow_execution=WorkflowExecution(workflow_id=story.handle.id, run_id=run or ""),
         reason="ops",
         workflow_task_finish_event_id=finished[-1 if last else 0],
         request_id="reset",
@@ -169,3 +173,46 @@ async def older(opened: Client, queue: str) -> AsyncIterator[Worlds]:
         workers(opened, [worlds], queue, ["partners"])[0],
     ):
         yield worlds
+
+
+async def test_the_rest_of_a_short_shipment_is_given_back_after_a_reset(play: Play) -> None:
+    world = World()
+    world.failures["give_back", "before"] = 10**6
+    async with play(world) as story:
+        await story.submit()
+        await story.until("F1:submitted")
+        await story.tell(1, NodeEventType.SHIPPED, lines=ONE)
+        await story.reached("give_back")
+        assert world.states[story.id].fulfillments[0].status is FulfillmentStatus.INCOMPLETE
+        await reset(story, last=False)
+        world.failures.clear()
+        await story.until("F2:submitted", 15)
+        await story.tell(1, NodeEventType.DELIVERED)
+        await story.deliver(2)
+        state = await story.end()
+
+    assert state.status is OrderStatus.COMPLETED
+    assert world.problems() == []
+
+
+async def test_a_terminated_run_that_is_reset_after_its_order_was_closed_ends(play: Play) -> None:
+    world = World()
+    async with play(world) as story:
+        await story.submit()
+        await story.until("F1:submitted")
+        first = (await story.handle.describe()).run_id
+        await story.handle.terminate("a click too many")
+        with story.temporal.with_time_skipping_disabled():
+            await client.restart_to_cancel(
+                story.client, story.order, story.patience, "terminated", queue=story.queue
+            )
+        handle = story.client.get_workflow_handle(story.handle.id, result_type=OrderState)
+        assert (await handle.result()).status is OrderStatus.CANCELLED
+        await reset(story, last=True, run=first)
+        await asyncio.sleep(0.3)
+        await story.later(timedelta(hours=5))
+        state = await asyncio.wait_for(handle.result(), 10)
+
+    assert state.status is OrderStatus.CANCELLED
+    assert world.recalls[story.f(1)] <= 2
+    assert world.problems() == []

@@ -1,11 +1,13 @@
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
 import httpx
 import pytest
 
+from connectors import http
 from connectors.channels import Arrival, Connection
 from connectors.channels.magento import Magento
 from domain.errors import Invalid, NotFound, Outage, Refused
@@ -67,7 +69,7 @@ async def test_orders_are_polled_a_page_at_a_time(world: World, client: httpx.As
     keys = [arrival.key for arrival in arrivals]
     assert len(keys) == len(set(keys))
     assert set(placed_ids) <= {int(key.partition(":")[0]) for key in keys}
-    assert cursor == max(key.partition(":")[2] for key in keys)
+    assert cursor == max(key.partition(":")[2].rpartition(":")[0] for key in keys)
     again, same = await polled(client, world.shop("outlet", overlap_seconds=60), cursor)
     assert same == cursor
     assert {arrival.key for arrival in again} >= {keys[-1]}
@@ -114,6 +116,81 @@ async def test_a_second_with_more_orders_than_a_page_is_read_through() -> None:
     assert {int(x.key.partition(":")[0]) for x in arrivals} == {1, 2, 3, 101, 102, 103}
 
 
+async def test_an_order_from_the_future_does_not_hide_those_that_come_meanwhile() -> None:
+    """A shop's clock that is ahead, or an import that set the time, must not move the cursor on."""
+    times = {1: "2026-11-20 10:00:00", 2: "2031-01-01 00:00:00", 3: "no time", 4: ""}
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(_shop_of(times))) as client:
+        now = datetime(2026, 11, 20, 10, 0, 30, tzinfo=UTC)
+        shop = Magento(client, clock=lambda: now)
+        pages = [page async for page in shop.poll(CONNECTION, "")]
+
+    assert len([arrival for page in pages for arrival in page.arrivals]) == 4
+    assert pages[-1].cursor == "2026-11-20 10:00:30"
+
+
+async def test_a_change_within_the_same_second_is_another_arrival() -> None:
+    states = iter(["pending_payment", "processing"])
+
+    def shop(_: httpx.Request) -> httpx.Response:
+        item = {"entity_id": 1, "updated_at": "2026-11-20 10:00:00", "state": next(states)}
+        return httpx.Response(200, json={"items": [item], "total_count": 1})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(shop)) as client:
+        (first,), _ = await polled(client, CONNECTION)
+        (second,), _ = await polled(client, CONNECTION)
+
+    assert first.key != second.key
+
+
+@pytest.mark.parametrize("seconds", [10**18, -5, "x", None])
+async def test_an_overlap_that_makes_no_sense_stops_no_poll(seconds: Any) -> None:
+    times = {1: "2026-11-20 10:00:00"}
+    connection = CONNECTION.model_copy(update={"settings": {"overlap_seconds": seconds}})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(_shop_of(times))) as client:
+        arrivals, _ = await polled(client, connection, "2026-11-20 10:00:00")
+
+    assert len(arrivals) == 1
+
+
+async def test_a_page_that_is_too_large_is_read_in_smaller_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times = {n: f"2026-11-20 10:00:{n:02d}" for n in range(40)}
+    monkeypatch.setattr(http, "LARGEST_ANSWER", 1000)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(_shop_of(times))) as client:
+        arrivals, cursor = await polled(client, CONNECTION)
+
+    assert sorted(int(x.key.partition(":")[0]) for x in arrivals) == list(range(40))
+    assert cursor == times[39]
+
+
+async def test_an_order_too_large_for_any_page_is_an_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http, "LARGEST_ANSWER", 20)
+    transport = httpx.MockTransport(_shop_of({1: "2026-11-20 10:00:00"}))
+    async with httpx.AsyncClient(transport=transport) as client:
+        with pytest.raises(Outage, match="more than"):
+            await polled(client, CONNECTION)
+
+
+def _shop_of(times: dict[int, str]) -> Callable[[httpx.Request], httpx.Response]:
+    """A shop that has these orders, changed at these times."""
+
+    def shop(request: httpx.Request) -> httpx.Response:
+        query = dict(parse_qsl(request.url.query.decode()))
+        since = query["searchCriteria[filter_groups][0][filters][0][value]"]
+        size, page = (int(query[f"searchCriteria[{x}]"]) for x in ("pageSize", "currentPage"))
+        found = sorted((at, n) for n, at in times.items() if at >= since or not at)
+        items = [{"entity_id": n, "updated_at": at} for at, n in found][(page - 1) * size :][:size]
+        return httpx.Response(200, json={"items": items, "total_count": len(found)})
+
+    return shop
+
+
 async def test_shipments_are_told_each_once(world: World, client: httpx.AsyncClient) -> None:
     shop, order = Magento(client), await placed(world, client, 2, 1)
     connection = world.shop("outlet", sources={"DC-DAL": "dallas"})
@@ -128,6 +205,43 @@ async def test_shipments_are_told_each_once(world: World, client: httpx.AsyncCli
     after = await current(world, client, int(order.channel_ref))
     assert isinstance(after, Declined)
     assert after.code == "already_fulfilled"
+
+
+async def test_two_shipments_in_one_parcel_are_both_told(
+    world: World, client: httpx.AsyncClient
+) -> None:
+    shop, order = Magento(client), await placed(world, client, 2, 1)
+    first = shipment(order, 1, 0).model_copy(update={"key": "evt-1"})
+    second = shipment(order, 1, 1).model_copy(update={"key": "evt-2"})
+
+    for one in (first, second, first, second):
+        await shop.shipped(world.shop("outlet"), one)
+
+    assert [units for _, _, units in told(world, order)] == [1, 1, 1]
+
+
+async def test_what_the_shop_has_cancelled_and_we_shipped_all_the_same_is_no_silence(
+    world: World, client: httpx.AsyncClient
+) -> None:
+    shop, order = Magento(client), await placed(world, client, 2)
+    await shop.cancelled(world.shop("outlet"), order, "")
+
+    with pytest.raises(Refused, match="nothing of it open"):
+        await shop.shipped(world.shop("outlet"), shipment(order, 2))
+
+
+@pytest.mark.parametrize("state", ["holded", "payment_review"])
+async def test_a_shop_that_has_the_order_on_hold_is_told_when_it_lets_go(state: str) -> None:
+    item = {"item_id": 1, "sku": "A", "qty_ordered": 1}
+    body = {"entity_id": 5, "increment_id": "5", "state": state, "items": [item]}
+    raw = json.dumps({**body, "created_at": "2026-11-20 10:00:00", "order_currency_code": "USD"})
+    order = Magento(httpx.AsyncClient()).translate("outlet", raw.encode(), {}, "backorder")
+    assert isinstance(order, Order)
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=body))
+    async with httpx.AsyncClient(transport=transport) as client:
+        for tell in (Magento(client).shipped, Magento(client).ready_for_pickup):
+            with pytest.raises(Outage, match="on hold"):
+                await tell(CONNECTION, shipment(order, 1))
 
 
 async def test_a_configurable_is_shipped_by_its_parent_row(

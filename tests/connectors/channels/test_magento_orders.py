@@ -129,6 +129,16 @@ def test_a_configurable_counts_once_with_the_childs_sku() -> None:
     assert order.lines[0].unit_price_minor == 3400
 
 
+def test_a_configurable_whose_child_is_virtual_needs_no_shipping() -> None:
+    parent = row(1, product_type="configurable", sku="COURSE", is_virtual=0)
+    child = row(2, sku="COURSE-ONLINE", product_type="virtual", parent_item_id=1)
+
+    declined = translated(document(parent, child))
+
+    assert isinstance(declined, Declined)
+    assert declined.code == "nothing_to_ship"
+
+
 BUNDLE = row(1, product_type="bundle", sku="SET", qty_ordered=1)
 PARTS = (row(2, parent_item_id=1, qty_ordered=1), row(3, parent_item_id=1, qty_ordered=2))
 

@@ -5,22 +5,12 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors import signing
 from connectors.channels import Connection, undecided
-from connectors.channels.shopify import Shopify, webhook_secrets
+from connectors.channels.shopify import Shopify
 from domain.errors import Invalid, NotFound, Outage, Refused
 from domain.orders import Declined, DeliveryMethod, Order
 from tests.connectors.outside import World, shipment
 
-BODY = b'{"id": 1}'
-HEADERS = {
-    "x-shopify-topic": "orders/create",
-    "x-shopify-hmac-sha256": signing.shopify_signature("old", BODY),
-    "x-shopify-shop-domain": "shop.myshopify.com",
-    "x-shopify-api-version": "2026-10",
-    "x-shopify-webhook-id": "b54557e4",
-    "x-shopify-event-id": "98880550",
-}
 STORE = {"id": 77, "code": "ST-DAL", "name": "Dallas store"}
 CONNECTION = Connection(
     code="webshop", url="https://shop.test", secrets={"access_token": "shpat_secret"}
@@ -50,40 +40,6 @@ def told(world: World, order: Order) -> list[tuple[str, int]]:
     )
 
 
-def test_a_webhook_is_verified_with_a_secret_of_the_list() -> None:
-    shop = Shopify(httpx.AsyncClient())
-
-    delivery = shop.verify({"webhook_secret": '["new", "old"]'}, HEADERS, BODY)
-
-    assert delivery is not None
-    assert (delivery.delivery_id, delivery.topic) == ("b54557e4", "orders/create")
-    assert shop.verify({"webhook_secret": '["new"]'}, HEADERS, BODY) is None
-    assert shop.verify({}, HEADERS, BODY) is None
-    assert shop.verify({"webhook_secret": "old"}, HEADERS, BODY + b" ") is None
-
-
-@pytest.mark.parametrize("name", [name for name in HEADERS if name != "x-shopify-event-id"])
-def test_a_webhook_that_lacks_a_header_is_not_genuine(name: str) -> None:
-    headers = {key: value for key, value in HEADERS.items() if key != name}
-
-    assert Shopify(httpx.AsyncClient()).verify({"webhook_secret": "old"}, headers, BODY) is None
-
-
-@pytest.mark.parametrize(
-    ("stored", "secrets"),
-    [
-        ("", []),
-        ("plain", ["plain"]),
-        ('"quoted"', ["quoted"]),
-        ("1234", ["1234"]),
-        ('["a", "", 5, "b"]', ["a", "b"]),
-        ("[]", []),
-    ],
-)
-def test_secrets_are_a_list_or_one(stored: str, secrets: list[str]) -> None:
-    assert webhook_secrets(stored) == secrets
-
-
 async def test_shipments_are_told_each_once(world: World, client: httpx.AsyncClient) -> None:
     shop, order = Shopify(client), await placed(world, 2, 1)
     first = shipment(order, 1, 0, number=1, tracking="T-1")
@@ -96,6 +52,46 @@ async def test_shipments_are_told_each_once(world: World, client: httpx.AsyncCli
     after = translated(world, int(order.channel_order_id))
     assert isinstance(after, Declined)
     assert after.code == "already_fulfilled"
+
+
+async def test_units_that_follow_in_a_parcel_told_before_are_told_too(
+    world: World, client: httpx.AsyncClient
+) -> None:
+    shop, order = Shopify(client), await placed(world, 3)
+    first = shipment(order, 1).model_copy(update={"key": "evt-1"})
+    second = shipment(order, 2).model_copy(update={"key": "evt-2", "before": first.lines})
+
+    for one in (first, second, second):
+        await shop.shipped(world.shop("webshop"), one)
+
+    assert told(world, order) == [("1Z999", 1), ("1Z999", 2)]
+
+
+async def test_goods_that_the_shop_holds_are_told_when_it_lets_go(
+    world: World, client: httpx.AsyncClient
+) -> None:
+    shop, order = Shopify(client), await placed(world, 1)
+    number = int(order.channel_order_id)
+
+    for status in ("ON_HOLD", "SCHEDULED"):
+        world.change(
+            "UPDATE shopify_fulfillment_orders SET status = ? WHERE order_id = ?", status, number
+        )
+        with pytest.raises(Outage, match="on hold"):
+            await shop.shipped(world.shop("webshop"), shipment(order, 1))
+    world.change("UPDATE shopify_fulfillment_orders SET status = 'OPEN' WHERE order_id = ?", number)
+    await shop.shipped(world.shop("webshop"), shipment(order, 1))
+
+    assert told(world, order) == [("1Z999", 1)]
+
+
+async def test_what_leaves_before_the_shop_has_routed_it_is_told_later(
+    world: World, client: httpx.AsyncClient
+) -> None:
+    order = await placed(world, 1, routing_ms=60_000)
+
+    with pytest.raises(Outage, match="not routed"):
+        await Shopify(client).shipped(world.shop("webshop"), shipment(order, 1))
 
 
 async def test_a_shipment_without_tracking_is_known_by_its_key(

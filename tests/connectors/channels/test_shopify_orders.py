@@ -276,6 +276,14 @@ def test_a_line_without_a_sku_goes_by_its_variant(sku: Any) -> None:
     assert (found.sku, found.aliases) == ("", ("447654529",))
 
 
+@pytest.mark.parametrize("field", ["quantity", "current_quantity", "fulfillable_quantity"])
+def test_a_fraction_of_a_unit_is_not_lost_but_rounded_up_and_held(field: str) -> None:
+    order = accepted(document(line(), line(id=5, **{field: 1.5})))
+
+    assert [found.quantity for found in order.lines] == [2, 2]
+    assert order.holds == ("fractional_quantity",)
+
+
 def test_a_line_without_any_name_is_still_a_line() -> None:
     (found,) = accepted(document(line(sku=None, variant_id=None))).lines
 

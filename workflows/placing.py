@@ -1,0 +1,274 @@
+"""How an order's units find the nodes that fulfill them: reserved, sourced, split, allocated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Final
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError
+
+from domain.fulfillments import Fulfillment, LineQuantity
+from domain.lifecycle import all_moved, moved, split, units_in, with_fulfillment
+from domain.orders import Bucket, DeliveryMethod, OrderStatus, Units
+from domain.records import CancelRequest, OrderEvent, OrderState
+from workflows import taking
+from workflows.book import Effect
+from workflows.conversation import Conversation
+from workflows.fulfilling import Fulfilling
+from workflows.messages import StartOrder
+from workflows.policies import SOURCED_IN_PLACE
+from workflows.ports import (
+    Allocate,
+    Allocated,
+    Reserve,
+    Reserved,
+    Sourced,
+    SourceOrder,
+    Sourcing,
+    Stock,
+)
+from workflows.steps import heavy_step, step
+
+WAITING: Final = (Bucket.OPEN, Bucket.BACKORDERED)
+# So many decisions in a row that lose their stock to other orders are more than bad luck.
+RACES: Final = 5
+_DECIDE: Final = "optimize source"
+_RESERVED: Final = OrderEvent(type="reserved", summary="all units reserved", cause="reserve")
+_SHORT: Final = OrderEvent(type="backordered", summary="not enough stock", cause="reserve")
+
+
+class Placing(Conversation):
+    """From what the customer wants to drivers at work: one for each node's share."""
+
+    def __init__(self, start: StartOrder) -> None:
+        super().__init__(start)
+        self._bug: Exception | None = None
+        self._lives: list[asyncio.Task[None]] = []
+        self._lost_races = 0
+
+    # ---- reserve
+
+    async def _reserve(self) -> None:
+        """
+        All units or none. What is short waits for supply, or is refused, by the order's policy.
+        A pickup whose store gave the goods back waits for a person.
+        """
+        pickup = self._start.order.method is DeliveryMethod.PICKUP
+        again = pickup and bool(self._book.state.fulfillments)
+        if again:
+            await self._pickup_unfillable()
+            if self._interrupted():
+                return
+        self._supplied = False  # what comes while we look is not in what we see
+        reserved = await self._try_to_reserve()
+        if reserved.ok:
+            self._reply("accepted")
+        elif self._start.order.when_short == "refuse" and self._answer is None:
+            await self._close(OrderStatus.REJECTED, "out_of_stock", "there is not enough stock")
+            self._reply("refused", "out_of_stock", "there is not enough stock", reserved.missing)
+        elif not again:
+            self._reply("backordered", missing=reserved.missing)
+            await self._backordered()
+
+    async def _try_to_reserve(self) -> Reserved:
+        order = self._start.order
+
+        def effect() -> Effect[Reserve, Reserved]:
+            state = self._book.state
+            reservation = state.reservations + 1
+
+            def held(state: OrderState) -> OrderState:
+                whole = all_moved(state, WAITING, Bucket.RESERVED)
+                return whole.model_copy(update={"reservations": reservation, "short": {}})
+
+            def short(state: OrderState) -> OrderState:
+                return all_moved(state, WAITING, Bucket.BACKORDERED)
+
+            def leads_to(state: OrderState, reserved: Reserved) -> OrderState:
+                missing = {"short": reserved.missing}
+                return held(state) if reserved.ok else short(state).model_copy(update=missing)
+
+            request = Reserve(
+                reservation_id=f"{state.order_id}-R{reservation}",
+                order_id=state.order_id,
+                units=_units(state, units_in(state, *WAITING)),
+                node=order.pickup_node if order.method is DeliveryMethod.PICKUP else None,
+                reserved=self._book.change(held(state), _RESERVED),
+                short=self._book.change(short(state), _SHORT),
+            )
+
+            def wrote(reserved: Reserved) -> str:
+                return (request.reserved if reserved.ok else request.short).key
+
+            return Effect(Stock.reserve, request, "reserve", leads_to, wrote)
+
+        return await self._book.write(effect, "reserve", forward=True)
+
+    async def _backordered(self) -> None:
+        if self._supplied:
+            return
+        until = workflow.now() + self._book.patience.backorder
+        in_time = await self._book.clock.until(
+            lambda: self._supplied or self._book.cancelling, until
+        )
+        if not in_time:
+            note = "no supply came in time"
+            self._book.ask_cancel(CancelRequest(by="crossdock", note=note))
+
+    async def _pickup_unfillable(self) -> None:
+        await self._book.attend(
+            "pickup",
+            "pickup_unfillable",
+            "The store cannot provide the goods. `retry` asks it again; `cancel` ends the order.",
+            ("retry", "cancel"),
+            unless=lambda: self._book.cancelling,
+        )
+        self._down.clear()
+
+    # ---- source, split, allocate
+
+    async def _source(self) -> None:
+        """Decide which nodes fulfill what, move the stock to them, and set them to work."""
+        self._supplied = False
+        sourced = await self._decide()
+        if self._interrupted():
+            return
+        if not sourced.plan.assignments:
+            await self._no_node()
+            return
+        allocated, fulfillments = await self._allocate(sourced)
+        if not allocated.ok:  # another order was faster: decided anew, on what is there now
+            self._lost_races += 1
+            if self._lost_races % RACES == 0:
+                await self._no_node()
+            return
+        self._lost_races = 0
+        for f in fulfillments:
+            self._drive(f, fresh=True)
+        if sourced.plan.unsourced:
+            await self._no_node()
+
+    async def _decide(self) -> Sourced:
+        order, state = self._start.order, self._book.state
+        units = _units(state, units_in(state, Bucket.RESERVED))
+        request = SourceOrder(
+            order_id=state.order_id,
+            round=state.round + 1,
+            units=units,
+            excluded=state.excluded,
+            firm_node=order.pickup_node if order.method is DeliveryMethod.PICKUP else None,
+            promise_by=state.promise_by,
+        )
+
+        async def attempt() -> Sourced:
+            if len(units) > SOURCED_IN_PLACE:
+                return await heavy_step(Sourcing.optimize_source, request, summary=_DECIDE)
+            # Two local activities side by side may be told of in another order in a replay.
+            async with self._book.writing:
+                return await step(Sourcing.optimize_source, request, summary=_DECIDE)
+
+        sourced = await self._book.insist(attempt, "source", forward=True)
+        self._book.adopt(self._book.state.model_copy(update={"round": request.round}))
+        return sourced
+
+    async def _allocate(self, sourced: Sourced) -> tuple[Allocated, tuple[Fulfillment, ...]]:
+        plan = sourced.plan
+        fulfillments: tuple[Fulfillment, ...] = ()
+
+        def effect() -> Effect[Allocate, Allocated]:
+            nonlocal fulfillments
+            state = self._book.state
+            made = fulfillments = split(state, self._start.order, plan.assignments)
+
+            def placed(state: OrderState) -> OrderState:
+                for f in made:
+                    after = with_fulfillment(state, f)
+                    state = moved(after, f.lines, Bucket.RESERVED, Bucket.ALLOCATED)
+                promise = state.promise_by or max(f.deliver_by for f in made)
+                return state.model_copy(update={"promise_by": promise})
+
+            where = ", ".join(f"{f.node} by {f.service}" for f in fulfillments)
+            change = self._book.change(
+                placed(state),
+                OrderEvent(
+                    type="allocated",
+                    summary=f"sourced from {where}",
+                    cause=sourced.decision_id,
+                    data={"decision": sourced.decision_id, "solver": sourced.solver},
+                ),
+            )
+            request = Allocate(
+                key=f"{state.order_id}/round/{state.round}",
+                reservation_id=f"{state.order_id}-R{state.reservations}",
+                fulfillments=fulfillments,
+                change=change,
+            )
+            return Effect(
+                Stock.allocate,
+                request,
+                f"allocate at {where}",
+                lambda state, allocated: placed(state) if allocated.ok else state,
+                lambda allocated: change.key if allocated.ok else None,
+            )
+
+        return await self._book.write(effect, "allocate", forward=True), fulfillments
+
+    async def _no_node(self) -> None:
+        """No node can serve what is reserved: supply, a node's return or a person goes on."""
+        if self._supplied:
+            return
+        left = units_in(self._book.state, Bucket.RESERVED)
+        answer = await self._book.attend(
+            "source",
+            "no_node",
+            f"No node can fulfill {taking.count(left)}. Not asked again: "
+            f"{', '.join(sorted(self._book.state.excluded)) or 'none'}. `retry` decides anew; "
+            "`reroute` also allows those nodes again; `cancel` cancels the order.",
+            ("retry", "reroute", "cancel"),
+            unless=lambda: (
+                self._supplied
+                or self._book.cancelling
+                or units_in(self._book.state, Bucket.RESERVED) != left
+            ),
+        )
+        if answer is not None and answer.action == "reroute":
+            self._down.clear()
+            self._book.adopt(self._book.state.model_copy(update={"excluded": {}}))
+
+    def _drive(self, fulfillment: Fulfillment, *, fresh: bool) -> None:
+        driver = Fulfilling(self._book, fulfillment.fulfillment_id, fresh=fresh)
+        self._drivers[driver.id] = driver
+        driver.down = self._down.get(fulfillment.node, "")
+        driver.news.extend(self._unheard.pop(driver.id, ()))
+        self._lives.append(asyncio.create_task(self._guarded(driver.run())))
+
+    async def _guarded(self, life: Coroutine[None, None, None]) -> None:
+        """
+        A fault in any of the order's tasks stops its workflow task: it waits for a mended worker.
+        """
+        try:
+            await life
+        except FailureError as failure:
+            self._bug = RuntimeError(f"a step's failure was not handled: {failure!r}")
+        except Exception as bug:  # noqa: BLE001 - raised again by the run itself
+            self._bug = bug
+
+    def _interrupted(self) -> bool:
+        return self._book.cancelling or bool(self._book.state.holds)
+
+    async def _close(self, status: OrderStatus, code: str, reason: str) -> None:
+        """End an order that never began, its units with it."""
+        update = {"status": status, "reason": code}
+        await self._book.record(
+            lambda s: all_moved(s, Bucket, Bucket.CANCELLED).model_copy(update=update),
+            OrderEvent(type=status.value, summary=reason, cause=code),
+        )
+
+
+def _units(state: OrderState, quantities: tuple[LineQuantity, ...]) -> tuple[Units, ...]:
+    skus = {line.line_id: line.sku for line in state.lines}
+    return tuple(
+        Units(line_id=lq.line_id, sku=skus[lq.line_id], quantity=lq.quantity) for lq in quantities
+    )
