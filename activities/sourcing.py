@@ -11,11 +11,13 @@ from temporalio import activity
 
 from domain.errors import NotFound
 from domain.orders import DeliveryMethod, Order
+from domain.promises import GRACE, keep, kept, units_by_sku
 from domain.sourcing.build import build
-from domain.sourcing.problem import Decision
+from domain.sourcing.problem import Decision, Problem, Promised
 from domain.sourcing.solver import solve
-from storage import decisions, records, snapshot
+from storage import decisions, promises, records, snapshot
 from storage.database import transaction
+from storage.promises import Claimed
 from storage.snapshot import Snapshot
 from workflows import ports
 from workflows.ports import Sourced, SourceOrder
@@ -34,6 +36,7 @@ class Sourcing(ports.Sourcing):
             order = await records.order(conn, request.order_id)
             if order is None:
                 raise NotFound(f"no order {request.order_id}")
+            claimed = await promises.of_order(conn, order)
             skus = [unit.sku for unit in request.units]
             now = await snapshot.sourcing(conn, skus, order.channel)
         problem = build(
@@ -50,7 +53,7 @@ class Sourcing(ports.Sourcing):
             method=order.method,
         )
         decision_id = f"{request.order_id}/{request.round}"
-        decision = await asyncio.to_thread(solve, problem, decision_id)
+        decision = await asyncio.to_thread(_decide, problem, decision_id, claimed)
         async with transaction(self._engine) as conn:
             return _sourced(await decisions.store(conn, decision))
 
@@ -58,6 +61,22 @@ class Sourcing(ports.Sourcing):
 def _hidden(now: Snapshot, order: Order) -> Mapping[str, str]:
     """Nodes that the order's channel may not have ship; a pickup was granted when it was taken."""
     return now.hidden if order.method is DeliveryMethod.SHIP else {}
+
+
+def _decide(problem: Problem, decision_id: str, claimed: Claimed | None) -> Decision:
+    """
+    As it was promised, while all of it is still to be sourced and the plan can be kept; else anew.
+
+    A share that a node gave back is no longer what was promised: it is decided without a word.
+    """
+    if claimed is None or units_by_sku(problem.demands) != claimed.promise.units:
+        return solve(problem, decision_id)
+    soon = problem.as_of - claimed.at <= GRACE
+    plan = keep(claimed.promise, problem, claimed.at if soon else problem.as_of)
+    if not isinstance(plan, str):
+        return kept(claimed.promise, problem, plan, decision_id)
+    broken = Promised(token=claimed.promise.token, kept=False, reason=plan)
+    return solve(problem, decision_id).model_copy(update={"promise": broken})
 
 
 def _sourced(decision: Decision) -> Sourced:

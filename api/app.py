@@ -18,6 +18,7 @@ from api import (
     nodes,
     orders,
     problems,
+    promises,
     rates,
     security,
     sessions,
@@ -30,6 +31,7 @@ from api.services import Services
 
 _TAGS: Final = [
     {"name": "orders", "description": "Place, find, explain, and steer what is under way."},
+    {"name": "promises", "description": "What a cart would cost, and when it would come."},
     {"name": "fulfillments", "description": "A node's share: its worklist and its events."},
     {"name": "nodes", "description": "The places that fulfill, and whether they are up."},
     {"name": "rates", "description": "What it costs to send a package, by service."},
@@ -70,7 +72,8 @@ def create_app(services: Services) -> FastAPI:
     availability.install(app.state, services)
     problems.install(app)
     stocks = (stock, availability, stock_rules)
-    for module in (orders, commands, fulfillments, nodes, rates, *stocks, channels, intake_log):
+    settings = (nodes, rates, *stocks, channels)
+    for module in (orders, commands, promises, fulfillments, *settings, intake_log):
         app.include_router(module.router, responses=_COMMON)
     for router in (webhooks.router, codec.router, health.router, sessions.router):
         app.include_router(router)

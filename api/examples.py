@@ -24,6 +24,12 @@ ORDER: Final[JsonDict] = {
     },
     "email": "ada@example.com",
 }
+CART: Final[JsonDict] = {
+    "channel": "webshop",
+    "lines": [{"sku": "SKU-0001", "quantity": 2}],
+    "ship_to": {"postal_code": "75202"},
+    "token_seconds": 900,
+}
 RATES: Final[JsonDict] = {
     "rate_cards": [
         {

@@ -13,6 +13,7 @@ from temporalio.service import RPCError
 from api import problems, story
 from api.answers import OrderCard, SubmitPending
 from api.problems import Forbidden
+from api.promises import promised
 from api.schemas import AfterEntry, FindOrders, PlaceOrder
 from api.security import ReadsOrders, WritesOrders, no_order, sees_order
 from api.services import Services, Serving
@@ -50,11 +51,12 @@ async def place(
 
     The answer says at once whether it is accepted, held or backordered; a refusal is a problem with
     its code. (`channel`, `channel_order_id`) is its identity: the same order again answers 200 and
-    changes nothing, another one under the same identity is a conflict.
+    changes nothing, another one under the same identity is a conflict. With the `promise_token` of
+    a quote it gets that plan and date; a token that does not fit is refused.
     """
     if not sees_order(access, body.channel):
         raise Forbidden(f"this key may not place orders of channel {body.channel}")
-    order = body.order()
+    order = await promised(services, body.order())
     known = await _known(services, order)
     if known is not None:
         response.status_code = status.HTTP_200_OK

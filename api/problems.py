@@ -35,6 +35,17 @@ class Forbidden(Refused):
     code = "forbidden"
 
 
+class Unfit(Refused):
+    """Some fields are not as they must be, or cannot be had. Each says which, and the cure."""
+
+    code = "invalid"
+
+    def __init__(self, errors: Mapping[str, str], *, code: str | None = None) -> None:
+        told = "; ".join(f"{field}: {message}" for field, message in list(errors.items())[:3])
+        super().__init__(told, code=code)
+        self.errors = tuple(FieldError(field=f, message=m) for f, m in errors.items())
+
+
 STATUS: Final[dict[type[Refused], int]] = {
     Unauthorized: 401,
     Forbidden: 403,
@@ -118,7 +129,8 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
         raise error
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
-    return answer(status, error.code, str(error), headers=headers)
+    errors = error.errors[:_MOST_ERRORS] if isinstance(error, Unfit) else ()
+    return answer(status, error.code, str(error), errors=errors, headers=headers)
 
 
 async def _outage(_: Request, error: Exception) -> JSONResponse:

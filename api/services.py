@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from domain.quoting import Solve
 from workflows.codec import Keyring
 from workflows.messages import Patience
 
@@ -23,7 +24,8 @@ def utc_now() -> datetime:
 class Services:
     """
     `engine` writes, `read_engine` answers searches. `temporal` is connected lazily, so that the API
-    starts and takes webhooks while Temporal is down. `ui_origins` may ask the codec endpoint;
+    starts and takes webhooks while Temporal is down. `solve` finds a plan, and blocks: quotes are
+    made with it, in a thread. `ui_origins` may ask the codec endpoint;
     `api_url` is what browsers and partners call us.
     """
 
@@ -35,6 +37,7 @@ class Services:
     session_secret: str
     ui_origins: tuple[str, ...]
     api_url: str
+    solve: Solve
     clock: Callable[[], datetime] = utc_now
 
 

@@ -108,6 +108,7 @@ class PutNode(Closed):
     pickup: bool = False
     capacity_per_day: Annotated[int, Field(ge=0, le=10**6)] | None = None
     handling_days: Annotated[int, Field(ge=0, le=60)] = 0
+    pickup_minutes: Annotated[int, Field(ge=0, le=1440)] = 60
     order_cost_minor: Minor = 0
     unit_cost_minor: Minor = 0
     handling_classes: Annotated[tuple[Text, ...], Field(max_length=50)] = ("standard",)

@@ -28,6 +28,8 @@ from storage.reads import TimelineEvent
 
 _SHOWN: Final = 50
 _ARRIVED: Final = frozenset({"delivered", "collected"})
+# A pickup is promised to be ready by then, not to be collected.
+_KEPT: Final = frozenset({"delivered", "ready_for_pickup"})
 
 # What of a story went wrong, whether or not it was mended since.
 _WENT_WRONG: Final[Mapping[str, ProblemKind]] = {
@@ -96,10 +98,12 @@ def declined(entry: IntakeEntry) -> str:
 def promise(state: OrderState, timeline: Iterable[TimelineEvent]) -> PromiseView:
     """What arrived counts as it arrived; what is still to come, as it is expected."""
     coming = [f.deliver_by for f in state.fulfillments if not over(f)]
-    came = [entry.at for entry in timeline if entry.type in _ARRIVED]
+    told = tuple(timeline)
     expected = max(coming, default=None)
-    arrived = max(came, default=None) if not coming else None
-    last = expected or arrived
+    arrived = max((e.at for e in told if e.type in _ARRIVED), default=None)
+    kept = max((e.at for e in told if e.type in _KEPT), default=arrived)
+    arrived = arrived if not coming else None
+    last = expected or kept
     late = bool(last and state.promise_by and last > state.promise_by)
     return PromiseView(promised=state.promise_by, expected=expected, arrived=arrived, late=late)
 
@@ -110,7 +114,7 @@ def why(decision: Decision) -> Why:
         decision_id=decision.decision_id,
         round=problem.round,
         decided_as_of=problem.as_of,
-        sentence=_reasoned(decision),
+        sentence=f"{_promised(decision)}{_reasoned(decision)}",
         currency=problem.currency,
         chosen=tuple(
             Chosen(
@@ -253,6 +257,18 @@ def _because(state: OrderState) -> str:
     return f": {state.reason.replace('_', ' ')}" if state.reason else ""
 
 
+def _promised(decision: Decision) -> str:
+    """What became of a quoted plan, where the order came with one."""
+    promise = decision.promise
+    if promise is None:
+        return ""
+    return (
+        "As it was promised. "
+        if promise.kept
+        else f"The plan that was promised could not be kept ({promise.reason}). "
+    )
+
+
 def _reasoned(decision: Decision) -> str:
     plan, currency = decision.plan, decision.problem.currency
     if not plan.assignments:
@@ -262,6 +278,8 @@ def _reasoned(decision: Decision) -> str:
         return f"The customer collects it at {chosen}."
     said = f"From {chosen} it costs {Money(minor=plan.cost.total, currency=currency)}"
     runner_up = _runner_up(decision)
+    if decision.promise and decision.promise.kept:
+        return f"{said}."
     if runner_up is None or runner_up.gap_minor is None:
         return f"{said}; no other set of nodes could serve it."
     more = Money(minor=runner_up.gap_minor, currency=currency)

@@ -1,4 +1,4 @@
-"""When a node works: open days, cut-offs, hand-overs, pickup windows. Clocks are arguments."""
+"""When a node works: open days, cut-offs, goods ready, pickup windows. Clocks are arguments."""
 
 from __future__ import annotations
 
@@ -42,17 +42,49 @@ def after_open_days(calendar: Calendar, day: date, days: int) -> date:
 
 
 def ship_by(calendar: Calendar, now: datetime, handling_days: int = 0) -> datetime:
+    """The instant at which work asked for `now` is done: closing time of its `packed_on` day."""
+    return closing(calendar, packed_on(calendar, now, handling_days))
+
+
+def packed_on(calendar: Calendar, now: datetime, handling_days: int = 0) -> date:
     """
-    The instant at which work asked for `now` is handed over to the carrier.
+    The open day on which work asked for `now` is done.
 
     Work that comes before the cut-off of an open day counts from that day, other work from the next
-    open day; `handling_days` open days are added, and the hand-over is at closing time. An instant
-    at the cut-off itself is late.
+    open day; `handling_days` open days are added. An instant at the cut-off itself is late.
     """
-    today = now.astimezone(ZoneInfo(calendar.timezone)).date()
+    today = _today(calendar, now)
     in_time = is_open_day(calendar, today) and now < _at(calendar, today, calendar.cutoff)
     start = today if in_time else today + timedelta(days=1)
-    return closing(calendar, after_open_days(calendar, start, handling_days))
+    return after_open_days(calendar, start, handling_days)
+
+
+def next_cutoff(calendar: Calendar, now: datetime) -> datetime:
+    """The first cut-off of an open day after `now`."""
+    day = next_open_day(calendar, _today(calendar, now))
+    while (cutoff := _at(calendar, day, calendar.cutoff)) <= now:
+        day = next_open_day(calendar, day + timedelta(days=1))
+    return cutoff
+
+
+def ready_by(
+    calendar: Calendar, now: datetime, lead: timedelta, handling_days: int = 0
+) -> tuple[datetime, datetime]:
+    """
+    When goods asked for `now` wait at the store, and until when asking gives that day.
+
+    They take `lead` of one day's opening hours; what could not be ready before closing is begun at
+    the next opening, `handling_days` open days later where there are any. A lead longer than a day
+    is a whole day. An order 10 minutes before closing is ready `lead` after the next opening.
+    """
+    day = next_open_day(calendar, _today(calendar, now) - timedelta(days=1))  # a night shift's
+    while now >= (last := _last_call(calendar, day, lead)):
+        day = next_open_day(calendar, day + timedelta(days=1))
+    begun = max(now, _at(calendar, day, calendar.opens))
+    if handling_days:
+        day = after_open_days(calendar, day, handling_days)
+        begun = _at(calendar, day, calendar.opens)
+    return min(begun + lead, closing(calendar, day)), last
 
 
 def pickup_until(calendar: Calendar, ready_at: datetime, days: int) -> datetime:
@@ -63,7 +95,7 @@ def pickup_until(calendar: Calendar, ready_at: datetime, days: int) -> datetime:
     with 2 days is Tuesday where Sunday is closed, Monday where it is open. With 0 days it is the
     first closing time that is still to come.
     """
-    ready_day = ready_at.astimezone(ZoneInfo(calendar.timezone)).date()
+    ready_day = _today(calendar, ready_at)
     if days <= 0:
         until = closing(calendar, next_open_day(calendar, ready_day))
         if until > ready_at:
@@ -87,6 +119,15 @@ def public_holidays(country: str, year: int) -> frozenset[date]:
     if not country:
         return frozenset()
     return frozenset(holidays.country_holidays(country, years=year))
+
+
+def _last_call(calendar: Calendar, day: date, lead: timedelta) -> datetime:
+    """From when on goods asked for would not be ready that day."""
+    return max(closing(calendar, day) - lead, _at(calendar, day, calendar.opens))
+
+
+def _today(calendar: Calendar, now: datetime) -> date:
+    return now.astimezone(ZoneInfo(calendar.timezone)).date()
 
 
 def _at(calendar: Calendar, day: date, at: time) -> datetime:

@@ -11,6 +11,10 @@ from pydantic import Field
 from domain.money import Currency
 from domain.values import Value
 
+Weekdays = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=6)], ...], Field(min_length=1, max_length=7)
+]
+
 
 class NodeKind(StrEnum):
     DC = "dc"
@@ -42,7 +46,8 @@ class Node(Value):
     A place that can fulfill. Money is in minor units of the network's currency.
 
     `adapter` names how we talk to it (`signed_http`); `url` is where. `capacity_per_day` counts
-    fulfillments; None is unlimited. `handling_days` are open days between request and hand-over.
+    fulfillments; None is unlimited. `handling_days` are open days between request and hand-over,
+    `pickup_minutes` the opening time that a pickup takes to prepare.
     """
 
     code: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
@@ -57,6 +62,7 @@ class Node(Value):
     pickup: bool = False
     capacity_per_day: int | None = None
     handling_days: int = 0
+    pickup_minutes: Annotated[int, Field(ge=0)] = 60
     order_cost_minor: int = 0
     unit_cost_minor: int = 0
     handling_classes: tuple[str, ...] = ("standard",)
@@ -92,9 +98,13 @@ class RateCard(Value):
     A carrier service: a package costs base + per_lb × (ceil(weight in lb) − 1), by zone.
 
     `currency` is the network's: that of every cost of a decision, whatever the order was paid in.
+    The carrier collects from nodes on the weekdays of `collects`, and moves and delivers on those
+    of `delivers` (Monday is 0); on the six US holidays on which no carrier drives, neither.
     """
 
     service: str
     carrier: str
     zones: tuple[Zone, ...]
     currency: Currency = "USD"
+    collects: Weekdays = (0, 1, 2, 3, 4)
+    delivers: Weekdays = (0, 1, 2, 3, 4)

@@ -98,6 +98,7 @@ class Order(Value):
 
     `channel_ref` is what the channel's API calls the order (Shopify's gid, Magento's entity_id).
     `when_short` says what happens when stock is short: the order waits, or is refused.
+    `promise_token` is that of a quote whose plan and date the order is to have.
     """
 
     channel: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
@@ -115,6 +116,7 @@ class Order(Value):
     when_short: Literal["backorder", "refuse"] = "backorder"
     fraud: Literal["pass", "review", "reject"] = "pass"
     holds: tuple[str, ...] = ()
+    promise_token: Annotated[str, Field(max_length=64)] = ""
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:

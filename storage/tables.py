@@ -432,6 +432,21 @@ decisions = Table(
     UniqueConstraint("decision_id"),
 )
 
+# A quoted plan that one order may claim until `expires_at`: `order_id` is the order that did. The
+# row may be there before the order is; one that was never claimed goes some time after its end.
+promises = Table(
+    "promises",
+    metadata,
+    Column("token", Text, primary_key=True),
+    Column("channel", Text, nullable=False),
+    Column("body", JSONB, nullable=False),
+    Column("expires_at", _INSTANT, nullable=False),
+    _now("created_at"),
+    Column("order_id", Text),
+    Column("claimed_at", _INSTANT),
+    Index("ix_promises_unclaimed", "expires_at", postgresql_where=text("order_id IS NULL")),
+)
+
 # --- What comes in, what goes out ----------------------------------------------------------------
 
 # What tells a channel's documents from nodes' events and from what we tell ourselves.

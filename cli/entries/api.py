@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from api.app import create_app
 from api.services import Services
 from cli.serving import serve
 from cli.settings import Settings
 from cli.wiring import engine, settle_memory, temporal, write_logs
+from domain.geography import locate
+from domain.sourcing.solver import cheapest_plan
 
 
 async def run(settings: Settings) -> None:
@@ -23,7 +27,9 @@ async def run(settings: Settings) -> None:
             session_secret=settings.session_secret.get_secret_value(),
             ui_origins=ui_origins(settings.ui_url),
             api_url=settings.api_url,
+            solve=cheapest_plan,
         )
+        await asyncio.to_thread(locate, "10001")  # reads the table of postal codes, once
         await serve(create_app(services), settings.api_host, settings.api_port, settings.log_level)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from domain.calendars import ship_by
+from domain.calendars import ready_by
+from domain.errors import Invalid
 from domain.geography import Place, locate, miles_between
-from domain.network import Node, Product, RateCard
+from domain.network import Node, Product, RateCard, Zone
 from domain.orders import Address, DeliveryMethod, Units
-from domain.promising import days_late, deliver_by
+from domain.promising import Lane, days_late
 from domain.rates import zone_of
 from domain.sourcing.problem import Candidate, Demand, Problem, ServiceOption
 
@@ -49,6 +50,7 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
     excluded: Mapping[str, str],
     firm_node: str | None = None,
     method: DeliveryMethod = DeliveryMethod.SHIP,
+    services: Collection[str] | None = None,
     split_fee_minor: int = SPLIT_FEE_MINOR,
     late_day_minor: int = LATE_DAY_MINOR,
 ) -> Problem:
@@ -56,6 +58,7 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
     The problem of one order, each node in it either with its services or with why it is out.
 
     A destination abroad is served by each card's last zone, with five more days; its miles are -1.
+    `services` names those that may be used; None is any.
     The units of a pickup were taken at the store when they were reserved: the store has them,
     whatever else is free there, and needs no further capacity.
     """
@@ -69,6 +72,7 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
         for unit in units
     )
     place = locate(ship_to.postal_code, ship_to.country, ship_to.region)
+    cards = [c for c in snapshot.rate_cards if services is None or c.service in services]
     candidates = []
     for node in sorted(snapshot.nodes, key=lambda node: node.code):
         pickup = method is DeliveryMethod.PICKUP
@@ -81,12 +85,18 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
             candidate, {_class_of(snapshot, d.sku) for d in asked if free.get(d.sku, 0) > 0}
         )
         options: tuple[ServiceOption, ...] = ()
-        if reason is None and pickup:
-            options = (_pickup(node, as_of, promise_by),)
-        elif reason is None:
-            services = _services(snapshot.rate_cards, node, place, as_of, promise_by)
-            options = cheapest(services, late_day_minor)
-            reason = None if options else f"too far: {candidate.miles} miles, beyond the last zone"
+        if reason is None:
+            try:
+                options = (
+                    (_pickup(node, as_of, promise_by),)
+                    if pickup
+                    else cheapest(_services(cards, node, place, as_of, promise_by), late_day_minor)
+                )
+            except Invalid as never:
+                reason = str(never)
+            else:
+                far = f"too far: {candidate.miles} miles, beyond the last zone"
+                reason = None if options else far
         candidates.append(candidate.model_copy(update={"options": options, "eliminated": reason}))
     return Problem(
         order_id=order_id,
@@ -100,6 +110,27 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
         late_day_minor=late_day_minor,
         located_by=place.precision if place else "abroad",
     )
+
+
+def lane_of(card: RateCard, node: Node, place: Place | None) -> tuple[int, Zone, Lane] | None:
+    """The zone (counted from 1) and the way of the service; None where it does not go there."""
+    if place is None:
+        reached = (len(card.zones), card.zones[-1]) if card.zones else None
+    else:
+        here = (node.latitude, node.longitude)
+        reached = zone_of(card, miles_between(here, (place.latitude, place.longitude)))
+    if reached is None:
+        return None
+    number, zone = reached
+    days = zone.transit_days + (0 if place else ABROAD_EXTRA_DAYS)
+    zone_there = place.timezone if place else "UTC"
+    return number, zone, Lane(node.calendar, node.handling_days, card, days, zone_there)
+
+
+def pickup_ready(node: Node, as_of: datetime) -> tuple[datetime, datetime]:
+    """When goods asked for now wait at the store, and until when asking gives that day."""
+    lead = timedelta(minutes=node.pickup_minutes)
+    return ready_by(node.calendar, as_of, lead, node.handling_days)
 
 
 def cheapest(options: Sequence[ServiceOption], late_day_minor: int) -> tuple[ServiceOption, ...]:
@@ -184,7 +215,7 @@ def _unable(candidate: Candidate, classes: set[str]) -> str | None:
 
 
 def _pickup(node: Node, as_of: datetime, promise_by: datetime | None) -> ServiceOption:
-    ready = ship_by(node.calendar, as_of, node.handling_days)
+    ready, _ = pickup_ready(node, as_of)
     return ServiceOption(
         service="pickup",
         carrier="",
@@ -204,23 +235,19 @@ def _services(
     as_of: datetime,
     promise_by: datetime | None,
 ) -> tuple[ServiceOption, ...]:
-    leaves = ship_by(node.calendar, as_of, node.handling_days)
-    here = (node.latitude, node.longitude)
-    options = []
+    """The node's services. Raises Invalid where it is never open when any is collected."""
+    options, never = [], None
     for card in cards:
-        if place is None:
-            reached = (len(card.zones), card.zones[-1]) if card.zones else None
-        else:
-            reached = zone_of(card, miles_between(here, (place.latitude, place.longitude)))
-        if reached is None:
+        found = lane_of(card, node, place)
+        if found is None:
             continue
-        number, zone = reached
-        arrives = deliver_by(
-            leaves,
-            zone.transit_days + (0 if place else ABROAD_EXTRA_DAYS),
-            origin=node.calendar.timezone,
-            destination=place.timezone if place else "UTC",
-        )
+        number, zone, lane = found
+        try:
+            leaves = lane.leaves(as_of)
+        except Invalid as closed:
+            never = closed
+            continue
+        arrives = lane.delivered(leaves)
         options.append(
             ServiceOption(
                 service=card.service,
@@ -233,4 +260,6 @@ def _services(
                 days_late=days_late(arrives, promise_by),
             )
         )
+    if never and not options:
+        raise never
     return tuple(options)

@@ -113,13 +113,22 @@ class Plan(Value):
     cost: CostParts = CostParts()
 
 
+class Promised(Value):
+    """What became of the plan that the order was promised; `reason` is why it was not kept."""
+
+    token: str
+    kept: bool
+    reason: str = ""
+
+
 class Decision(Value):
     """
     Why the plan is as it is; immutable once stored.
 
     `eliminated` gives for every node that the plan does not use the reason. `runner_up` is the best
     plan that differs in its set of nodes, with `gap_minor` what it would cost more. `proof` says
-    whether the optimum is proven.
+    whether the optimum is proven. `promise` is there where the order came with a quoted plan: one
+    that is kept is taken as it was promised, without a search for a better one.
     """
 
     decision_id: str
@@ -132,3 +141,4 @@ class Decision(Value):
     solver: str
     solver_versions: dict[str, str] = {}
     statistics: dict[str, Any] = {}
+    promise: Promised | None = None

@@ -95,6 +95,16 @@ def solve(problem: Problem, decision_id: str) -> Decision:
     )
 
 
+def cheapest_plan(problem: Problem) -> Plan:
+    """The plan that `solve` decides on, without its reasons: a dry run. Blocks as it does."""
+    items = _items(problem.demands)
+    usable, _ = _usable(problem, items)
+    best = _Model(problem, items, usable).solve()
+    if best is None:
+        raise RuntimeError(f"{problem.order_id}: a sourcing problem always has an answer")
+    return _plan(problem, items, best.loads)
+
+
 def _items(demands: Sequence[Demand]) -> tuple[_Item, ...]:
     totals: dict[tuple[str, int], int] = {}
     for demand in demands:

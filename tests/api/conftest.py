@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import shutil
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +17,7 @@ import pytest
 import uvicorn
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.testing import WorkflowEnvironment
 
 from api.app import create_app
 from api.services import Services
@@ -22,9 +26,11 @@ from domain.network import Calendar, Node, NodeKind, Product
 from domain.orders import Address, DeliveryMethod, Line, LineState, Order, OrderStatus
 from domain.records import Change, OrderEvent, OrderState
 from domain.sourcing.problem import Assignment, CostParts, Decision, Plan, Problem
+from domain.sourcing.solver import cheapest_plan
 from storage import access, database, network, records
+from workflows.addressing import SEARCH_ATTRIBUTES
 from workflows.client import connect
-from workflows.codec import Keyring
+from workflows.codec import Keyring, data_converter
 from workflows.messages import Patience
 
 UI = "http://127.0.0.1:18999"
@@ -62,6 +68,7 @@ async def api(postgres_url: str, engine: AsyncEngine, keyring: Keyring) -> Async
         session_secret="a session secret for tests",
         ui_origins=(UI,),
         api_url="http://127.0.0.1",
+        solve=cheapest_plan,
     )
     await _network(engine, keyring)
     async with serving(services) as url:
@@ -87,6 +94,32 @@ async def serving(services: Services, **changes: Any) -> AsyncIterator[str]:
 @pytest.fixture
 async def http(api: Api) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=api.url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+async def temporal(keyring: Keyring) -> AsyncIterator[WorkflowEnvironment]:
+    binary = shutil.which("temporal") or str(Path(sys.executable).parent / "temporal")
+    environment = await WorkflowEnvironment.start_local(
+        dev_server_existing_path=binary,
+        search_attributes=list(SEARCH_ATTRIBUTES),
+        data_converter=data_converter(keyring),
+        dev_server_log_level="error",
+    )
+    try:
+        yield environment
+    finally:
+        await environment.shutdown()
+        await asyncio.sleep(0.2)  # the client's threads end before the interpreter does
+
+
+@pytest.fixture
+async def shop(api: Api, temporal: WorkflowEnvironment) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client of an API that reaches Temporal."""
+    async with (
+        serving(api.services, temporal=temporal.client) as url,
+        httpx.AsyncClient(base_url=url, timeout=30) as client,
+    ):
         yield client
 
 

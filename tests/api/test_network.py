@@ -179,7 +179,7 @@ def card(service: str = "ground", **changes: Any) -> dict[str, Any]:
     near = {"max_miles": 300, "base_minor": 750, "per_lb_minor": 40, "transit_days": 2}
     far = {"max_miles": 3000, "base_minor": 1100, "per_lb_minor": 90, "transit_days": 5}
     known = {"service": service, "carrier": "ups", "zones": [near, far], "currency": "USD"}
-    return {**known, **changes}
+    return {**known, "collects": [0, 1, 2, 3, 4, 5], "delivers": [0, 1, 2, 3, 4], **changes}
 
 
 async def test_the_rate_cards_are_one_list_and_replaced_as_one(
@@ -208,6 +208,8 @@ async def test_the_rate_cards_are_one_list_and_replaced_as_one(
             [card(zones=[{**card()["zones"][0], "base_minor": -1}])],
             "rate_cards.0.zones.0.base_minor",
         ),
+        ([card(collects=[])], "rate_cards.0.collects"),
+        ([card(delivers=[7])], "rate_cards.0.delivers.0"),
         ([card(fuel="12 %")], "rate_cards.0.fuel"),
         ([card("Über Nacht")], "rate_cards.0.service"),
         ([card(carrier="u\x00s")], "rate_cards.0.carrier"),

@@ -1,12 +1,9 @@
 """The API in front of a real Temporal server, with a worker and without one."""
 
 import asyncio
-import shutil
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -14,36 +11,9 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.worker import workers
 from api import orders
-from tests.api.conftest import Api, MakeKey, an_order, body_of, serving
+from tests.api.conftest import MakeKey, an_order, body_of
 from tests.world import World
-from workflows.addressing import ORDERS, SEARCH_ATTRIBUTES, order_workflow_id
-from workflows.codec import Keyring, data_converter
-
-
-@pytest.fixture(scope="module")
-async def temporal(keyring: Keyring) -> AsyncIterator[WorkflowEnvironment]:
-    binary = shutil.which("temporal") or str(Path(sys.executable).parent / "temporal")
-    environment = await WorkflowEnvironment.start_local(
-        dev_server_existing_path=binary,
-        search_attributes=list(SEARCH_ATTRIBUTES),
-        data_converter=data_converter(keyring),
-        dev_server_log_level="error",
-    )
-    try:
-        yield environment
-    finally:
-        await environment.shutdown()
-        await asyncio.sleep(0.2)  # the client's threads end before the interpreter does
-
-
-@pytest.fixture
-async def shop(api: Api, temporal: WorkflowEnvironment) -> AsyncIterator[httpx.AsyncClient]:
-    """An HTTP client of an API that reaches Temporal."""
-    async with (
-        serving(api.services, temporal=temporal.client) as url,
-        httpx.AsyncClient(base_url=url, timeout=30) as client,
-    ):
-        yield client
+from workflows.addressing import ORDERS, order_workflow_id
 
 
 @pytest.fixture

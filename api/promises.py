@@ -1,0 +1,253 @@
+"""Promises: what a cart would cost and when it would come; and the token that holds one to it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from datetime import datetime, timedelta
+from typing import Annotated, Final, NamedTuple, Self, TypeVar
+
+from fastapi import APIRouter
+from pydantic import Field, model_validator
+
+from api import examples
+from api.problems import Forbidden, Unfit
+from api.schemas import Closed, Code, PlacedAddress
+from api.security import WritesOrders, sees_order
+from api.services import Services, Serving
+from domain.errors import Invalid, Outage
+from domain.geography import locate
+from domain.orders import DeliveryMethod, Order, Units
+from domain.promises import Promise, destination, promised_packages, units_by_sku
+from domain.quoting import Cart, Offer, Quote, quote
+from storage import availability, network, promises, snapshot, stock
+from storage.database import transaction
+from storage.snapshot import Snapshot
+
+AnOffer = TypeVar("AnOffer", bound=Offer)
+
+router = APIRouter(prefix="/v1/promises", tags=["promises"])
+
+MOST_LINES: Final = 50
+_CLOSE_ENOUGH: Final = frozenset({"zip3", "state"})
+_PATIENCE: Final = timedelta(seconds=5)
+# The solver shares the process with intake: two quotes at a time, the others wait their turn.
+_turn: Final = asyncio.Semaphore(2)
+
+
+class QuotedLine(Closed):
+    line_id: Annotated[str, Field(max_length=64)] = ""
+    sku: Code
+    quantity: Annotated[int, Field(ge=1, le=100_000)]
+
+
+class QuoteCart(Closed):
+    """
+    A cart and where it is to go; a postal code is enough of an address.
+
+    `token_seconds` asks for tokens that live so long at most, and is all that makes a quote write.
+    Stores are looked for within `within_miles`; the first `stores` are answered.
+    """
+
+    model_config = examples.of(examples.CART)
+
+    channel: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
+    lines: Annotated[tuple[QuotedLine, ...], Field(min_length=1, max_length=MOST_LINES)]
+    ship_to: PlacedAddress
+    methods: Annotated[tuple[DeliveryMethod, ...], Field(min_length=1, max_length=2)] = (
+        DeliveryMethod.SHIP,
+        DeliveryMethod.PICKUP,
+    )
+    stores: Annotated[int, Field(ge=1, le=20)] = 5
+    within_miles: Annotated[int, Field(ge=1, le=5000)] = 100
+    token_seconds: Annotated[int | None, Field(ge=1, le=3600)] = None
+
+    @model_validator(mode="after")
+    def _each_line_once(self) -> Self:
+        names = self.line_ids()
+        if len(set(names)) != len(names):
+            raise ValueError("lines: each line_id may stand once; two lines share one")
+        return self
+
+    def line_ids(self) -> list[str]:
+        """The lines' ids; a line without one has its number."""
+        return [line.line_id or str(i) for i, line in enumerate(self.lines, start=1)]
+
+
+@router.post("")
+async def promise(body: QuoteCart, access: WritesOrders, services: Serving) -> Quote:
+    """
+    Quote a cart: each service that ships it, and stores near by that have all or some of it.
+
+    Every option is what the sourcing engine would decide for the order now: nodes, cost, dates, and
+    until when they hold. Stock is read when asked, at `stock_as_of`. Nothing is written or held but
+    the tokens, where asked for.
+    """
+    if not sees_order(access, body.channel):
+        raise Forbidden(f"this key may not quote for channel {body.channel}")
+    cart, now, may = await _read(services, body)
+    as_of = services.clock()
+    try:
+        async with asyncio.timeout(_PATIENCE.total_seconds()):
+            await _turn.acquire()
+    except TimeoutError as busy:
+        raise Outage("quoting", "is busy", retry_after=1, maybe_received=False) from busy
+    try:
+        made = await asyncio.to_thread(_quoted, now, cart, may, as_of, services)
+    finally:
+        _turn.release()
+    if not made.ship and not made.pickup:
+        raise Unfit(_no_option(body, made), code="no_option")
+    if body.token_seconds is None:
+        return made
+    return await _with_tokens(services, body.channel, cart, made, body.token_seconds)
+
+
+async def promised(services: Services, order: Order) -> Order:
+    """
+    The order with the date that it was promised, its promise claimed for it; as it is without one.
+
+    Raises Unfit, naming `promise_token` and the cure, where the promise is not the order's.
+    """
+    if not order.promise_token:
+        return order
+    async with transaction(services.engine) as conn:
+        found = await network.resolve_skus(
+            conn, [(line.sku, *line.aliases) for line in order.lines]
+        )
+        units = units_by_sku(
+            Units(line_id=line.line_id, sku=sku or line.sku, quantity=line.quantity)
+            for line, sku in zip(order.lines, found, strict=True)
+        )
+        try:
+            claimed = await promises.claim(conn, order, units, services.clock())
+        except Invalid as no:
+            raise Unfit({"promise_token": str(no)}, code=no.code) from no
+    if order.deliver_by not in (None, claimed.deliver_by):
+        message = f"leave it out: the promise is for {claimed.deliver_by:%Y-%m-%dT%H:%M:%SZ}"
+        raise Unfit({"deliver_by": message}, code="promise_mismatch")
+    return order.model_copy(update={"deliver_by": claimed.deliver_by})
+
+
+class Sellable(NamedTuple):
+    """What the channel may sell now: units by SKU, and by store and SKU."""
+
+    to_ship: dict[str, int]
+    at_stores: dict[str, dict[str, int]]
+
+
+async def _read(services: Services, body: QuoteCart) -> tuple[Cart, Snapshot, Sellable]:
+    """The cart by the catalogue's names, and what the network and its stock are now."""
+    async with transaction(services.read_engine) as conn:
+        found = await network.resolve_skus(conn, [(line.sku,) for line in body.lines])
+        unknown = {
+            f"lines.{i}.sku": f"{line.sku} is not in the catalogue; correct it, or leave it out"
+            for i, (line, sku) in enumerate(zip(body.lines, found, strict=True))
+            if sku is None
+        }
+        if unknown:
+            raise Unfit(unknown, code="unknown_sku")
+        skus = sorted({sku for sku in found if sku})
+        now = await snapshot.sourcing(conn, skus, body.channel)
+        pickup = DeliveryMethod.PICKUP in body.methods
+        pool = await stock.available(conn, skus)
+        sale = await availability.open_sale(conn, pool, pickup=pickup)
+    may = Sellable(
+        to_ship={sku: sale.left(sku, body.channel) for sku in skus},
+        at_stores={
+            node.code: {sku: sale.left(sku, body.channel, node.code) for sku in skus}
+            for node in now.nodes
+            if node.pickup and pickup
+        },
+    )
+    lines = tuple(
+        Units(line_id=name, sku=sku or "", quantity=line.quantity)
+        for name, line, sku in zip(body.line_ids(), body.lines, found, strict=True)
+    )
+    cart = Cart(
+        lines=lines,
+        ship_to=body.ship_to,
+        methods=body.methods,
+        stores=body.stores,
+        within_miles=body.within_miles,
+    )
+    return cart, now, may
+
+
+def _quoted(now: Snapshot, cart: Cart, may: Sellable, as_of: datetime, services: Services) -> Quote:
+    _located(cart)
+    return quote(
+        now,
+        cart,
+        sellable=may.to_ship,
+        pickable=may.at_stores,
+        as_of=as_of,
+        solve=services.solve,
+    )
+
+
+def _located(cart: Cart) -> None:
+    """A US code must be one we know, or stand with a state that says about where it is."""
+    address = cart.ship_to
+    place = locate(address.postal_code, address.country, address.region)
+    if place is None or place.precision == "zip":
+        return
+    if address.region and place.precision in _CLOSE_ENOUGH:
+        return
+    code = address.postal_code or "none"
+    cure = "correct it, or name the state in ship_to.region to be quoted for about there"
+    message = f"{code} is no postal code that we know of; {cure}"
+    raise Unfit({"ship_to.postal_code": message}, code="unknown_postal_code")
+
+
+def _no_option(body: QuoteCart, made: Quote) -> dict[str, str]:
+    """Why nothing can be offered, by line."""
+    by_id = {shortage.line_id: shortage.reason for shortage in made.short}
+    wanted = {f"lines.{i}": by_id.get(name) for i, name in enumerate(body.line_ids())}
+    reasons = {field: reason for field, reason in wanted.items() if reason}
+    if DeliveryMethod.PICKUP in body.methods:
+        none = f"no store within {body.within_miles} miles has any of it"
+        return {f: f"{r}; {none}" for f, r in reasons.items()} or dict.fromkeys(
+            wanted, f"{none}; widen within_miles, or ask for `ship` too"
+        )
+    return reasons
+
+
+async def _with_tokens(
+    services: Services, channel: str, cart: Cart, made: Quote, seconds: int
+) -> Quote:
+    """The quote with a token for every option that has a plan, written down."""
+    lasts = made.as_of + timedelta(seconds=seconds)
+    ship = tuple(_with_token(option, lasts) for option in made.ship)
+    pickup = tuple(_with_token(option, lasts) for option in made.pickup)
+    dated = [(o, o.deliver_latest) for o in ship] + [(o, o.ready_by) for o in pickup]
+    skus = {line.line_id: line.sku for line in cart.lines}
+    kept = [
+        Promise(
+            token=offer.token,
+            channel=channel,
+            method=offer.method,
+            destination=destination(cart.ship_to),
+            units=units_by_sku(cart.lines),
+            packages=promised_packages(offer.packages, skus),
+            deliver_by=date,
+            cutoff=offer.cutoff.at,
+            quoted_at=made.as_of,
+            expires_at=offer.token_expires_at,
+        )
+        for offer, date in dated
+        if offer.token and offer.token_expires_at
+    ]
+    if kept:
+        async with transaction(services.engine) as conn:
+            await promises.keep(conn, kept, made.as_of)
+    return made.model_copy(update={"ship": ship, "pickup": pickup})
+
+
+def _with_token(offer: AnOffer, lasts: datetime) -> AnOffer:
+    """The offer with a token that ends at its cut-off at the latest; none where it has no plan."""
+    if not offer.packages:
+        return offer
+    until = min(lasts, offer.cutoff.at)
+    token = f"pr_{secrets.token_urlsafe(18)}"
+    return offer.model_copy(update={"token": token, "token_expires_at": until})

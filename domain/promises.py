@@ -1,0 +1,169 @@
+"""A quoted plan that an order may claim within its time, and whether it can still be kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from domain.fulfillments import LineQuantity
+from domain.geography import US
+from domain.orders import Address, DeliveryMethod, Units
+from domain.sourcing.problem import (
+    Assignment,
+    Candidate,
+    CostParts,
+    Decision,
+    Demand,
+    Plan,
+    Problem,
+    Promised,
+)
+from domain.values import Value
+
+# An order is sourced as of the moment at which it came, where that is not longer ago: a decision
+# some seconds after a cut-off does not break what was promised some seconds before it.
+GRACE: Final = timedelta(minutes=5)
+
+
+class PromisedPackage(Value):
+    """One package of the plan. `units` are by SKU: an order may name its lines as it likes."""
+
+    node: str
+    service: str
+    carrier: str
+    units: dict[str, int]
+    ship_by: datetime
+    deliver_by: datetime
+    cost: CostParts
+
+
+class Promise(Value):
+    """
+    A plan and its date, for one cart to one destination.
+
+    It can be claimed until `expires_at`, which is never after `cutoff`: the instant from which on
+    the date could not be kept.
+    """
+
+    token: str
+    channel: str
+    method: DeliveryMethod
+    destination: str
+    units: dict[str, int]
+    packages: tuple[PromisedPackage, ...]
+    deliver_by: datetime
+    cutoff: datetime
+    quoted_at: datetime
+    expires_at: datetime
+
+
+def units_by_sku(lines: Iterable[Units | Demand]) -> dict[str, int]:
+    """What is asked for in all, by SKU in the alphabet's order."""
+    total: Counter[str] = Counter()
+    for line in lines:
+        total[line.sku] += line.quantity
+    return dict(sorted(total.items()))
+
+
+def destination(address: Address) -> str:
+    """What of an address decides over dates and costs: its country, postal code, and region."""
+    country = address.country.strip().upper()
+    country = "US" if country in US else country
+    code = address.postal_code.strip().upper()
+    code = code[:5] if country == "US" else code
+    return f"{country} {address.region.strip().upper()} {code}"
+
+
+def promised_packages(
+    packages: Iterable[Assignment], skus: Mapping[str, str]
+) -> tuple[PromisedPackage, ...]:
+    """A plan's packages, with the SKUs of its lines."""
+    return tuple(
+        PromisedPackage(
+            node=a.node,
+            service=a.service,
+            carrier=a.carrier,
+            units=_units(a.lines, skus),
+            ship_by=a.ship_by,
+            deliver_by=a.deliver_by,
+            cost=a.cost,
+        )
+        for a in packages
+    )
+
+
+def keep(promise: Promise, problem: Problem, came: datetime) -> Plan | str:
+    """
+    The promised plan on the lines of the problem, which ask for the same units; or why it cannot be
+    kept for an order that came then: the cut-off, a node that is out, its stock, its capacity.
+    """
+    if came >= promise.cutoff:
+        return f"the cut-off passed at {promise.cutoff:%Y-%m-%d %H:%M:%S} UTC"
+    nodes = {candidate.node: candidate for candidate in problem.candidates}
+    for package in promise.packages:
+        candidate = nodes.get(package.node)
+        reason = _unable(candidate, package) if candidate else "is no node any more"
+        if reason:
+            return f"{package.node}: {reason}"
+    left = {demand.line_id: demand.quantity for demand in problem.demands}
+    assignments = tuple(_assigned(package, problem, left) for package in promise.packages)
+    total = CostParts()
+    for assignment in assignments:
+        total = total.plus(assignment.cost)
+    return Plan(assignments=assignments, cost=total)
+
+
+def kept(promise: Promise, problem: Problem, plan: Plan, decision_id: str) -> Decision:
+    """The record of a promised plan that is taken as it was quoted."""
+    used = {assignment.node for assignment in plan.assignments}
+    out = {c.node: c.eliminated or "not in the plan that was promised" for c in problem.candidates}
+    return Decision(
+        decision_id=decision_id,
+        problem=problem,
+        plan=plan,
+        eliminated={node: reason for node, reason in out.items() if node not in used},
+        proof="feasible",
+        solver="promise",
+        promise=Promised(token=promise.token, kept=True),
+    )
+
+
+def _unable(candidate: Candidate, package: PromisedPackage) -> str | None:
+    if candidate.eliminated:
+        return candidate.eliminated
+    if candidate.capacity_left is not None and candidate.capacity_left <= 0:
+        return "no capacity left today"
+    for sku, units in package.units.items():
+        if (free := candidate.stock.get(sku, 0)) < units:
+            return f"{free} of {units} units of {sku} are left"
+    return None
+
+
+def _assigned(package: PromisedPackage, problem: Problem, left: dict[str, int]) -> Assignment:
+    """The package on the order's own lines; earlier lines are served first."""
+    due = dict(package.units)
+    lines = []
+    for demand in problem.demands:
+        taken = min(due.get(demand.sku, 0), left[demand.line_id])
+        if taken > 0:
+            due[demand.sku] -= taken
+            left[demand.line_id] -= taken
+            lines.append(LineQuantity(line_id=demand.line_id, quantity=taken))
+    return Assignment(
+        node=package.node,
+        service=package.service,
+        carrier=package.carrier,
+        lines=tuple(lines),
+        ship_by=package.ship_by,
+        deliver_by=package.deliver_by,
+        cost=package.cost,
+    )
+
+
+def _units(lines: Iterable[LineQuantity], skus: Mapping[str, str]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for line in lines:
+        total[skus[line.line_id]] += line.quantity
+    return dict(sorted(total.items()))

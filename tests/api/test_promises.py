@@ -1,0 +1,435 @@
+"""Quotes over HTTP at fixed clocks: dates, cut-offs, stores, tokens, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api import promises
+from domain.orders import Units
+from storage import stock
+from storage.database import transaction
+from storage.tables import metadata
+from tests.api.conftest import Api, MakeKey, serving
+from tests.api.promising import an_order, cart, local, open_shop
+
+TUESDAY = local("2026-09-01T09:00")
+MUGS = ("MUG", 2)
+At = Callable[[datetime], AbstractAsyncContextManager[httpx.AsyncClient]]
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def shop(api: Api) -> None:
+    await open_shop(api.services.engine)
+
+
+@pytest.fixture
+def at(api: Api, key: MakeKey) -> At:
+    """A client of an API at whose place it is that time."""
+
+    @asynccontextmanager
+    async def client(now: datetime) -> AsyncIterator[httpx.AsyncClient]:
+        headers = await key("orders:write")
+        async with (
+            serving(api.services, clock=lambda: now) as url,
+            httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as http,
+        ):
+            yield http
+
+    return client
+
+
+async def quoted(at: At, now: datetime, body: Json) -> Json:
+    async with at(now) as http:
+        answer = await http.post("/v1/promises", json=body)
+    assert answer.status_code == 200, answer.text
+    found: Json = answer.json()
+    return found
+
+
+async def refused(at: At, body: Json, now: datetime = TUESDAY) -> tuple[str, Json]:
+    """The code, and the message by field."""
+    async with at(now) as http:
+        answer = await http.post("/v1/promises", json=body)
+    assert answer.status_code == 422, answer.text
+    problem = answer.json()
+    return problem["code"], {e["field"]: e["message"] for e in problem.get("errors", ())}
+
+
+def option(quote: Json, service: str) -> Json:
+    return next(o for o in quote["ship"] if o["service"] == service)
+
+
+def utc(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
+
+
+async def test_each_service_and_each_store_near_by_is_an_option(at: At) -> None:
+    quote = await quoted(at, TUESDAY, cart(MUGS))
+    ground, overnight = quote["ship"]
+
+    assert (quote["as_of"], quote["currency"], quote["located_by"]) == (
+        utc(TUESDAY),
+        "USD",
+        "zip",
+    )
+    assert datetime.fromisoformat(quote["stock_as_of"]) > TUESDAY
+    assert (ground["service"], ground["labels"]) == ("ground", ["cheapest", "fastest"])
+    assert (overnight["service"], overnight["labels"]) == ("overnight", [])
+    assert ground["nodes"] == ["DC-DAL"]
+    assert ground["ship_by"] == utc(local("2026-09-01T18:00"))
+    assert ground["deliver_earliest"] == utc(local("2026-09-02T08:00"))
+    assert ground["deliver_latest"] == utc(local("2026-09-02T20:00"))
+    assert ground["cost"] == {"shipping": 740, "handling": 100, "split": 0, "late": 0}
+    assert ground["cost_minor"] == 840
+    assert ground["cutoff"] == {"at": utc(local("2026-09-01T14:00")), "seconds": 5 * 3600}
+    assert [(s["node"], s["has"], s["miles"]) for s in quote["pickup"]] == [
+        ("ST-DAL", "all", 1),
+        ("ST-FTW", "all", 31),
+    ]
+    assert quote["pickup"][0]["ready_by"] == utc(local("2026-09-01T11:00"))
+    assert quote["short"] == []
+    assert all(offer["token"] is None for offer in (*quote["ship"], *quote["pickup"]))
+
+
+async def test_far_away_the_cheapest_is_not_the_fastest(at: At) -> None:
+    quote = await quoted(at, TUESDAY, cart(("TEE", 1), to="60601"))
+
+    assert [(o["service"], o["labels"]) for o in quote["ship"]] == [
+        ("ground", ["cheapest"]),
+        ("overnight", ["fastest"]),
+    ]
+    assert option(quote, "ground")["deliver_latest"] == utc(local("2026-09-04T20:00"))
+    assert option(quote, "overnight")["deliver_latest"] == utc(local("2026-09-02T20:00"))
+    assert quote["pickup"] == []
+
+
+# Monday the 7th is Labor Day: the node is closed and the carrier does not drive.
+@pytest.mark.parametrize(
+    ("now", "comes", "cutoff"),
+    [
+        pytest.param("2026-09-01T13:59:59", "2026-09-02", "2026-09-01T14:00", id="1-s-before"),
+        pytest.param("2026-09-01T14:00:00", "2026-09-03", "2026-09-02T14:00", id="at-the-cut-off"),
+        pytest.param("2026-09-01T14:00:01", "2026-09-03", "2026-09-02T14:00", id="1-s-after"),
+        pytest.param("2026-09-04T13:59:59", "2026-09-08", "2026-09-04T14:00", id="friday-before"),
+        pytest.param("2026-09-04T14:00:01", "2026-09-09", "2026-09-08T14:00", id="friday-after"),
+        pytest.param("2026-03-06T14:00:01", "2026-03-10", "2026-03-09T14:00", id="DST-begins"),
+        pytest.param("2026-10-30T14:00:01", "2026-11-03", "2026-11-02T14:00", id="DST-ends"),
+    ],
+)
+async def test_the_cut_off_moves_the_date(at: At, now: str, comes: str, cutoff: str) -> None:
+    asked = local(now)
+    ground = option(await quoted(at, asked, cart(MUGS)), "ground")
+
+    assert ground["deliver_latest"] == utc(local(f"{comes}T20:00"))
+    assert ground["cutoff"]["at"] == utc(local(cutoff))
+    assert ground["cutoff"]["seconds"] == (local(cutoff) - asked).total_seconds()
+
+
+async def test_the_first_cut_off_of_several_nodes_counts_each_in_its_own_zone(at: At) -> None:
+    """New York's 14:00 is an hour before Dallas's."""
+    quote = await quoted(at, local("2026-09-01T12:59:59"), cart(("TEE", 1), ("MUG", 12)))
+    ground = option(quote, "ground")
+
+    assert sorted(ground["nodes"]) == ["DC-DAL", "DC-NYC"]
+    assert ground["cutoff"] == {"at": utc(local("2026-09-01T13:00")), "seconds": 1}
+    assert ground["deliver_earliest"] == utc(local("2026-09-02T08:00"))
+    assert ground["deliver_latest"] == utc(local("2026-09-08T20:00"))
+
+
+async def test_ten_minutes_before_closing_is_ready_after_the_next_opening(at: At) -> None:
+    quote = await quoted(at, local("2026-09-01T19:50"), cart(MUGS))
+
+    assert quote["pickup"][0]["ready_by"] == utc(local("2026-09-02T11:00"))
+    assert quote["pickup"][0]["cutoff"]["at"] == utc(local("2026-09-02T19:00"))
+
+
+async def test_a_store_that_has_some_says_what_it_lacks(at: At) -> None:
+    lines = [{"sku": "MUG", "quantity": 2, "line_id": "a"}, {"sku": "TEE", "quantity": 1}]
+    quote = await quoted(at, TUESDAY, {**cart(), "lines": lines, "token_seconds": 60})
+    near, far = quote["pickup"][1], quote["pickup"][0]
+
+    assert (far["node"], far["has"], far["missing"]) == ("ST-FTW", "all", [])
+    assert (near["node"], near["has"]) == ("ST-DAL", "some")
+    assert near["lines"] == [{"line_id": "a", "quantity": 2}]
+    assert near["missing"] == [{"line_id": "2", "quantity": 1}]
+    assert (near["packages"], near["token"]) == ([], None)
+    assert far["token"]
+
+
+async def test_stores_are_counted_and_within_the_distance(at: At) -> None:
+    both = await quoted(at, TUESDAY, cart(MUGS, stores=1))
+    close = await quoted(at, TUESDAY, cart(MUGS, within_miles=30, methods=["pickup"]))
+
+    assert [s["node"] for s in both["pickup"]] == ["ST-DAL"]
+    assert [s["node"] for s in close["pickup"]] == ["ST-DAL"]
+    assert close["ship"] == []
+
+
+async def test_a_product_goes_by_any_of_its_names(at: At) -> None:
+    quote = await quoted(at, TUESDAY, cart(("cup", 1)))
+
+    assert option(quote, "ground")["nodes"] == ["DC-DAL"]
+
+
+async def test_what_others_have_reserved_is_not_offered(at: At, engine: AsyncEngine) -> None:
+    async with transaction(engine) as conn:
+        units = [Units(line_id="1", sku="TEE", quantity=5)]
+        assert await stock.reserve(conn, "other-R1", "other", units, None) == {}
+    quote = await quoted(at, TUESDAY, cart(("TEE", 4), ("TEE", 2)))
+    async with transaction(engine) as conn:
+        await stock.release(conn, "other-R1", "cancelled")
+
+    assert quote["ship"] == []
+    assert [(s["line_id"], s["available"]) for s in quote["short"]] == [("2", 1)]
+    assert quote["short"][0]["reason"] == "1 of 2 units may be sold now; ask for 1 at most"
+    assert [(s["node"], s["has"]) for s in quote["pickup"]] == [("ST-FTW", "all")]
+
+
+async def test_the_same_question_has_the_same_answer(at: At) -> None:
+    body = cart(("TEE", 3), ("MUG", 12), ("MUG", 3), to="60601")
+    first, second = [await quoted(at, TUESDAY, body) for _ in range(2)]
+
+    assert {**first, "stock_as_of": ""} == {**second, "stock_as_of": ""}
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "field", "cure"),
+    [
+        pytest.param(
+            {"lines": [{"sku": "MUG", "quantity": 1}, {"sku": "NONE", "quantity": 1}]},
+            "unknown_sku",
+            "lines.1.sku",
+            "NONE is not in the catalogue; correct it",
+            id="unknown-sku",
+        ),
+        pytest.param(
+            {"lines": [{"sku": "MUG", "quantity": 0}]},
+            "invalid",
+            "lines.0.quantity",
+            "greater than or equal to 1",
+            id="zero-quantity",
+        ),
+        pytest.param({"lines": []}, "invalid", "lines", "at least 1 item", id="no-lines"),
+        pytest.param(
+            {"lines": [{"sku": "MUG", "quantity": 1}] * 51},
+            "invalid",
+            "lines",
+            "at most 50 items",
+            id="too-many-lines",
+        ),
+        pytest.param(
+            {"lines": [{"sku": "MUG", "quantity": 1, "line_id": "2"}] * 2},
+            "invalid",
+            "lines",
+            "two lines share one",
+            id="a-name-twice",
+        ),
+        pytest.param(
+            {"ship_to": {"postal_code": "00000"}},
+            "unknown_postal_code",
+            "ship_to.postal_code",
+            "00000 is no postal code that we know of; correct it",
+            id="unknown-postal-code",
+        ),
+        pytest.param(
+            {"ship_to": {}},
+            "unknown_postal_code",
+            "ship_to.postal_code",
+            "none is no postal code",
+            id="no-address",
+        ),
+        pytest.param({"postcode": "75201"}, "invalid", "postcode", "not permitted", id="misspelt"),
+        pytest.param(
+            {"token_seconds": 3601}, "invalid", "token_seconds", "3600", id="too-long-a-life"
+        ),
+        pytest.param(
+            {"lines": [{"sku": "HAT", "quantity": 1}], "methods": ["ship", "pickup"]},
+            "no_option",
+            "lines.0",
+            "0 of 1 units may be sold now; leave the line out; no store within 100 miles has any",
+            id="sold-out",
+        ),
+        pytest.param(
+            {"lines": [{"sku": "TEE", "quantity": 1}, {"sku": "MUG", "quantity": 160}]},
+            "no_option",
+            "lines.1",
+            "110 of 160 units may be sold now; ask for 110 at most",
+            id="not-enough",
+        ),
+        pytest.param(
+            {"lines": [{"sku": "LAMP", "quantity": 2}]},
+            "no_option",
+            "lines.0",
+            "0 of 2 units can be shipped there (DC-NYC: does not handle oversized goods)",
+            id="nobody-may",
+        ),
+        pytest.param(
+            {"methods": ["pickup"], "ship_to": {"postal_code": "60601"}},
+            "no_option",
+            "lines.0",
+            "no store within 100 miles has any of it; widen within_miles",
+            id="no-store",
+        ),
+    ],
+)
+async def test_a_no_names_the_field_and_the_cure(
+    at: At, change: Json, code: str, field: str, cure: str
+) -> None:
+    said, errors = await refused(at, {**cart(MUGS, methods=["ship"]), **change})
+
+    assert said == code
+    assert cure in errors[field]
+
+
+async def test_an_unknown_code_with_its_state_is_quoted_for_about_there(at: At) -> None:
+    address = {"postal_code": "75999", "region": "TX"}
+    quote = await quoted(at, TUESDAY, {**cart(MUGS), "ship_to": address})
+
+    assert quote["located_by"] == "zip3"
+
+
+async def test_a_quote_is_for_who_may_order(at: At, http: httpx.AsyncClient, key: MakeKey) -> None:
+    bound = await key("orders:write", channels=["webshop"])
+    of_node = await key("orders:write", nodes=["DC-DAL"])
+
+    assert (await http.post("/v1/promises", json=cart(MUGS))).status_code == 401
+    for headers in (bound, of_node, await key("orders:read")):
+        answer = await http.post("/v1/promises", json=cart(MUGS), headers=headers)
+        assert answer.status_code == 403
+
+
+async def test_a_quote_writes_nothing_but_the_tokens(at: At, engine: AsyncEngine) -> None:
+    await quoted(at, TUESDAY, cart(MUGS))
+    before = await counts(engine)
+    await quoted(at, TUESDAY, cart(MUGS))
+    assert {**await counts(engine), "api_keys": 0} == {**before, "api_keys": 0}
+    await quoted(at, TUESDAY, cart(MUGS, token_seconds=600))
+    after = await counts(engine)
+    assert after.pop("promises") - before.pop("promises") == 4
+    assert {**after, "api_keys": 0} == {**before, "api_keys": 0}
+
+
+async def counts(engine: AsyncEngine) -> dict[str, int]:
+    """The rows of each table."""
+    async with transaction(engine) as conn:
+        return {
+            table.name: (await conn.execute(select(func.count()).select_from(table))).scalar_one()
+            for table in metadata.sorted_tables
+        }
+
+
+async def a_token(at: At, now: datetime = TUESDAY, seconds: int = 600) -> Json:
+    quote = await quoted(at, now, cart(MUGS, token_seconds=seconds))
+    return option(quote, "ground")
+
+
+async def placed(at: At, now: datetime, body: Json) -> tuple[int, str, str]:
+    """The status, the code, and the detail; the one field that is wrong begins it."""
+    async with at(now) as http:
+        answer = await http.post("/v1/orders", json=body)
+    problem = answer.json()
+    assert all(problem["detail"].startswith(e["field"]) for e in problem.get("errors", ()))
+    return answer.status_code, problem["code"], problem["detail"]
+
+
+async def test_a_token_ends_with_its_time_or_with_the_cut_off(at: At) -> None:
+    cutoff = local("2026-09-01T14:00")
+    early = await a_token(at, TUESDAY)
+    late = await a_token(at, cutoff - timedelta(seconds=9))
+
+    assert early["token_expires_at"] == utc(TUESDAY + timedelta(seconds=600))
+    assert late["token_expires_at"] == utc(cutoff)
+
+
+@pytest.mark.parametrize(
+    ("later", "change", "code", "said"),
+    [
+        pytest.param(600, {}, "promise_expired", "it ended at 2026-09-01T14:10:00Z", id="late"),
+        pytest.param(
+            9, {"promise_token": "pr_x"}, "promise_unknown", "no such thing", id="unknown"
+        ),
+        pytest.param(9, {"channel": "other"}, "promise_unknown", "channel other", id="foreign"),
+        pytest.param(
+            9,
+            {"lines": [{"line_id": "1", "sku": "MUG", "quantity": 3}]},
+            "promise_mismatch",
+            "other goods: 2 of MUG",
+            id="another-cart",
+        ),
+        pytest.param(
+            9,
+            {"ship_to": {"postal_code": "60601"}},
+            "promise_mismatch",
+            "another address (US  75201)",
+            id="another-address",
+        ),
+        pytest.param(
+            9,
+            {"method": "pickup", "pickup_node": "ST-DAL"},
+            "promise_mismatch",
+            "ship, not pickup",
+            id="another-method",
+        ),
+        pytest.param(
+            9,
+            {"deliver_by": "2026-09-02T01:00:00Z"},
+            "promise_mismatch",
+            "deliver_by: leave it out: the promise is for 2026-09-03T01:00:00Z",
+            id="another-date",
+        ),
+    ],
+)
+async def test_a_token_that_does_not_fit_is_refused(
+    at: At, later: int, change: Json, code: str, said: str
+) -> None:
+    offer = await a_token(at)
+    body = {**an_order(f"misfit-{code}", MUGS, promise_token=offer["token"]), **change}
+    status, given, detail = await placed(at, TUESDAY + timedelta(seconds=later), body)
+
+    assert (status, given) == (422, code)
+    assert said in detail
+    if "deliver_by" not in change:
+        assert detail.startswith("promise_token: ")
+        assert detail.endswith("quote the cart again (POST /v1/promises), or leave the token out")
+
+
+async def test_a_token_is_one_orders_and_stays_its_own_after_its_time(at: At) -> None:
+    """Temporal is away here: 503 says that the token was good."""
+    offer = await a_token(at)
+    mine, other = (an_order(number, MUGS, promise_token=offer["token"]) for number in ("me", "you"))
+
+    assert (await placed(at, TUESDAY + timedelta(seconds=599), mine))[0] == 503
+    assert (await placed(at, TUESDAY + timedelta(hours=3), mine))[0] == 503
+    status, code, detail = await placed(at, TUESDAY, other)
+    assert (status, code) == (422, "promise_used")
+    assert "order api-me has it" in detail
+
+
+async def test_tokens_that_nobody_claimed_are_swept_away(at: At, engine: AsyncEngine) -> None:
+    await a_token(at, datetime(2026, 1, 6, 15, tzinfo=UTC))
+    await a_token(at)
+    async with transaction(engine) as conn:
+        old = text("SELECT count(*) FROM promises WHERE expires_at < '2026-01-07'")
+        assert (await conn.execute(old)).scalar_one() == 0
+
+
+async def test_quotes_wait_their_turn_and_no_longer(
+    at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promises, "_PATIENCE", timedelta(milliseconds=50))
+    async with promises._turn, promises._turn, at(TUESDAY) as http:
+        busy = await http.post("/v1/promises", json=cart(MUGS))
+    free = await quoted(at, TUESDAY, cart(MUGS))
+
+    assert (busy.status_code, busy.json()["code"]) == (503, "outage")
+    assert busy.headers["Retry-After"] == "1"
+    assert free["ship"]

@@ -1,0 +1,55 @@
+"""Whether a promise was kept, and why from there, in plain words."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from api import story
+from domain.records import OrderState
+from domain.sourcing.problem import Promised
+from storage.reads import TimelineEvent
+from tests.api.conftest import AT, a_decision, an_order
+
+PROMISED = AT + timedelta(hours=1)
+
+
+def happened(type_: str, at: datetime) -> TimelineEvent:
+    said = dict.fromkeys(("summary", "actor", "cause", "fulfillment_id"), "")
+    return TimelineEvent(seq=1, at=at, type=type_, data={}, **said)
+
+
+def state() -> OrderState:
+    return OrderState(order_id="o", channel="api", channel_order_id="o", promise_by=PROMISED)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "late"), [pytest.param(0, False, id="ready"), pytest.param(1, True, id="late")]
+)
+def test_a_pickup_keeps_its_promise_by_being_ready(minutes: int, late: bool) -> None:  # noqa: FBT001
+    collected = PROMISED + timedelta(days=2)
+    ready = happened("ready_for_pickup", PROMISED + timedelta(minutes=minutes))
+    view = story.promise(state(), [ready, happened("collected", collected)])
+
+    assert (view.arrived, view.late) == (collected, late)
+
+
+def test_a_parcel_keeps_its_promise_by_being_delivered() -> None:
+    late = story.promise(state(), [happened("delivered", PROMISED + timedelta(seconds=1))])
+
+    assert late.late
+    assert not story.promise(state(), [happened("delivered", PROMISED)]).late
+
+
+def test_a_promised_plan_is_told_as_such() -> None:
+    decision = a_decision(an_order("1"))
+    kept = decision.model_copy(update={"promise": Promised(token="pr", kept=True)})
+    broken = decision.model_copy(
+        update={"promise": Promised(token="pr", kept=False, reason="DC-NYC: offline")}
+    )
+
+    assert story.why(kept).sentence == "As it was promised. From DC-DAL it costs 8.00 USD."
+    assert story.why(broken).sentence.startswith(
+        "The plan that was promised could not be kept (DC-NYC: offline). From DC-DAL it costs"
+    )
