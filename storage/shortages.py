@@ -85,7 +85,7 @@ async def note(conn: AsyncConnection, changed: Sequence[Short]) -> None:
         await conn.execute(_CLEAR, _columns(cleared))
 
 
-async def exceptions(  # noqa: PLR0913 - what a list may be asked by
+async def exceptions(
     conn: AsyncConnection,
     *,
     nodes: Sequence[str] | None = None,

@@ -133,7 +133,7 @@ pool = Table(
     Column("available", Integer, nullable=False, server_default="0"),
 )
 
-# `short` of the units on hand are not there: a count found fewer than are allocated. `counted_at` is
+# `short` of the units on hand are not there: fewer were counted than are allocated. `counted_at` is
 # the moment that the last count, feed or file spoke of, `counted_by` which one it was.
 stock = Table(
     "stock",
@@ -256,7 +256,7 @@ movements = Table(
     ),
 )
 
-# Fewer units are there than are allocated: one open row for each short shelf, until it is made good.
+# Fewer units are there than are allocated: an open row for each short shelf, until it is made good.
 stock_exceptions = Table(
     "stock_exceptions",
     metadata,

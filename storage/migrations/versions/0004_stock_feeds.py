@@ -30,9 +30,7 @@ def upgrade() -> None:
     op.add_column("stock", sa.Column("short", sa.Integer(), server_default="0", nullable=False))
     op.add_column("stock", sa.Column("counted_at", sa.DateTime(timezone=True)))
     op.add_column("stock", sa.Column("counted_by", sa.Text()))
-    op.create_check_constraint(
-        "short", "stock", "short = 0 OR (short > 0 AND on_hand = allocated)"
-    )
+    op.create_check_constraint("short", "stock", "short = 0 OR (short > 0 AND on_hand = allocated)")
     for name in ("on_hand_before", "on_hand_after", "allocated_before", "allocated_after"):
         op.add_column("movements", sa.Column(name, sa.Integer()))
     op.add_column("movements", sa.Column("stated_by", sa.Text()))
