@@ -11,6 +11,7 @@ from api import (
     channels,
     codec,
     commands,
+    feeds,
     fulfillments,
     health,
     intake_log,
@@ -50,7 +51,7 @@ def create_app(services: Services) -> FastAPI:
     app = FastAPI(title="Crossdock", version="1", openapi_tags=_TAGS, docs_url=None, redoc_url=None)
     security.install(app.state, services)
     problems.install(app)
-    for module in (orders, commands, fulfillments, nodes, stock, channels, intake_log):
+    for module in (orders, commands, fulfillments, nodes, feeds, stock, channels, intake_log):
         app.include_router(module.router, responses=_COMMON)
     for router in (webhooks.router, codec.router, health.router, sessions.router):
         app.include_router(router)

@@ -73,7 +73,7 @@ async def load(  # noqa: PLR0913 - what a load may be asked
     Rows that are wrong are told and left out, all others are kept. With `nodes` only these are
     known. Raises Invalid where the file's header cannot be read, and what `bulk.begin` raises.
     """
-    digest = await asyncio.to_thread(_digest, file, form)
+    digest = await asyncio.to_thread(_digest, file, form, nodes)
     read = rows(_lines(file), form)
     batch = await asyncio.to_thread(_next, read)
     async with outages(), engine.connect() as conn:
@@ -128,10 +128,10 @@ def _next(read: Iterator[StockRow | BadRow]) -> list[StockRow | BadRow]:
     return list(islice(read, _BATCH))
 
 
-def _digest(file: IO[bytes], form: Format) -> str:
-    """Of what is in the file and how it is read."""
+def _digest(file: IO[bytes], form: Format, nodes: Collection[str] | None) -> str:
+    """Of what is in the file, how it is read, and what of it may be."""
     file.seek(0)
-    found = hashlib.sha256(form.encode())
+    found = hashlib.sha256(repr((form, nodes if nodes is None else sorted(nodes))).encode())
     while part := file.read(1 << 20):
         found.update(part)
     file.seek(0)
