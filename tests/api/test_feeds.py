@@ -229,6 +229,29 @@ async def test_a_file_of_an_earlier_moment_leaves_what_was_counted_since(
     await clean(api)
 
 
+async def test_a_file_leaves_what_is_allocated_and_says_what_is_short(
+    http: httpx.AsyncClient, api: Api, admin: dict[str, str], sku: str
+) -> None:
+    async def counted(units: int) -> tuple[dict[str, Any], list[int]]:
+        file = f"sku,node,on_hand\n{sku},DC-DAL,{units}\n"
+        await http.post(BULK, content=file, headers=admin | CSV)
+        page = (await http.get("/v1/stock/exceptions?node=DC-DAL", headers=admin)).json()
+        short = [item["short"] for item in page["items"] if item["sku"] == sku]
+        await clean(api)
+        return await level(http, admin, sku), short
+
+    await counted(10)
+    async with database.transaction(api.services.engine) as conn:
+        units = [Unit(line_id="1", sku=sku, quantity=6)]
+        await stock.reserve(conn, f"R-{sku}", f"web-{sku}", units, "DC-DAL")
+    shelf, short = await counted(2)
+    assert (shelf["on_hand"], shelf["allocated"], short) == (6, 6, [4])
+    shelf, short = await counted(5)
+    assert (shelf["on_hand"], shelf["allocated"], short) == (6, 6, [1])
+    shelf, short = await counted(9)
+    assert (shelf["on_hand"], shelf["allocated"], short) == (9, 6, [])
+
+
 async def test_what_is_no_file_of_stock_is_refused(
     http: httpx.AsyncClient, admin: dict[str, str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -10,15 +11,16 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from domain.errors import Refused
 from domain.network import Product
 from storage import audit, feeds, network, shortages, stock
 from storage.database import transaction
 from storage.feeds import Delta, Report, Snapshot, Taken
-from tests.storage.conftest import Unit, a_share, stocked
+from tests.storage.conftest import NODES, Unit, a_share, stocked
+from tests.storage.test_random_days import SKUS, STEPS, Day
 
-SKUS = ("A", "B")
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 _feed = count(1)
 
@@ -343,6 +345,39 @@ async def test_feeds_orders_and_shipments_at_once_keep_the_books_true(shop: Asyn
         numbers = range(6 * part, 6 * part + 6)
         await asyncio.gather(*(one_order(n) for n in numbers), *(tell(n + 1) for n in numbers))
         await clean(shop)
+
+
+class FeedDay(Day):
+    """A random day on which partners tell of stock as well, late and twice."""
+
+    async def step(self, conn: AsyncConnection) -> None:
+        if self.chance.random() < 0.8:
+            await super().step(conn)
+            return
+        now = (await conn.execute(text("SELECT clock_timestamp()"))).scalar_one()
+        await feeds.take(conn, "wms", self.key("feed"), [self.report(now) for _ in range(3)], "wms")
+        self.outcomes["feed"] += 1
+
+    def report(self, now: datetime) -> Report:
+        sequence = max(self.outcomes["feed"] + self.chance.randint(-4, 4), 0)
+        at = now - timedelta(milliseconds=self.chance.randint(0, 300))
+        where = {"node": self.chance.choice(NODES), "sku": self.chance.choice(SKUS)}
+        if self.chance.random() < 0.4:
+            return snapshot(sequence, self.chance.randint(0, 8), at, **where)
+        return delta(sequence, self.chance.choice((-3, -1, 1, 2)), at, **where)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_random_day_with_feeds_leaves_the_books_true(shop: AsyncEngine, seed: int) -> None:
+    day = FeedDay(seed)
+    for step in range(STEPS):
+        with suppress(Refused):
+            async with transaction(shop) as conn:
+                await day.step(conn)
+        if step % 10 == 0 or step == STEPS - 1:
+            await clean(shop)
+    assert {"feed", "reserve", "allocate", "give_back", "ship"} <= day.outcomes.keys()
+    assert await exceptions(shop, cleared=True) != ()
 
 
 async def test_movements_tell_before_and_after_and_chain(shop: AsyncEngine) -> None:
