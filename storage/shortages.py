@@ -63,13 +63,9 @@ WHERE e.sku = d.sku AND e.node = d.node AND e.cleared_at IS NULL
 """)
 _LIST = text("""
 SELECT e.*, ARRAY(
-    SELECT DISTINCT order_id FROM (
-      SELECT a.order_id FROM allocation_lines AS l JOIN allocations AS a USING (fulfillment_id)
-      WHERE l.sku = e.sku AND l.quantity > 0 AND a.node = e.node
-      UNION ALL
-      SELECT r.order_id FROM reservation_lines AS l JOIN reservations AS r USING (reservation_id)
-      WHERE l.sku = e.sku AND l.quantity > 0 AND r.node = e.node) AS o
-    WHERE e.cleared_at IS NULL ORDER BY order_id LIMIT 50) AS orders
+    SELECT m.order_id FROM movements AS m
+    WHERE m.sku = e.sku AND m.node = e.node AND m.order_id IS NOT NULL AND e.cleared_at IS NULL
+    GROUP BY m.order_id HAVING sum(m.allocated_delta) > 0 ORDER BY m.order_id LIMIT 50) AS orders
 FROM stock_exceptions AS e
 WHERE (CAST(:nodes AS text[]) IS NULL OR node = ANY(:nodes))
   AND (:cleared OR cleared_at IS NULL) AND id > :after
