@@ -25,13 +25,14 @@ _EMPTY: Final = Shelf(0, 0)
 
 
 class Level(Value):
-    """A SKU at a node. What is on hand and not allocated is free."""
+    """A SKU at a node. What is on hand and not allocated is free; `short` of it are not there."""
 
     sku: str
     node: str
     on_hand: int
     allocated: int
     free: int
+    short: int = 0
 
 
 async def reserve(  # noqa: PLR0913, PLR0917 - what the port's request carries
