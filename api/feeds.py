@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, Literal
 from uuid import uuid4
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import AwareDatetime, Field, field_validator
+from pydantic import AwareDatetime, ConfigDict, Field, field_validator
+from pydantic.config import JsonDict
 from starlette.exceptions import HTTPException
 
 from api import loading, problems
@@ -47,6 +48,29 @@ _BULK_BODY: Final[dict[str, Any]] = {
             },
         },
     }
+}
+
+_EXAMPLE_FEED: Final[JsonDict] = {
+    "feed_id": "2026-11-22/17",
+    "rows": [
+        {
+            "kind": "snapshot",
+            "node": "DC-DAL",
+            "sku": "SKU-0001",
+            "sequence": 118,
+            "at": "2026-01-22T10:00:00Z",
+            "on_hand": 40,
+        },
+        {
+            "kind": "delta",
+            "node": "DC-DAL",
+            "sku": "SKU-0001",
+            "sequence": 119,
+            "at": "2026-01-22T10:01:00Z",
+            "change": -2,
+            "reason": "damaged",
+        },
+    ],
 }
 
 Source = Annotated[
@@ -90,6 +114,8 @@ _FeedRow = Annotated[FeedSnapshot | FeedDelta, Field(discriminator="kind")]
 
 class PutFeed(Closed):
     """Up to 1,000 rows under the source's own `feed_id`. Send it again as often as needed."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE_FEED]})
 
     feed_id: Code
     rows: Annotated[tuple[_FeedRow, ...], Field(min_length=1, max_length=1000)]
