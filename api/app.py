@@ -12,6 +12,7 @@ from api import (
     channels,
     codec,
     commands,
+    feeds,
     fulfillments,
     health,
     intake_log,
@@ -71,7 +72,7 @@ def create_app(services: Services) -> FastAPI:
     security.install(app.state, services)
     availability.install(app.state, services)
     problems.install(app)
-    stocks = (stock, availability, stock_rules)
+    stocks = (stock, availability, stock_rules, feeds)
     settings = (nodes, rates, *stocks, channels)
     for module in (orders, commands, promises, fulfillments, *settings, intake_log):
         app.include_router(module.router, responses=_COMMON)

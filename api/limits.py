@@ -12,7 +12,11 @@ from api import problems
 
 _MIB: Final = 1024 * 1024
 DEFAULT_LIMIT: Final = _MIB
-LIMITS: Final = {"/webhooks/shopify/": 2 * _MIB, "/codec/": 16 * _MIB}
+LIMITS: Final = {
+    "/webhooks/shopify/": 2 * _MIB,
+    "/codec/": 16 * _MIB,
+    "/v1/stock/bulk": 256 * _MIB,
+}
 
 
 class Limits:

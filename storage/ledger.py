@@ -6,17 +6,18 @@ and node, capacity. A free unit is one on hand and not allocated; the pool of a 
 units at online nodes less its open network reservations: what a posting does to the pool follows.
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import date
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from datetime import date, datetime
+from typing import Final, NamedTuple
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import NotFound
-from storage.tables import movements, operations
+from storage import shortages
+from storage.shortages import Short
+from storage.tables import operations
 
 
 class Entry(NamedTuple):
@@ -30,10 +31,13 @@ class Entry(NamedTuple):
 
 
 class Why(NamedTuple):
+    """`stated_by` says whose statement makes the difference; None where units move."""
+
     cause: str
     actor: str
     key: str
     order_id: str | None = None
+    stated_by: str | None = None
 
 
 class NodeNow(NamedTuple):
@@ -45,15 +49,84 @@ class NodeNow(NamedTuple):
 
 
 class Shelf(NamedTuple):
+    """Of the units on hand so many are `short`: allocated, and not there."""
+
     on_hand: int
     allocated: int
+    short: int = 0
 
     @property
     def free(self) -> int:
         return self.on_hand - self.allocated
 
+    @property
+    def there(self) -> int:
+        """What a count would find. Below zero where more was said to go than had come."""
+        return self.on_hand - self.short
+
 
 Shelves = Mapping[tuple[str, str], Shelf]
+
+# What follows from `entry` (the units that move, numbered by `n`, and why) and from `moved` (the
+# shelves as they were and are): the pool, and the movements. Answers the shelves whose shortage has
+# changed. A shortage is a movement too: units kept on hand though they are not there.
+BOOK: Final = """
+last AS (
+  SELECT DISTINCT ON (sku, node) sku, node, cause, actor, key, order_id FROM entry
+  ORDER BY sku, node, n DESC),
+posted AS (
+  SELECT n, sku, node, on_hand, allocated, reserved, cause, actor, key, order_id, stated_by
+  FROM entry
+  UNION ALL
+  SELECT 2147483647, sku, node, m.short - m.short_was, 0, 0, CASE WHEN m.short > m.short_was
+    THEN 'kept for what is allocated' ELSE 'shortage made good' END,
+    l.actor, l.key, l.order_id, 'shortage'
+  FROM moved AS m JOIN last AS l USING (sku, node) WHERE m.short <> m.short_was),
+pooled AS (
+  UPDATE pool SET available = available + d.units FROM (
+    SELECT sku, sum(units)::integer AS units FROM (
+      SELECT sku, on_hand - allocated - (on_hand_was - allocated_was) AS units FROM moved
+      WHERE node = ANY(:online)
+      UNION ALL SELECT sku, -reserved FROM entry) AS each
+    GROUP BY sku HAVING sum(units) <> 0) AS d
+  WHERE pool.sku = d.sku),
+told AS (
+  INSERT INTO movements (sku, node, on_hand_delta, allocated_delta, reserved_delta,
+    on_hand_before, on_hand_after, allocated_before, allocated_after,
+    cause, actor, key, order_id, stated_by, at)
+  SELECT sku, node, on_hand, allocated, reserved, on_hand_after - on_hand, on_hand_after,
+    allocated_after - allocated, allocated_after, cause, actor, key, order_id, stated_by,
+    clock_timestamp()
+  FROM (
+    SELECT p.*, m.on_hand_was + sum(p.on_hand) OVER w AS on_hand_after,
+      m.allocated_was + sum(p.allocated) OVER w AS allocated_after
+    FROM posted AS p LEFT JOIN moved AS m ON m.sku = p.sku AND m.node = p.node
+    WINDOW w AS (PARTITION BY p.sku, p.node ORDER BY p.n)) AS each
+  WHERE (on_hand, allocated, reserved) <> (0, 0, 0) ORDER BY n, sku, node)
+SELECT sku, node, m.short, m.on_hand - m.short AS there, m.allocated, l.cause, l.actor, l.key
+FROM moved AS m JOIN last AS l USING (sku, node) WHERE m.short <> m.short_was
+"""
+
+_LACKING: Final = "greatest(s.allocated + d.allocated - (s.on_hand - s.short + d.on_hand), 0)"
+_SHORT: Final = f"least({_LACKING}, CASE WHEN d.stated THEN {_LACKING} ELSE s.short END)"
+_POST: Final = text(f"""
+WITH entry AS (
+  SELECT * FROM unnest(CAST(:sku AS text[]), CAST(:node AS text[]), CAST(:on_hand AS integer[]),
+    CAST(:allocated AS integer[]), CAST(:reserved AS integer[]), CAST(:cause AS text[]),
+    CAST(:actor AS text[]), CAST(:key AS text[]), CAST(:order_id AS text[]),
+    CAST(:stated_by AS text[])) WITH ORDINALITY AS e (sku, node, on_hand, allocated, reserved,
+    cause, actor, key, order_id, stated_by, n)),
+moved AS (
+  UPDATE stock AS s SET allocated = s.allocated + d.allocated, short = {_SHORT},
+    on_hand = s.on_hand - s.short + d.on_hand + {_SHORT}
+  FROM (
+    SELECT sku, node, sum(on_hand)::integer AS on_hand, sum(allocated)::integer AS allocated,
+      bool_or(stated_by IS NOT NULL) AS stated
+    FROM entry WHERE node IS NOT NULL GROUP BY sku, node) AS d
+  WHERE s.sku = d.sku AND s.node = d.node
+  RETURNING s.sku, s.node, old.on_hand AS on_hand_was, old.allocated AS allocated_was,
+    old.short AS short_was, new.on_hand, new.allocated, new.short),
+{BOOK}""")  # noqa: S608 - of constants
 
 
 async def first_time(conn: AsyncConnection, kind: str, key: str) -> bool:
@@ -129,93 +202,68 @@ async def lock_stock(conn: AsyncConnection, places: Collection[tuple[str, str]])
         return {}
     rows = await conn.execute(
         text(
-            "SELECT sku, node, on_hand, allocated FROM stock WHERE (sku, node) IN"
+            "SELECT sku, node, on_hand, allocated, short FROM stock WHERE (sku, node) IN"
             " (SELECT * FROM unnest(CAST(:skus AS text[]), CAST(:nodes AS text[])))"
             " ORDER BY sku, node FOR UPDATE"
         ),
         _columns(places),
     )
-    return {(row.sku, row.node): Shelf(row.on_hand, row.allocated) for row in rows}
+    return {(row.sku, row.node): Shelf(row.on_hand, row.allocated, row.short) for row in rows}
 
 
-async def open_shelves(conn: AsyncConnection, node: str, skus: Collection[str]) -> Shelves:
-    """Locks pool and stock of these SKUs at a node, and makes the rows that are missing."""
-    await open_pool(conn, skus)
-    wanted = {"skus": sorted(set(skus)), "node": node}
+async def open_shelves(conn: AsyncConnection, places: Collection[tuple[str, str]]) -> Shelves:
+    """Locks pool and stock of these (SKU, node) pairs, and makes the rows that are missing."""
+    wanted = _columns(sorted(places))
+    await open_pool(conn, wanted["skus"])
     await conn.execute(
         text(
-            "INSERT INTO stock (sku, node) SELECT sku, :node"
-            " FROM unnest(CAST(:skus AS text[])) AS sku ORDER BY sku ON CONFLICT DO NOTHING"
+            "INSERT INTO stock (sku, node) SELECT *"
+            " FROM unnest(CAST(:skus AS text[]), CAST(:nodes AS text[])) ON CONFLICT DO NOTHING"
         ),
         wanted,
     )
-    return await lock_stock(conn, {(sku, node) for sku in skus})
+    return await lock_stock(conn, places)
+
+
+async def counted(
+    conn: AsyncConnection, places: Mapping[tuple[str, str], datetime | None], by: str
+) -> None:
+    """Keeps of these shelves who counted them last, and at which moment; None is now."""
+    await conn.execute(
+        text(
+            "UPDATE stock AS s SET counted_at = coalesce(d.at, clock_timestamp()), counted_by = :by"
+            " FROM unnest(CAST(:skus AS text[]), CAST(:nodes AS text[]),"
+            " CAST(:at AS timestamptz[])) AS d (sku, node, at)"
+            " WHERE s.sku = d.sku AND s.node = d.node"
+        ),
+        {**_columns(places), "at": list(places.values()), "by": by},
+    )
 
 
 async def post(
     conn: AsyncConnection, entries: Iterable[Entry], nodes: Mapping[str, NodeNow], why: Why
 ) -> None:
-    """Moves the units. The caller has locked the rows, and seen that none goes below zero."""
-    moved = [entry for entry in entries if entry.on_hand or entry.allocated or entry.reserved]
+    """
+    Moves the units. The caller has locked the rows, and seen that none goes below zero.
+
+    Only a statement (`why.stated_by`) may leave fewer units on a shelf than are allocated there:
+    those stay on hand, and the shelf is short of them until they come or are no longer allocated.
+    """
+    await post_all(conn, [(entry, why) for entry in entries], nodes)
+
+
+async def post_all(
+    conn: AsyncConnection, told: Iterable[tuple[Entry, Why]], nodes: Mapping[str, NodeNow]
+) -> None:
+    """The same for units that move for different reasons."""
+    moved = [(e, why) for e, why in told if e.on_hand or e.allocated or e.reserved]
     if not moved:
         return
-    pool: Counter[str] = Counter()
-    for entry in moved:
-        online = entry.node is not None and nodes[entry.node].online
-        pool[entry.sku] += (entry.on_hand - entry.allocated) * online - entry.reserved
-    await _add_to_pool(conn, {sku: delta for sku, delta in pool.items() if delta})
-    await _add_to_stock(conn, [entry for entry in moved if entry.node is not None])
-    await conn.execute(
-        insert(movements),
-        [
-            {
-                "sku": entry.sku,
-                "node": entry.node,
-                "on_hand_delta": entry.on_hand,
-                "allocated_delta": entry.allocated,
-                "reserved_delta": entry.reserved,
-                **why._asdict(),
-            }
-            for entry in moved
-        ],
-    )
-
-
-async def _add_to_pool(conn: AsyncConnection, deltas: Mapping[str, int]) -> None:
-    if deltas:
-        await conn.execute(
-            text(
-                "UPDATE pool SET available = available + delta FROM"
-                " unnest(CAST(:skus AS text[]), CAST(:deltas AS integer[])) AS d (sku, delta)"
-                " WHERE pool.sku = d.sku"
-            ),
-            {"skus": list(deltas), "deltas": list(deltas.values())},
-        )
-
-
-async def _add_to_stock(conn: AsyncConnection, entries: Sequence[Entry]) -> None:
-    on_hand: Counter[tuple[str, str]] = Counter()
-    allocated: Counter[tuple[str, str]] = Counter()
-    for entry in entries:
-        place = (entry.sku, entry.node or "")
-        on_hand[place] += entry.on_hand
-        allocated[place] += entry.allocated
-    if on_hand:
-        await conn.execute(
-            text(
-                "UPDATE stock SET on_hand = on_hand + d_on_hand,"
-                " allocated = allocated + d_allocated FROM"
-                " unnest(CAST(:skus AS text[]), CAST(:nodes AS text[]),"
-                " CAST(:on_hand AS integer[]), CAST(:allocated AS integer[]))"
-                " AS d (sku, node, d_on_hand, d_allocated)"
-                " WHERE stock.sku = d.sku AND stock.node = d.node"
-            ),
-            {
-                **_columns(on_hand),
-                "on_hand": list(on_hand.values()),
-                "allocated": [allocated[place] for place in on_hand],
-            },
-        )
+    columns = zip(*((*entry, *why) for entry, why in moved), strict=True)
+    asked = dict(zip((*Entry._fields, *Why._fields), map(list, columns), strict=True))
+    asked["online"] = [code for code, node in nodes.items() if node.online]
+    if changed := (await conn.execute(_POST, asked)).all():
+        await shortages.note(conn, [Short(*shelf) for shelf in changed])
 
 
 def _columns(places: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -25,13 +25,14 @@ _EMPTY: Final = Shelf(0, 0)
 
 
 class Level(Value):
-    """A SKU at a node. What is on hand and not allocated is free."""
+    """A SKU at a node. What is on hand and not allocated is free; `short` of it are not there."""
 
     sku: str
     node: str
     on_hand: int
     allocated: int
     free: int
+    short: int = 0
 
 
 async def reserve(  # noqa: PLR0913, PLR0917 - what the port's request carries
@@ -200,7 +201,7 @@ async def receive(  # noqa: PLR0913, PLR0917 - what the port's request carries
     for sku, quantity in lines:
         units[sku] += quantity
     places = await ledger.lock_nodes(conn, [node])
-    await ledger.open_shelves(conn, node, units)
+    await ledger.open_shelves(conn, {(sku, node) for sku in units})
     entries = [Entry(sku, node, on_hand=quantity) for sku, quantity in units.items()]
     await ledger.post(conn, entries, places, Why(cause, actor, key))
     return True
@@ -221,7 +222,7 @@ async def count(
     if not await ledger.first_time(conn, "count", f"{node}:{key}"):
         return False
     places = await ledger.lock_nodes(conn, [node])
-    shelves = await ledger.open_shelves(conn, node, found)
+    shelves = await ledger.open_shelves(conn, {(sku, node) for sku in found})
     for (sku, _), shelf in sorted(shelves.items()):
         if found[sku] < shelf.allocated:
             raise Refused(
@@ -230,9 +231,11 @@ async def count(
                 code="below_allocated",
             )
     entries = [
-        Entry(sku, node, on_hand=found[sku] - shelf.on_hand) for (sku, _), shelf in shelves.items()
+        Entry(sku, node, on_hand=found[sku] - shelf.there) for (sku, _), shelf in shelves.items()
     ]
-    await ledger.post(conn, entries, places, Why("counted", actor, key))
+    why = Why("counted", actor, key, stated_by="count")
+    await ledger.post(conn, entries, places, why)
+    await ledger.counted(conn, dict.fromkeys(shelves), "count")
     return True
 
 

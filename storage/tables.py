@@ -157,6 +157,8 @@ pool = Table(
     Column("available", Integer, nullable=False, server_default="0"),
 )
 
+# `short` of the units on hand are not there: fewer were counted than are allocated. `counted_at` is
+# the moment that the last count, feed or file spoke of, `counted_by` which one it was.
 stock = Table(
     "stock",
     metadata,
@@ -164,7 +166,11 @@ stock = Table(
     Column("node", Text, ForeignKey("nodes.code"), primary_key=True, index=True),
     Column("on_hand", Integer, nullable=False, server_default="0"),
     Column("allocated", Integer, nullable=False, server_default="0"),
+    Column("short", Integer, nullable=False, server_default="0"),
+    Column("counted_at", _INSTANT),
+    Column("counted_by", Text),
     CheckConstraint("0 <= allocated AND allocated <= on_hand", name="never_oversold"),
+    CheckConstraint("short = 0 OR (short > 0 AND on_hand = allocated)", name="short"),
 )
 
 # `node` null is a promise of the whole network; with a node (pickup) its units count as allocated
@@ -243,7 +249,9 @@ operations = Table(
     _now("at"),
 )
 
-# The append-only ledger: stock and reservations are the sums of it.
+# The append-only ledger: stock and reservations are the sums of it. What stood on the shelf before
+# and after is told where there is a node. `stated_by` says whose statement made the difference
+# (`count`, `feed:{source}`, `load:{id}`, `shortage`); null where units moved.
 movements = Table(
     "movements",
     metadata,
@@ -253,13 +261,86 @@ movements = Table(
     Column("on_hand_delta", Integer, nullable=False),
     Column("allocated_delta", Integer, nullable=False),
     Column("reserved_delta", Integer, nullable=False),
+    Column("on_hand_before", Integer),
+    Column("on_hand_after", Integer),
+    Column("allocated_before", Integer),
+    Column("allocated_after", Integer),
     Column("cause", Text, nullable=False),
     Column("actor", Text, nullable=False),
     Column("order_id", Text),
     Column("key", Text, nullable=False),
+    Column("stated_by", Text),
     _now("at"),
     CheckConstraint("cause <> '' AND actor <> ''", name="told"),
     Index("ix_movements_sku_node", "sku", "node"),
+    Index(
+        "ix_movements_physical",
+        "sku",
+        "node",
+        "at",
+        postgresql_where=text("stated_by IS NULL AND on_hand_delta <> 0"),
+    ),
+)
+
+# Fewer units are there than are allocated: an open row for each short shelf, until it is made good.
+stock_exceptions = Table(
+    "stock_exceptions",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("sku", Text, nullable=False),
+    Column("node", Text, ForeignKey("nodes.code"), nullable=False),
+    Column("short", Integer, nullable=False),
+    Column("there", Integer, nullable=False),
+    Column("allocated", Integer, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    _now("opened_at"),
+    _now("changed_at"),
+    Column("cleared_at", _INSTANT),
+    Column("cleared_by", Text),
+    Index(
+        "uq_stock_exceptions_open",
+        "sku",
+        "node",
+        unique=True,
+        postgresql_where=text("cleared_at IS NULL"),
+    ),
+)
+
+# How far a source's newest snapshot of a shelf has read its own changes, and what it counted.
+feed_positions = Table(
+    "feed_positions",
+    metadata,
+    Column("sku", Text, primary_key=True),
+    Column("node", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("on_hand", Integer, nullable=False),
+    Column("at", _INSTANT, nullable=False),
+)
+
+# What a source said changed since its newest snapshot that counts; older ones are in the snapshot.
+feed_deltas = Table(
+    "feed_deltas",
+    metadata,
+    Column("sku", Text, primary_key=True),
+    Column("node", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("change", Integer, nullable=False),
+    Column("at", _INSTANT, nullable=False),
+)
+
+# Files of stock by the digest of what is in them. `at` is the moment that the file speaks of.
+stock_loads = Table(
+    "stock_loads",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at", _INSTANT, nullable=False),
+    Column("finished_at", _INSTANT),
 )
 
 # What may be sold: `domain.stock_rules` says what each kind speaks of. Empty is any.

@@ -68,6 +68,57 @@ CHECKS: Final = (
         WHERE coalesce(p.available, 0) <> coalesce(f.units, 0) - coalesce(r.units, 0)
         """,
     ),
+    Check(
+        1,
+        """
+        SELECT coalesce(sku, '?') || ' at ' || node AS subject,
+          format('movement %s went from %s and %s to %s and %s by %s and %s, after %s and %s', id,
+            on_hand_before, allocated_before, on_hand_after, allocated_after, on_hand_delta,
+            allocated_delta, on_hand_was, allocated_was) AS message
+        FROM (SELECT *, lag(on_hand_after, 1, 0) OVER w AS on_hand_was,
+            lag(allocated_after, 1, 0) OVER w AS allocated_was
+          FROM movements WHERE node IS NOT NULL
+          WINDOW w AS (PARTITION BY sku, node ORDER BY id)) AS each
+        WHERE (on_hand_before, allocated_before) IS DISTINCT FROM (on_hand_was, allocated_was)
+           OR (on_hand_after, allocated_after) IS DISTINCT FROM
+              (on_hand_before + on_hand_delta, allocated_before + allocated_delta)
+        """,
+    ),
+    Check(
+        1,
+        """
+        WITH told AS (
+          SELECT sku, node, sum(on_hand_delta) AS short FROM movements
+          WHERE stated_by = 'shortage' GROUP BY sku, node),
+        seen AS (SELECT sku, node, short FROM stock_exceptions WHERE cleared_at IS NULL)
+        SELECT sku || ' at ' || node AS subject,
+          format('short of %s units, of %s by its movements and of %s by its exception',
+            coalesce(s.short, 0), coalesce(t.short, 0), coalesce(e.short, 0)) AS message
+        FROM stock AS s FULL JOIN told AS t USING (sku, node) FULL JOIN seen AS e USING (sku, node)
+        WHERE coalesce(s.short, 0) <> coalesce(t.short, 0)
+           OR coalesce(s.short, 0) <> coalesce(e.short, 0)
+        """,
+    ),
+    Check(
+        1,
+        """
+        SELECT s.sku || ' at ' || s.node AS subject,
+          format('%s are there, but %s by what %s counted and what moved since',
+            s.on_hand - s.short, p.on_hand + d.units + m.units, p.source) AS message
+        FROM stock AS s
+        JOIN feed_positions AS p
+          ON p.sku = s.sku AND p.node = s.node AND s.counted_by = 'feed:' || p.source
+        CROSS JOIN LATERAL (
+          SELECT coalesce(sum(change), 0) AS units FROM feed_deltas AS d
+          WHERE d.sku = s.sku AND d.node = s.node AND CASE WHEN d.source = p.source
+            THEN d.sequence > p.sequence ELSE d.at > p.at END) AS d
+        CROSS JOIN LATERAL (
+          SELECT coalesce(sum(on_hand_delta), 0) AS units FROM movements AS m
+          WHERE m.sku = s.sku AND m.node = s.node AND m.at > p.at
+            AND m.stated_by IS NULL AND m.on_hand_delta <> 0) AS m
+        WHERE s.on_hand - s.short <> p.on_hand + d.units + m.units OR s.counted_at <> p.at
+        """,
+    ),
     # --- 2. Never oversell: the constraints hold, even where someone dropped them
     Check(
         2,

@@ -1,0 +1,106 @@
+"""Shelves with fewer units than are allocated there: what people see of them until it is mended."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.values import Value
+
+
+class Short(NamedTuple):
+    """A shelf whose shortage has changed, as it is now, and why. Zero: it was made good."""
+
+    sku: str
+    node: str
+    short: int
+    there: int
+    allocated: int
+    cause: str
+    actor: str
+    key: str
+
+
+class StockException(Value):
+    """
+    `there` were fewer units than `allocated`, so `short` of them cannot ship, says `cause`.
+
+    `orders` have units allocated on the shelf now. `there` below zero: more was said to go than had
+    come. Cleared by a count, by what comes in, or by units that are given back.
+    """
+
+    id: int
+    sku: str
+    node: str
+    short: int
+    there: int
+    allocated: int
+    cause: str
+    actor: str
+    opened_at: datetime
+    changed_at: datetime
+    cleared_at: datetime | None = None
+    cleared_by: str | None = None
+    orders: tuple[str, ...] = ()
+
+
+_OPEN = text("""
+INSERT INTO stock_exceptions (sku, node, short, there, allocated, cause, actor, key)
+SELECT * FROM unnest(CAST(:sku AS text[]), CAST(:node AS text[]), CAST(:short AS integer[]),
+  CAST(:there AS integer[]), CAST(:allocated AS integer[]), CAST(:cause AS text[]),
+  CAST(:actor AS text[]), CAST(:key AS text[]))
+ON CONFLICT (sku, node) WHERE cleared_at IS NULL DO UPDATE SET
+  short = excluded.short, there = excluded.there, allocated = excluded.allocated,
+  changed_at = now()
+""")
+_CLEAR = text("""
+UPDATE stock_exceptions AS e SET cleared_at = now(), changed_at = now(), cleared_by = d.cause
+FROM unnest(CAST(:sku AS text[]), CAST(:node AS text[]), CAST(:cause AS text[]))
+  AS d (sku, node, cause)
+WHERE e.sku = d.sku AND e.node = d.node AND e.cleared_at IS NULL
+""")
+_LIST = text("""
+SELECT e.*, ARRAY(
+    SELECT m.order_id FROM movements AS m
+    WHERE m.sku = e.sku AND m.node = e.node AND m.order_id IS NOT NULL AND e.cleared_at IS NULL
+    GROUP BY m.order_id HAVING sum(m.allocated_delta) > 0 ORDER BY m.order_id LIMIT 50) AS orders
+FROM stock_exceptions AS e
+WHERE (CAST(:nodes AS text[]) IS NULL OR node = ANY(:nodes))
+  AND (:cleared OR cleared_at IS NULL) AND id > :after
+ORDER BY id LIMIT :limit
+""")
+
+
+async def note(conn: AsyncConnection, changed: Sequence[Short]) -> None:
+    """Opens, changes and clears the exceptions of these shelves."""
+    if opened := [shelf for shelf in changed if shelf.short]:
+        await conn.execute(_OPEN, _columns(opened))
+    if cleared := [shelf for shelf in changed if not shelf.short]:
+        await conn.execute(_CLEAR, _columns(cleared))
+
+
+async def exceptions(
+    conn: AsyncConnection,
+    *,
+    nodes: Sequence[str] | None = None,
+    cleared: bool = False,
+    after: int = 0,
+    limit: int = 100,
+) -> tuple[StockException, ...]:
+    """The open ones, the oldest first, or with `cleared` all that there ever were."""
+    rows = await conn.execute(
+        _LIST,
+        {
+            "nodes": None if nodes is None else list(nodes),
+            "cleared": cleared,
+            "after": after,
+            "limit": limit,
+        },
+    )
+    return tuple(StockException.model_validate(dict(row)) for row in rows.mappings())
+
+
+def _columns(changed: Sequence[Short]) -> dict[str, list[Any]]:
+    return dict(zip(Short._fields, map(list, zip(*changed, strict=True)), strict=True))
