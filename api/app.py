@@ -109,8 +109,8 @@ def _described(app: FastAPI) -> dict[str, Any]:
 
 def _tell(operation: dict[str, Any]) -> None:
     for parameter in operation.get("parameters", ()):
-        if parameter["in"] == "path":
-            parameter.setdefault("description", _IN_PATHS[parameter["name"]])
+        if parameter["in"] == "path" and "description" not in parameter:
+            parameter["description"] = _IN_PATHS[parameter["name"]]
     if "requestBody" in operation:
         operation["responses"] |= _OF_BODIES
     _say_problems(operation["responses"])

@@ -11,6 +11,7 @@ from domain.network import Product
 from domain.orders import OrderStatus, Units
 from storage import audit, database, network, records, stock
 from tests.api.conftest import Api, MakeKey, MakeOrder, change, in_fulfillment, rows_of
+from tests.samples import a_share
 
 AT = "2026-01-01T10:00:00Z"
 FEED = "/v1/stock/feeds/wms-dal"
@@ -138,7 +139,9 @@ async def test_a_short_shelf_is_listed_until_it_is_made_good(
     await http.post(FEED, json=feed(row("snapshot", sku, 1, 9), feed_id="a"), headers=admin)
     async with database.transaction(api.services.engine) as conn:
         units = [Units(line_id="1", sku=sku, quantity=6)]
-        await stock.reserve(conn, f"R-{sku}", f"web-{sku}", units, "DC-DAL")
+        assert await stock.reserve(conn, f"R-{sku}", f"web-{sku}", units, None) == {}
+        share = a_share(f"F-{sku}", "DC-DAL", {"1": 6}, order_id=f"web-{sku}")
+        assert await stock.allocate(conn, f"A-{sku}", f"R-{sku}", [share]) == {}
     short = feed(row("snapshot", sku, 2, 2), feed_id="b")
     taken = (await http.post(FEED, json=short, headers=admin)).json()
     assert taken["short"] == [{"sku": sku, "node": "DC-DAL", "short": 4}]
@@ -242,7 +245,9 @@ async def test_a_file_leaves_what_is_allocated_and_says_what_is_short(
     await counted(10)
     async with database.transaction(api.services.engine) as conn:
         units = [Units(line_id="1", sku=sku, quantity=6)]
-        await stock.reserve(conn, f"R-{sku}", f"web-{sku}", units, "DC-DAL")
+        assert await stock.reserve(conn, f"R-{sku}", f"web-{sku}", units, None) == {}
+        share = a_share(f"F-{sku}", "DC-DAL", {"1": 6}, order_id=f"web-{sku}")
+        assert await stock.allocate(conn, f"A-{sku}", f"R-{sku}", [share]) == {}
     shelf, short = await counted(2)
     assert (shelf["on_hand"], shelf["allocated"], short) == (6, 6, [4])
     shelf, short = await counted(5)

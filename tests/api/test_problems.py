@@ -195,7 +195,10 @@ def _is_shown(found: Any) -> bool:
 
 
 def _has_an_example(document: dict[str, Any], operation: dict[str, Any]) -> bool:
-    content = operation["requestBody"]["content"]["application/json"]
+    bodies = operation["requestBody"]["content"]
+    if "application/json" not in bodies:  # a file
+        return all(body["example"] for body in bodies.values())
+    content = bodies["application/json"]
     schema = content["schema"]
     named = next(
         (one["$ref"] for one in (schema, *schema.get("anyOf", ())) if "$ref" in one), ""

@@ -19,7 +19,7 @@ from domain.orders import Units
 from storage import audit, feeds, network, shortages, stock
 from storage.database import transaction
 from storage.feeds import Delta, Report, Snapshot, Taken
-from tests.samples import a_share
+from tests.samples import a_node, a_share
 from tests.storage.conftest import NODES, stocked
 from tests.storage.test_random_days import SKUS, STEPS, Day
 
@@ -425,7 +425,8 @@ async def test_each_lie_about_feeds_is_found(shop: AsyncEngine, lie: str) -> Non
     await take(shop, snapshot(1, 6, sku="B"))
     async with transaction(shop) as conn:
         units = [Units(line_id="1", sku="B", quantity=5)]
-        await stock.reserve(conn, "R", "web-1", units, "DC-A")
+        await network.put_node(conn, a_node("DC-A", pickup=True))
+        assert await stock.reserve(conn, "R", "web-1", units, "DC-A") == {}
     await take(shop, snapshot(2, 2, sku="B"))
     await clean(shop)
     async with shop.connect() as conn:  # never committed
