@@ -152,13 +152,13 @@ class BulkTaken(Loaded):
 
 
 class FindExceptions(PageOf):
-    node: Text | None = None
+    node: Annotated[Text | None, Field(description="all without it")] = None
     cleared: Annotated[bool, Field(description="those that are over as well")] = False
 
 
 class FindMovements(PageOf):
-    sku: Code
-    node: Text | None = None
+    sku: Annotated[Code, Field(description="of which SKU")]
+    node: Annotated[Text | None, Field(description="all without it")] = None
 
 
 class LoadFile(Closed):
