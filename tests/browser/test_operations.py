@@ -38,7 +38,7 @@ async def test_a_key_without_the_scope_does_not_sign_in(stack: Stack, stranger: 
     await stranger.page.goto(f"{stack.api}/login")
     await stranger.page.fill("#key", stack.key("orders:read"))
     await stranger.page.get_by_role("button", name="Sign in").click()
-    await stranger.sees("This API key has no scope ops.")
+    await stranger.sees("This API key has no scope ops, or is bound to channels or nodes.")
 
 
 async def test_an_order_stuck_at_a_dead_node_is_found_understood_and_rerouted(
