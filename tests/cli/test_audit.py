@@ -20,9 +20,10 @@ from domain.orders import Bucket, DeliveryMethod, Line, LineState, Order, OrderS
 from domain.records import Change, OrderEvent, OrderState
 from domain.sourcing.problem import Assignment, CostParts, Decision, Plan, Problem
 from domain.values import Value
-from storage import decisions, network, records, stock
+from storage import decisions, network, records, reservations, stock
 from storage.database import transaction
 from storage.tables import metadata
+from storage.taking import Ask
 from workflows.addressing import order_workflow_id
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -281,7 +282,7 @@ async def place(engine: AsyncEngine, number: str, status: OrderStatus, bucket: B
     unit = Unit(line_id="11", sku="MUG", quantity=3)
     async with transaction(engine) as conn:
         await records.accept(conn, order, "run", change)
-        await stock.reserve(conn, f"{order.order_id}-R1", order.order_id, [unit], None)
+        await reservations.reserve(conn, Ask(f"{order.order_id}-R1", order.order_id, [unit]))
         await stock.allocate(conn, f"{order.order_id}-A1", f"{order.order_id}-R1", [share])
         await decisions.store(conn, decision(order.order_id))
         if done:

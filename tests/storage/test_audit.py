@@ -10,8 +10,9 @@ from domain.fulfillments import Fulfillment, FulfillmentStatus, RequestStatus
 from domain.orders import Bucket, LineState, OrderStatus
 from domain.records import Message, OrderEvent
 from domain.sourcing.problem import Assignment, CostParts, Decision, Plan, Problem
-from storage import audit, decisions, inbox, records, stock
+from storage import audit, decisions, inbox, records, reservations, stock
 from storage.database import transaction
+from storage.taking import Ask
 from tests.storage.conftest import NOON, Unit, a_change, a_share, an_order, stocked
 
 TOLD = OrderEvent(type="told", summary="it happened", cause="test")
@@ -140,7 +141,7 @@ async def _allocated(engine: AsyncEngine, number: str) -> None:
     async with transaction(engine) as conn:
         await records.accept(conn, order, "run", a_change(order, events=(TOLD,)))
         units = [Unit(line_id="1", sku="A", quantity=3)]
-        await stock.reserve(conn, f"web-{number}-R1", f"web-{number}", units, None)
+        await reservations.reserve(conn, Ask(f"web-{number}-R1", f"web-{number}", units))
         await decisions.store(conn, _decision(number, share))
         await stock.allocate(conn, f"web-{number}/1", f"web-{number}-R1", [share])
         change = a_change(

@@ -1,0 +1,115 @@
+"""
+Reservations end in more ways, may expire, and are made many at a time by one statement.
+
+Revision 0003.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+# Takes units for many reservations, all of them or none: CD001 where a SKU has not enough, a unique
+# violation where a reservation was made before. `units` are to be taken of the pool's `skus`, and
+# `place_units` to be allocated at nodes (`place_*`); then come the reservations, then their lines,
+# each with what its movement tells. Arrays that are shorter than their neighbours end in nulls.
+_RESERVE_UNITS = """
+CREATE FUNCTION reserve_units(
+  skus text[], units integer[],
+  place_skus text[], place_nodes text[], place_units integer[],
+  ids text[], order_ids text[], nodes text[], ttls integer[],
+  line_of text[], line_ids text[], line_skus text[], quantities integer[], missing integer[],
+  line_orders text[], line_nodes text[], actors text[]
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  enough integer;
+BEGIN
+  IF cardinality(skus) > 1 THEN
+    PERFORM FROM pool WHERE sku = ANY (skus) ORDER BY sku FOR UPDATE;
+  END IF;
+  UPDATE pool SET available = available - t.units
+  FROM unnest(skus, reserve_units.units) AS t (sku, units)
+  WHERE pool.sku = t.sku AND available >= t.units;
+  GET DIAGNOSTICS enough = ROW_COUNT;
+  IF enough < cardinality(skus) THEN
+    RAISE EXCEPTION 'not enough units' USING ERRCODE = 'CD001';
+  END IF;
+  IF cardinality(place_skus) > 0 THEN
+    UPDATE stock SET allocated = allocated + t.units
+    FROM unnest(place_skus, place_nodes, place_units) AS t (sku, node, units)
+    WHERE stock.sku = t.sku AND stock.node = t.node;
+  END IF;
+  INSERT INTO reservations (reservation_id, order_id, node, state, expires_at)
+  SELECT id, order_id, node, CASE WHEN ttl IS NULL THEN 'committed' ELSE 'held' END,
+    now() + make_interval(secs => ttl)
+  FROM unnest(ids, order_ids, nodes, ttls) AS t (id, order_id, node, ttl);
+  INSERT INTO reservation_lines (reservation_id, line_id, sku, quantity, missing)
+  SELECT id, line_id, sku, quantity, coalesce(short, 0)
+  FROM unnest(line_of, line_ids, line_skus, quantities, reserve_units.missing)
+    AS t (id, line_id, sku, quantity, short);
+  INSERT INTO movements (sku, node, on_hand_delta, allocated_delta, reserved_delta,
+    cause, actor, order_id, key)
+  SELECT sku, node, 0, CASE WHEN node IS NULL THEN 0 ELSE quantity END,
+    CASE WHEN node IS NULL THEN quantity ELSE 0 END,
+    coalesce('reserved for ' || order_id, 'reserved'), actor, order_id, id
+  FROM unnest(line_of, line_skus, quantities, line_orders, line_nodes, actors)
+    AS t (id, sku, quantity, order_id, node, actor)
+  WHERE quantity > 0;
+END
+$$
+"""
+
+
+def upgrade() -> None:
+    op.add_column("reservations", sa.Column("expires_at", sa.DateTime(timezone=True)))
+    op.drop_constraint("ck_reservations_state", "reservations")
+    op.execute("UPDATE reservations SET state = 'committed' WHERE state = 'held'")
+    states = "state IN ('held', 'committed', 'fulfilled', 'released', 'expired')"
+    op.create_check_constraint("ck_reservations_state", "reservations", states)
+    op.create_check_constraint(
+        "ck_reservations_expires", "reservations", "state <> 'held' OR expires_at IS NOT NULL"
+    )
+    op.create_index(
+        "ix_reservations_expiring",
+        "reservations",
+        ["expires_at"],
+        postgresql_where=sa.text("state = 'held'"),
+    )
+    op.add_column(
+        "reservation_lines", sa.Column("missing", sa.Integer(), nullable=False, server_default="0")
+    )
+    # Both cost a hot SKU more than its own rows, and nothing reads by them: a line is only ever
+    # written with its reservation, and the auditor compares the lines with the movements.
+    op.drop_constraint("fk_reservation_lines_reservation_id", "reservation_lines")
+    op.drop_index("ix_reservation_lines_open", table_name="reservation_lines")
+    op.execute(_RESERVE_UNITS)
+
+
+def downgrade() -> None:
+    op.execute("DROP FUNCTION reserve_units")
+    op.create_index(
+        "ix_reservation_lines_open",
+        "reservation_lines",
+        ["sku"],
+        postgresql_where=sa.text("quantity > 0"),
+    )
+    op.create_foreign_key(
+        "fk_reservation_lines_reservation_id",
+        "reservation_lines",
+        "reservations",
+        ["reservation_id"],
+        ["reservation_id"],
+    )
+    op.drop_column("reservation_lines", "missing")
+    op.drop_index("ix_reservations_expiring", table_name="reservations")
+    op.drop_constraint("ck_reservations_expires", "reservations")
+    op.drop_constraint("ck_reservations_state", "reservations")
+    op.execute("UPDATE reservations SET state = 'held' WHERE state = 'committed'")
+    op.execute("UPDATE reservations SET state = 'released' WHERE state <> 'held'")
+    op.create_check_constraint(
+        "ck_reservations_state", "reservations", "state IN ('held', 'released')"
+    )
+    op.drop_column("reservations", "expires_at")

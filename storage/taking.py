@@ -1,0 +1,272 @@
+"""
+Units taken for many reservations at once: who came first is served first, in one statement.
+
+`guess` takes that all is there and new, and lets the statement find out; `look` locks, decides and
+then writes. Both write by the function `reserve_units`, so what is sold is checked in one place.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
+
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.errors import Invalid, Refused
+from storage import claims, ledger
+from storage.claims import Units
+from storage.ledger import SYSTEM, NodeNow, Shelves
+
+_MOST: Final = 2**31 - 1
+_WRONG: Final = frozenset({"CD001", "23505"})  # not enough units; made before
+_WRITE: Final = (
+    "SELECT reserve_units(%s::text[], %s::integer[], %s::text[], %s::text[], %s::integer[],"
+    " %s::text[], %s::text[], %s::text[], %s::integer[], %s::text[], %s::text[], %s::text[],"
+    " %s::integer[], %s::integer[], %s::text[], %s::text[], %s::text[])"
+)
+
+
+class Ask(NamedTuple):
+    """
+    Units wanted under a caller's key: from the network, or with `node` at that node at once.
+
+    With `ttl` the reservation ends by itself unless it is confirmed. All units or none, unless it
+    may be made in part (`partial`).
+    """
+
+    reservation_id: str
+    order_id: str | None
+    units: Sequence[Units]
+    node: str | None = None
+    actor: str = SYSTEM
+    ttl: timedelta | None = None
+    partial: bool = False
+
+
+class Answer(NamedTuple):
+    """What was `taken` by line, what is `missing` by SKU; nothing taken leaves nothing behind."""
+
+    taken: dict[str, int]
+    missing: dict[str, int]
+
+
+async def guess(conn: psycopg.AsyncConnection[Any], asks: Sequence[Ask]) -> list[Answer] | None:
+    """
+    Take everything for everyone, from the network, in one statement; None where that cannot be.
+
+    On a connection that commits by itself this is the whole transaction.
+    """
+    rows = _Rows()
+    answers = [Answer(rows.add(ask, wanted(ask)), {}) for ask in asks]
+    try:
+        await conn.execute(_WRITE, rows.columns(), prepare=True)
+    except psycopg.Error as error:
+        if error.sqlstate not in _WRONG:
+            raise
+        return None
+    return answers
+
+
+async def look(conn: AsyncConnection, asks: Sequence[Ask]) -> list[Answer | Refused]:
+    """
+    Decide for one after the other what there is, then take it.
+
+    What was made before is answered as it was then; what ended before it was made is refused. The
+    keys are different ones. Raises NotFound(node), and IntegrityError where another session makes
+    one of the reservations at the same time: the transaction is lost then, and may be tried again.
+    """
+    before = await _made_before(conn, [ask.reservation_id for ask in asks])
+    new = [ask for ask in asks if ask.reservation_id not in before]
+    room = await _Room.locked(conn, new)
+    rows = _Rows()
+    answers: list[Answer | Refused] = []
+    for ask in asks:
+        made = before.get(ask.reservation_id)
+        if made is not None:
+            answers.append(made.answer(ask))
+            continue
+        lines, missing = room.take(ask)
+        answers.append(Answer({} if lines is None else rows.add(ask, lines), missing))
+    if rows:
+        await conn.exec_driver_sql(_WRITE, rows.columns())
+    return answers
+
+
+class _Line(NamedTuple):
+    line_id: str
+    sku: str
+    quantity: int
+    missing: int = 0
+
+
+class _Made(NamedTuple):
+    """A reservation that is there already."""
+
+    state: str
+    missing: Mapping[str, tuple[str, int]]
+
+    def answer(self, ask: Ask) -> Answer | Refused:
+        if self.state not in claims.OPEN:
+            return claims.over(ask.reservation_id, self.state)
+        missing: Counter[str] = Counter()
+        for sku, units in self.missing.values():
+            missing[sku] += units
+        taken = {
+            line.line_id: line.quantity - self.missing.get(line.line_id, ("", 0))[1]
+            for line in wanted(ask)
+        }
+        return Answer(taken, dict(missing))
+
+
+class _Room:
+    """What is there to take, counted down as it is taken."""
+
+    def __init__(
+        self, pool: Mapping[str, int], shelves: Shelves, places: Mapping[str, NodeNow]
+    ) -> None:
+        self._pool = {sku: max(units, 0) for sku, units in pool.items()}
+        self._shelves = {
+            (sku, node): shelf.free if places[node].online else 0
+            for (sku, node), shelf in shelves.items()
+        }
+
+    @classmethod
+    async def locked(cls, conn: AsyncConnection, asks: Sequence[Ask]) -> "_Room":
+        skus = {(line.sku, ask.node) for ask in asks for line in wanted(ask)}
+        places = await ledger.lock_nodes(conn, {node for _, node in skus if node is not None})
+        pool = await ledger.lock_pool(conn, {sku for sku, _ in skus})
+        shelves = await ledger.lock_stock(conn, {(s, n) for s, n in skus if n is not None})
+        return cls(pool, shelves, places)
+
+    def take(self, ask: Ask) -> tuple[list[_Line] | None, dict[str, int]]:
+        """The lines to write, None where nothing may be taken, and what is missing."""
+        taken: Counter[str] = Counter()
+        missing: Counter[str] = Counter()
+        lines = []
+        for line in wanted(ask):
+            units = min(line.quantity, self._free(line.sku, ask.node) - taken[line.sku])
+            taken[line.sku] += units
+            if short := line.quantity - units:
+                missing[line.sku] += short
+            lines.append(line._replace(quantity=units, missing=short))
+        if missing and not (ask.partial and taken.total()):
+            return None, dict(missing)
+        for sku, units in taken.items():
+            self._pool[sku] -= units
+            if ask.node is not None:
+                self._shelves[sku, ask.node] -= units
+        return lines, dict(missing)
+
+    def _free(self, sku: str, node: str | None) -> int:
+        there = self._pool.get(sku, 0)
+        return there if node is None else min(there, self._shelves.get((sku, node), 0))
+
+
+class _Rows:
+    """What is to be written of many reservations, as the columns of `reserve_units`."""
+
+    def __init__(self) -> None:
+        self._pool: Counter[str] = Counter()
+        self._places: Counter[tuple[str, str]] = Counter()
+        self._reservations: list[tuple[str, str | None, str | None, int | None]] = []
+        self._lines: list[tuple[str, str, str, int, int, str | None, str | None, str]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._reservations)
+
+    def add(self, ask: Ask, lines: Iterable[_Line]) -> dict[str, int]:
+        """Answers the units by line."""
+        reservation_id, order_id, _, node, actor, ttl, _ = ask
+        seconds = None if ttl is None else max(int(ttl.total_seconds()), 1)
+        self._reservations.append((reservation_id, order_id, node, seconds))
+        taken = {}
+        for line_id, sku, quantity, missing in lines:
+            taken[line_id] = quantity
+            self._pool[sku] += quantity
+            if node is not None:
+                self._places[sku, node] += quantity
+            row = (reservation_id, line_id, sku, quantity, missing, order_id, node, actor)
+            self._lines.append(row)
+        return taken
+
+    def columns(self) -> tuple[str, ...]:
+        pool = {sku: units for sku, units in sorted(self._pool.items()) if units}
+        places = {place: units for place, units in sorted(self._places.items()) if units}
+        ids, orders, nodes, ttls = _turned(self._reservations, 4)
+        of, line_ids, skus, quantities, missing, line_orders, line_nodes, actors = _turned(
+            self._lines, 8
+        )
+        return (
+            _texts(tuple(pool)),
+            _numbers(pool.values()),
+            _texts([sku for sku, _ in places]),
+            _texts([node for _, node in places]),
+            _numbers(places.values()),
+            *(_texts(ids), _texts(orders), _texts(nodes), _numbers(ttls)),
+            *(_texts(of), _texts(line_ids), _texts(skus)),
+            *(_numbers(quantities), _numbers(missing)),
+            *(_texts(line_orders), _texts(line_nodes), _texts(actors)),
+        )
+
+
+def wanted(ask: Ask) -> list[_Line]:
+    """The units by line, each line once. Raises Invalid."""
+    lines: dict[str, _Line] = {}
+    for unit in ask.units:
+        line_id, sku, quantity = unit.line_id, unit.sku, unit.quantity
+        if line_id in lines:
+            if lines[line_id].sku != sku:
+                raise Invalid(f"units: line {line_id} is of two SKUs")
+            quantity += lines[line_id].quantity
+        if not 0 < quantity <= _MOST:
+            raise Invalid(
+                f"units: line {line_id} must be of 1 unit or more, and of a possible many"
+            )
+        lines[line_id] = _Line(line_id, sku, quantity)
+    return list(lines.values())
+
+
+async def _made_before(conn: AsyncConnection, ids: Sequence[str]) -> dict[str, _Made]:
+    rows = await conn.execute(
+        text(
+            "SELECT r.reservation_id, r.state, l.line_id, l.sku, l.missing FROM reservations AS r"
+            " LEFT JOIN reservation_lines AS l"
+            " ON l.reservation_id = r.reservation_id AND l.missing > 0"
+            " WHERE r.reservation_id = ANY(:ids)"
+        ),
+        {"ids": list(ids)},
+    )
+    made: dict[str, _Made] = {}
+    for row in rows:
+        known = made.setdefault(row.reservation_id, _Made(row.state, {}))
+        if row.line_id is not None:
+            made[row.reservation_id] = known._replace(
+                missing={**known.missing, row.line_id: (row.sku, row.missing)}
+            )
+    return made
+
+
+def _turned(rows: Sequence[tuple[Any, ...]], width: int) -> Iterable[Sequence[Any]]:
+    return zip(*rows, strict=True) if rows else [()] * width
+
+
+def _texts(values: Sequence[str | None]) -> str:
+    """An array as Postgres reads it: the driver's own way costs ten times as much."""
+    if None in values:
+        if values.count(None) == len(values):
+            return "{}"
+        return "{" + ",".join("NULL" if v is None else f'"{_escaped(v)}"' for v in values) + "}"
+    joined = '","'.join(values)  # type: ignore[arg-type]  # there is no None in it
+    if "\\" in joined or joined.count('"') != 2 * max(len(values) - 1, 0):
+        joined = '","'.join(_escaped(v or "") for v in values)
+    return f'{{"{joined}"}}' if values else "{}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _numbers(values: Iterable[int | None]) -> str:
+    return "{" + ",".join("NULL" if v is None else str(v) for v in values) + "}"
