@@ -20,6 +20,7 @@ from storage import records, taking
 from storage.database import outages, transaction
 from storage.taking import Answer, Ask
 
+_FEW: Final = 64
 _LARGEST: Final = 512
 _TRIES: Final = 3
 _PATIENCE: Final = 5.0  # seconds, after which what fails is not tried again
@@ -49,7 +50,6 @@ class Batcher:
         Raises what that raises and what `records.apply` raises, or Outage("postgres"), after which
         it may be asked again: under its key it is done once.
         """
-        taking.wanted(ask)
         waiting = _Waiting(ask, leads_to)
         self._queue.append(waiting)
         if self._working is None:
@@ -60,9 +60,12 @@ class Batcher:
         """One batch after the other until nobody waits."""
         batch: list[_Waiting] = []
         try:
-            while batch := self._next():
+            while True:
+                if not self._queue:
+                    await asyncio.sleep(0)  # who was answered may have more to ask
+                if not (batch := self._next()):
+                    break
                 await self._serve(batch)
-                await asyncio.sleep(0)  # who was answered may ask again, and join the next
         finally:
             self._working = None
             for waiting in (*batch, *self._queue):  # some only where this is cancelled
@@ -72,13 +75,15 @@ class Batcher:
 
     def _next(self) -> "list[_Waiting]":
         """
-        Those who came first, but nobody twice: who asks for what the batch asks for already comes
-        with the next one, and finds the answer.
+        Those who came first: all of a few, half of many, so that the database is at work while the
+        others are answered and come back. Nobody comes twice: who asks for what the batch asks for
+        already is in the next one, and finds the answer.
         """
         batch: list[_Waiting] = []
         later: list[_Waiting] = []
         keys: set[str] = set()
-        while self._queue and len(batch) < _LARGEST:
+        size = min(max(len(self._queue) // 2, _FEW), _LARGEST)
+        while self._queue and len(batch) < size:
             waiting = self._queue.popleft()
             if waiting.answered.done():  # its caller has gone
                 continue

@@ -150,7 +150,7 @@ reservations = Table(
     "reservations",
     metadata,
     Column("reservation_id", Text, primary_key=True),
-    Column("order_id", Text, index=True),
+    Column("order_id", Text),
     Column("node", Text, ForeignKey("nodes.code")),
     Column("state", Text, nullable=False),
     Column("expires_at", _INSTANT),

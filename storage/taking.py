@@ -7,6 +7,7 @@ then writes. Both write by the function `reserve_units`, so what is sold is chec
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -28,21 +29,26 @@ _WRITE: Final = (
 )
 
 
-class Ask(NamedTuple):
+@dataclass(frozen=True)
+class Ask:
     """
     Units wanted under a caller's key: from the network, or with `node` at that node at once.
 
     With `ttl` the reservation ends by itself unless it is confirmed. All units or none, unless it
-    may be made in part (`partial`).
+    may be made in part (`partial`). Raises Invalid for units that cannot be.
     """
 
     reservation_id: str
     order_id: str | None
-    units: Sequence[Units]
+    units: InitVar[Iterable[Units]]
     node: str | None = None
     actor: str = SYSTEM
     ttl: timedelta | None = None
     partial: bool = False
+    lines: "tuple[_Line, ...]" = field(init=False)
+
+    def __post_init__(self, units: Iterable[Units]) -> None:
+        object.__setattr__(self, "lines", _lines(units))
 
 
 class Answer(NamedTuple):
@@ -59,7 +65,7 @@ async def guess(conn: psycopg.AsyncConnection[Any], asks: Sequence[Ask]) -> list
     On a connection that commits by itself this is the whole transaction.
     """
     rows = _Rows()
-    answers = [Answer(rows.add(ask, wanted(ask)), {}) for ask in asks]
+    answers = [Answer(rows.add(ask, ask.lines), {}) for ask in asks]
     try:
         await conn.execute(_WRITE, rows.columns(), prepare=True)
     except psycopg.Error as error:
@@ -98,7 +104,7 @@ class _Line(NamedTuple):
     line_id: str
     sku: str
     quantity: int
-    missing: int = 0
+    missing: int
 
 
 class _Made(NamedTuple):
@@ -115,7 +121,7 @@ class _Made(NamedTuple):
             missing[sku] += units
         taken = {
             line.line_id: line.quantity - self.missing.get(line.line_id, ("", 0))[1]
-            for line in wanted(ask)
+            for line in ask.lines
         }
         return Answer(taken, dict(missing))
 
@@ -134,7 +140,7 @@ class _Room:
 
     @classmethod
     async def locked(cls, conn: AsyncConnection, asks: Sequence[Ask]) -> "_Room":
-        skus = {(line.sku, ask.node) for ask in asks for line in wanted(ask)}
+        skus = {(line.sku, ask.node) for ask in asks for line in ask.lines}
         places = await ledger.lock_nodes(conn, {node for _, node in skus if node is not None})
         pool = await ledger.lock_pool(conn, {sku for sku, _ in skus})
         shelves = await ledger.lock_stock(conn, {(s, n) for s, n in skus if n is not None})
@@ -145,7 +151,7 @@ class _Room:
         taken: Counter[str] = Counter()
         missing: Counter[str] = Counter()
         lines = []
-        for line in wanted(ask):
+        for line in ask.lines:
             units = min(line.quantity, self._free(line.sku, ask.node) - taken[line.sku])
             taken[line.sku] += units
             if short := line.quantity - units:
@@ -178,8 +184,13 @@ class _Rows:
 
     def add(self, ask: Ask, lines: Iterable[_Line]) -> dict[str, int]:
         """Answers the units by line."""
-        reservation_id, order_id, _, node, actor, ttl, _ = ask
-        seconds = None if ttl is None else max(int(ttl.total_seconds()), 1)
+        reservation_id, order_id, node, actor = (
+            ask.reservation_id,
+            ask.order_id,
+            ask.node,
+            ask.actor,
+        )
+        seconds = None if ask.ttl is None else max(int(ask.ttl.total_seconds()), 1)
         self._reservations.append((reservation_id, order_id, node, seconds))
         taken = {}
         for line_id, sku, quantity, missing in lines:
@@ -211,21 +222,19 @@ class _Rows:
         )
 
 
-def wanted(ask: Ask) -> list[_Line]:
-    """The units by line, each line once. Raises Invalid."""
+def _lines(units: Iterable[Units]) -> tuple[_Line, ...]:
+    """Each line once."""
     lines: dict[str, _Line] = {}
-    for unit in ask.units:
+    for unit in units:
         line_id, sku, quantity = unit.line_id, unit.sku, unit.quantity
         if line_id in lines:
             if lines[line_id].sku != sku:
                 raise Invalid(f"units: line {line_id} is of two SKUs")
             quantity += lines[line_id].quantity
         if not 0 < quantity <= _MOST:
-            raise Invalid(
-                f"units: line {line_id} must be of 1 unit or more, and of a possible many"
-            )
-        lines[line_id] = _Line(line_id, sku, quantity)
-    return list(lines.values())
+            raise Invalid(f"units: line {line_id} cannot be of {quantity} units")
+        lines[line_id] = _Line(line_id, sku, quantity, 0)
+    return tuple(lines.values())
 
 
 async def _made_before(conn: AsyncConnection, ids: Sequence[str]) -> dict[str, _Made]:

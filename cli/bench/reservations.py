@@ -26,7 +26,6 @@ from cli.rivals import Rivals
 from cli.stack.postgres import Postgres
 from domain.errors import Refused
 from domain.network import Calendar, Node, NodeKind
-from domain.values import Value
 from storage import audit, database, network, stock
 from storage.batching import Batcher
 from storage.database import transaction
@@ -58,7 +57,7 @@ _CASES: Final = {
 }
 
 
-class _Unit(Value):
+class _Unit(NamedTuple):
     line_id: str
     sku: str
     quantity: int = 1
@@ -161,7 +160,7 @@ class _Bench:
         return await self._by(self._batcher, order_id, skus)
 
     async def _by(self, batcher: Batcher, order_id: str, skus: Sequence[str]) -> bool:
-        units = [_Unit(line_id=str(n), sku=sku) for n, sku in enumerate(skus)]
+        units = [_Unit(str(n), sku) for n, sku in enumerate(skus)]
         answer = await batcher.reserve(Ask(order_id, order_id, units))
         self._taken[order_id] = len(answer.taken)
         return not answer.missing
