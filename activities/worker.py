@@ -15,7 +15,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities import inbound, outbound
+from activities import expiry, inbound, outbound
 from activities.failures import Failures
 from activities.house import House
 from activities.nodes import Nodes
@@ -136,7 +136,7 @@ def workers(
 async def run(house: House, roles: Roles, stop: asyncio.Event) -> None:
     """Work until `stop` is set, then finish what is under way within the grace."""
     named = [name for name in ("workflows", "partners", "sourcing") if getattr(roles, name)]
-    pumps = (inbound.run, outbound.run) if roles.pumps else ()
+    pumps = (inbound.run, outbound.run, expiry.run) if roles.pumps else ()
     async with AsyncExitStack() as stack:
         for worker in workers(house.client, adapters(house), house.queue, named):
             await stack.enter_async_context(worker)

@@ -132,11 +132,10 @@ class _Room:
     def __init__(
         self, pool: Mapping[str, int], shelves: Shelves, places: Mapping[str, NodeNow]
     ) -> None:
-        self._pool = {sku: max(units, 0) for sku, units in pool.items()}
-        self._shelves = {
-            (sku, node): shelf.free if places[node].online else 0
-            for (sku, node), shelf in shelves.items()
-        }
+        self._pool = Counter({sku: max(units, 0) for sku, units in pool.items()})
+        self._shelves = Counter(
+            {place: shelf.free for place, shelf in shelves.items() if places[place[1]].online}
+        )
 
     @classmethod
     async def locked(cls, conn: AsyncConnection, asks: Sequence[Ask]) -> "_Room":
@@ -166,8 +165,8 @@ class _Room:
         return lines, dict(missing)
 
     def _free(self, sku: str, node: str | None) -> int:
-        there = self._pool.get(sku, 0)
-        return there if node is None else min(there, self._shelves.get((sku, node), 0))
+        there = self._pool[sku]
+        return there if node is None else min(there, self._shelves[sku, node])
 
 
 class _Rows:
