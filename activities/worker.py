@@ -1,4 +1,4 @@
-"""The worker process: every workflow, every activity, both pumps, wired once."""
+"""The worker process: every workflow, every activity, the pumps and the sweep, wired once."""
 
 from __future__ import annotations
 
