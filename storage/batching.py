@@ -115,7 +115,7 @@ class Batcher:
         for attempt in range(1, _TRIES + 1):
             try:
                 async with outages():
-                    await self._make(batch)
+                    await self._make([w for w in batch if not w.answered.done()])
             except (Outage, IntegrityError) as error:
                 if attempt == _TRIES or clock() > until:
                     return error
@@ -130,6 +130,8 @@ class Batcher:
         The transaction. Where stock was plenty a guess will do; after a wrong one it looks first,
         until nothing is missing.
         """
+        if not batch:
+            return
         asks = [waiting.ask for waiting in batch]
         simple = all(w.leads_to is None and w.ask.node is None for w in batch)
         answers: Sequence[Answer | Refused] | None = None
@@ -139,11 +141,9 @@ class Batcher:
             try:
                 answers = await self._look(batch)
             except _Barred as barred:
-                for waiting in batch:
-                    if refusal := barred.orders.get(waiting.ask.order_id or ""):
-                        waiting.settle(refusal)
-                if rest := [waiting for waiting in batch if not waiting.answered.done()]:
-                    await self._make(rest)
+                for waiting, refusal in barred.refused:
+                    waiting.settle(refusal)
+                await self._make([w for w in batch if not w.answered.done()])
                 return
             self._scarce = any(isinstance(a, Refused) or bool(a.missing) for a in answers)
         for waiting, answer in zip(batch, answers, strict=True):
@@ -153,12 +153,14 @@ class Batcher:
         async with transaction(self._engine) as conn:
             answers = await taking.look(conn, [waiting.ask for waiting in batch])
             changes = [
-                waiting.leads_to(answer)
+                (waiting, waiting.leads_to(answer))
                 for waiting, answer in zip(batch, answers, strict=True)
                 if waiting.leads_to is not None and not isinstance(answer, Refused)
             ]
-            if changes and (refusals := await records.apply_all(conn, changes)):
-                raise _Barred(refusals)
+            no = await records.apply_all(conn, [change for _, change in changes])
+            refused = [(w, no[c.state.order_id]) for w, c in changes if c.state.order_id in no]
+            if refused:
+                raise _Barred(refused)
         return answers
 
 
@@ -183,24 +185,25 @@ class _Waiting:
 
 
 class _Barred(Exception):
-    """Records that may not be written, so that nothing is: what stands there says otherwise."""
+    """Whose records may not be written, so that nothing is: what stands there says otherwise."""
 
-    def __init__(self, orders: dict[str, Refused]) -> None:
+    def __init__(self, refused: "Sequence[tuple[_Waiting, Refused]]") -> None:
         super().__init__()
-        self.orders = orders
+        self.refused = refused
 
 
 class _Quick:
     """The driver's own connection, which commits by itself; kept while there is work."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = engine
         self._conn: AsyncConnection | None = None
         self._driver: psycopg.AsyncConnection[Any] | None = None
 
     async def guess(self, asks: Sequence[Ask]) -> list[Answer] | None:
         if self._conn is None or self._driver is None:
-            self._conn = await self._engine.connect()
+            engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+            self._conn = await engine.connect()
             raw = await self._conn.get_raw_connection()
             self._driver = cast("psycopg.AsyncConnection[Any]", raw.driver_connection)
         try:

@@ -149,6 +149,8 @@ async def apply_all(conn: AsyncConnection, changes: Sequence[Change]) -> dict[st
 
     Answers by order what `apply` would raise; then nothing is written of any.
     """
+    if not changes:
+        return {}
     query = select(
         *(orders.c.order_id, orders.c.writer, orders.c.last_change),
         *(orders.c.version_at, orders.c.version_seq),
