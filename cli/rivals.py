@@ -29,6 +29,8 @@ _CONDITIONAL: Final = (
     " WHERE sku = %s AND available >= 1 RETURNING sku)"
     " INSERT INTO rival.reservations SELECT %s, sku, 1 FROM taken"
 )
+_UPDATE: Final = "UPDATE rival.pool SET available = available - 1 WHERE sku = %s AND available >= 1"
+_INSERT: Final = "INSERT INTO rival.reservations VALUES (%s, %s, 1)"
 _CONDITIONAL_LINES: Final = (
     "WITH taken AS (UPDATE rival.pool SET available = available - 1"
     " WHERE sku = ANY (%s) AND available >= 1 RETURNING sku),"
@@ -91,6 +93,14 @@ class Rivals:
         """A conditional UPDATE and an INSERT, in one statement that is its own transaction."""
         async with self._connection() as conn:
             return (await conn.execute(_CONDITIONAL, (skus[0], order_id))).rowcount == 1
+
+    async def two_statements(self, order_id: str, skus: Sequence[str]) -> bool:
+        """The same as it is mostly written: a transaction of two statements."""
+        async with self._connection() as conn, conn.transaction():
+            taken = (await conn.execute(_UPDATE, (skus[0],))).rowcount == 1
+            if taken:
+                await conn.execute(_INSERT, (order_id, skus[0]))
+        return taken
 
     async def conditional_lines(self, order_id: str, skus: Sequence[str]) -> bool:
         async with self._connection() as conn:

@@ -133,9 +133,8 @@ class Batcher:
         if not batch:
             return
         asks = [waiting.ask for waiting in batch]
-        simple = all(w.leads_to is None and w.ask.node is None for w in batch)
         answers: Sequence[Answer | Refused] | None = None
-        if simple and not self._scarce:
+        if not self._scarce and all(waiting.simple for waiting in batch):
             answers = await self._quick.guess(asks)
         if answers is None:
             try:
@@ -167,12 +166,14 @@ class Batcher:
 class _Waiting:
     """A caller, until it is answered."""
 
+    __slots__ = ("answered", "ask", "keys", "leads_to", "simple")
+
     def __init__(self, ask: Ask, leads_to: LeadsTo | None) -> None:
         self.ask = ask
         self.leads_to = leads_to
-        self.keys = [ask.reservation_id]
-        if leads_to is not None:
-            self.keys.append(f"record of {ask.order_id}")
+        self.simple = leads_to is None and ask.node is None
+        name = ask.reservation_id
+        self.keys = (name,) if leads_to is None else (name, f"record of {ask.order_id}")
         self.answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
     def settle(self, outcome: Answer | Exception) -> None:
@@ -198,22 +199,23 @@ class _Quick:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._conn: AsyncConnection | None = None
-        self._driver: psycopg.AsyncConnection[Any] | None = None
+        self._cursor: psycopg.AsyncCursor[Any] | None = None
 
     async def guess(self, asks: Sequence[Ask]) -> list[Answer] | None:
-        if self._conn is None or self._driver is None:
+        if self._conn is None or self._cursor is None:
             engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
             self._conn = await engine.connect()
             raw = await self._conn.get_raw_connection()
-            self._driver = cast("psycopg.AsyncConnection[Any]", raw.driver_connection)
+            driver = cast("psycopg.AsyncConnection[Any]", raw.driver_connection)
+            self._cursor = driver.cursor()
         try:
-            return await taking.guess(self._driver, asks)
+            return await taking.guess(self._cursor, asks)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             await self._conn.invalidate(error)
             await self.close()
             raise Outage("postgres", f"is unavailable: {error}") from error
 
     async def close(self) -> None:
-        conn, self._conn, self._driver = self._conn, None, None
+        conn, self._conn, self._cursor = self._conn, None, None
         if conn is not None:
             await conn.close()

@@ -6,7 +6,7 @@ then writes. Both write by the function `reserve_units`, so what is sold is chec
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
@@ -29,7 +29,7 @@ _WRITE: Final = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Ask:
     """
     Units wanted under a caller's key: from the network, or with `node` at that node at once.
@@ -48,7 +48,7 @@ class Ask:
     lines: "tuple[_Line, ...]" = field(init=False)
 
     def __post_init__(self, units: Iterable[Units]) -> None:
-        object.__setattr__(self, "lines", _lines(units))
+        self.lines = _lines(units)
 
 
 class Answer(NamedTuple):
@@ -58,7 +58,7 @@ class Answer(NamedTuple):
     missing: dict[str, int]
 
 
-async def guess(conn: psycopg.AsyncConnection[Any], asks: Sequence[Ask]) -> list[Answer] | None:
+async def guess(cursor: psycopg.AsyncCursor[Any], asks: Sequence[Ask]) -> list[Answer] | None:
     """
     Take everything for everyone, from the network, in one statement; None where that cannot be.
 
@@ -67,7 +67,7 @@ async def guess(conn: psycopg.AsyncConnection[Any], asks: Sequence[Ask]) -> list
     rows = _Rows()
     answers = [Answer(rows.add(ask, ask.lines), {}) for ask in asks]
     try:
-        await conn.execute(_WRITE, rows.columns(), prepare=True)
+        await cursor.execute(_WRITE, rows.columns(), prepare=True)
     except psycopg.Error as error:
         if error.sqlstate not in _WRONG:
             raise
@@ -173,8 +173,8 @@ class _Rows:
     """What is to be written of many reservations, as the columns of `reserve_units`."""
 
     def __init__(self) -> None:
-        self._pool: Counter[str] = Counter()
-        self._places: Counter[tuple[str, str]] = Counter()
+        self._pool: dict[str, int] = {}
+        self._places: dict[tuple[str, str], int] = {}
         self._reservations: list[tuple[str, str | None, str | None, int | None]] = []
         self._lines: list[tuple[str, str, str, int, int, str | None, str | None, str]] = []
 
@@ -183,22 +183,17 @@ class _Rows:
 
     def add(self, ask: Ask, lines: Iterable[_Line]) -> dict[str, int]:
         """Answers the units by line."""
-        reservation_id, order_id, node, actor = (
-            ask.reservation_id,
-            ask.order_id,
-            ask.node,
-            ask.actor,
-        )
+        name, order_id, node, actor = ask.reservation_id, ask.order_id, ask.node, ask.actor
         seconds = None if ask.ttl is None else max(int(ask.ttl.total_seconds()), 1)
-        self._reservations.append((reservation_id, order_id, node, seconds))
+        self._reservations.append((name, order_id, node, seconds))
         taken = {}
         for line_id, sku, quantity, missing in lines:
             taken[line_id] = quantity
-            self._pool[sku] += quantity
+            self._pool[sku] = self._pool.get(sku, 0) + quantity
             if node is not None:
-                self._places[sku, node] += quantity
-            row = (reservation_id, line_id, sku, quantity, missing, order_id, node, actor)
-            self._lines.append(row)
+                self._places[sku, node] = self._places.get((sku, node), 0) + quantity
+            line = (name, line_id, sku, quantity, missing, order_id, node, actor)
+            self._lines.append(line)
         return taken
 
     def columns(self) -> tuple[str, ...]:
@@ -208,16 +203,18 @@ class _Rows:
         of, line_ids, skus, quantities, missing, line_orders, line_nodes, actors = _turned(
             self._lines, 8
         )
+        names, order_names = _texts(ids), _texts(orders)
         return (
             _texts(tuple(pool)),
             _numbers(pool.values()),
             _texts([sku for sku, _ in places]),
             _texts([node for _, node in places]),
             _numbers(places.values()),
-            *(_texts(ids), _texts(orders), _texts(nodes), _numbers(ttls)),
-            *(_texts(of), _texts(line_ids), _texts(skus)),
-            *(_numbers(quantities), _numbers(missing)),
-            *(_texts(line_orders), _texts(line_nodes), _texts(actors)),
+            *(names, order_names, _texts(nodes), _numbers(ttls)),
+            *(names if of == ids else _texts(of), _texts(line_ids), _texts(skus)),
+            *(_numbers(quantities), _numbers(missing) if any(missing) else "{}"),
+            *(order_names if line_orders == orders else _texts(line_orders), _texts(line_nodes)),
+            _texts(actors),
         )
 
 
@@ -276,5 +273,8 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _numbers(values: Iterable[int | None]) -> str:
+def _numbers(values: Collection[int | None]) -> str:
+    """The same for numbers."""
+    if None not in values:
+        return f"{{{','.join(map(str, values))}}}"
     return "{" + ",".join("NULL" if v is None else str(v) for v in values) + "}"

@@ -72,7 +72,7 @@ async def _measured(chance: random.Random, seconds: float) -> dict[str, Metric]:
     async with _scratch() as url:
         bench = _Bench(url, chance)
         try:
-            return await bench.run(seconds / (_ROUNDS * (2 * len(_CASES) + 2)))
+            return await bench.run(seconds / (_ROUNDS * (2 * len(_CASES) + 3)))
         finally:
             await bench.close()
 
@@ -130,10 +130,11 @@ class _Bench:
         """The other peers on the hot SKU, with as many callers as connections."""
         self._peers.use(max(self._peers.widths))
         case = _CASES["hot_sku_ratio_32"]
-        rates: dict[str, list[float]] = {"unit_rows": [], "ledger_sum": []}
+        others = (self._peers.two_statements, self._peers.unit_rows, self._peers.ledger_sum)
+        rates: dict[str, list[float]] = {order.__name__: [] for order in others}
         for _ in range(_ROUNDS):
-            rates["unit_rows"].append(await self._block(self._peers.unit_rows, case, block))
-            rates["ledger_sum"].append(await self._block(self._peers.ledger_sum, case, block))
+            for order in others:
+                rates[order.__name__].append(await self._block(order, case, block))
         return {
             f"hot_sku_32_{name}": Metric(value=statistics.median(found), unit="orders/s")
             for name, found in rates.items()
