@@ -151,7 +151,7 @@ reservations = Table(
     metadata,
     Column("reservation_id", Text, primary_key=True),
     Column("order_id", Text),
-    Column("node", Text, ForeignKey("nodes.code")),
+    Column("node", Text),
     Column("state", Text, nullable=False),
     Column("expires_at", _INSTANT),
     _now("at"),

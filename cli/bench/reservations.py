@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -83,6 +84,7 @@ class _Bench:
         self._chance = chance
         self._engine = database.engine(url)
         self._batcher = Batcher(self._engine)
+        self._ours: Order = partial(self._by, self._batcher)
         self._peers = Rivals(url)
         self._number = itertools.count()
         self._taken: dict[str, int] = {}
@@ -156,9 +158,6 @@ class _Bench:
         began = time.perf_counter()
         await asyncio.gather(*(caller() for _ in range(case.callers)))
         return done / (time.perf_counter() - began)
-
-    async def _ours(self, order_id: str, skus: Sequence[str]) -> bool:
-        return await self._by(self._batcher, order_id, skus)
 
     async def _by(self, batcher: Batcher, order_id: str, skus: Sequence[str]) -> bool:
         units = [_Unit(str(n), sku) for n, sku in enumerate(skus)]
