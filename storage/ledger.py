@@ -2,14 +2,15 @@
 Every movement of units is posted here, so that the sums, the shelves and the pool stay one truth.
 
 Rows are locked in one order everywhere: reservation, allocation, nodes, pool by SKU, stock by SKU
-and node, capacity. A free unit is one on hand and not allocated; the pool of a SKU is its free
-units at online nodes less its open network reservations: what a posting does to the pool follows.
+and node, capacity, the order's record. A new reservation alone is written after its pool: nobody
+who holds it waits for more. A free unit is one on hand and not allocated; the pool of a SKU is its
+free units at online nodes less its open network reservations: what a posting does to it follows.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sqlalchemy import insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -27,6 +28,9 @@ class Entry(NamedTuple):
     on_hand: int = 0
     allocated: int = 0
     reserved: int = 0
+
+
+SYSTEM: Final = "crossdock"
 
 
 class Why(NamedTuple):
@@ -115,7 +119,7 @@ async def hold_pool(conn: AsyncConnection, skus: Collection[str] | None) -> None
     """
     Have whoever reserves these SKUs, None is all, end first or begin after this transaction.
 
-    For a change of what rules hold back: whoever was short by the old ones is then seen as waiting.
+    For a change of what rules hold back, see `stock_rules.put`.
     """
     if skus is None:
         await conn.execute(text("LOCK TABLE pool IN EXCLUSIVE MODE"))
@@ -156,15 +160,22 @@ async def post(
     conn: AsyncConnection, entries: Iterable[Entry], nodes: Mapping[str, NodeNow], why: Why
 ) -> None:
     """Moves the units. The caller has locked the rows, and seen that none goes below zero."""
-    moved = [entry for entry in entries if entry.on_hand or entry.allocated or entry.reserved]
+    await post_all(conn, [(entry, why) for entry in entries], nodes)
+
+
+async def post_all(
+    conn: AsyncConnection, told: Iterable[tuple[Entry, Why]], nodes: Mapping[str, NodeNow]
+) -> None:
+    """The same for units that move for different reasons."""
+    moved = [(e, why) for e, why in told if e.on_hand or e.allocated or e.reserved]
     if not moved:
         return
     pool: Counter[str] = Counter()
-    for entry in moved:
+    for entry, _ in moved:
         online = entry.node is not None and nodes[entry.node].online
         pool[entry.sku] += (entry.on_hand - entry.allocated) * online - entry.reserved
     await _add_to_pool(conn, {sku: delta for sku, delta in pool.items() if delta})
-    await _add_to_stock(conn, [entry for entry in moved if entry.node is not None])
+    await _add_to_stock(conn, [entry for entry, _ in moved if entry.node is not None])
     await conn.execute(
         insert(movements),
         [
@@ -176,9 +187,16 @@ async def post(
                 "reserved_delta": entry.reserved,
                 **why._asdict(),
             }
-            for entry in moved
+            for entry, why in moved
         ],
     )
+
+
+def promised(units: Mapping[str, int], node: str | None) -> list[Entry]:
+    """A reservation's units as the ledger books them: the network's promise, or a place's units."""
+    if node is None:
+        return [Entry(sku, None, reserved=quantity) for sku, quantity in units.items()]
+    return [Entry(sku, node, allocated=quantity) for sku, quantity in units.items()]
 
 
 async def _add_to_pool(conn: AsyncConnection, deltas: Mapping[str, int]) -> None:
