@@ -1,4 +1,4 @@
-"""Stock verbs, each with the order's change in one transaction."""
+"""Stock verbs, each with its order's change in one transaction; reservations many at a time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from temporalio import activity
 from domain.calendars import pickup_until
 from domain.errors import NotFound
 from domain.lifecycle import with_fulfillment
-from storage import network, records, stock
+from domain.records import Change
+from storage import network, records, reservations, stock
+from storage.batching import Batcher
 from storage.database import transaction
+from storage.taking import Answer, Ask
 from workflows import ports
 from workflows.ports import (
     Allocate,
@@ -28,29 +31,31 @@ from workflows.ports import (
 class Stock(ports.Stock):
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._batcher = Batcher(engine)
 
     @activity.defn
     async def reserve(self, request: Reserve) -> Reserved:
-        async with transaction(self._engine) as conn:
-            missing = await stock.reserve(
-                conn,
-                request.reservation_id,
-                request.order_id,
-                request.units,
-                request.node,
-                channel=request.channel,
-            )
-            change = request.reserved
-            if missing:
-                short = request.short.state.model_copy(update={"short": missing})
-                change = request.short.model_copy(update={"state": short})
-            await records.apply(conn, change)
-        return Reserved(ok=not missing, missing=missing)
+        ask = Ask(
+            request.reservation_id,
+            request.order_id,
+            request.units,
+            request.node,
+            channel=request.channel,
+        )
+
+        def leads_to(answer: Answer) -> Change:
+            if not answer.missing:
+                return request.reserved
+            short = request.short.state.model_copy(update={"short": answer.missing})
+            return request.short.model_copy(update={"state": short})
+
+        answer = await self._batcher.reserve(ask, leads_to)
+        return Reserved(ok=not answer.missing, missing=answer.missing)
 
     @activity.defn
     async def release(self, request: Release) -> None:
         async with transaction(self._engine) as conn:
-            await stock.release(conn, request.reservation_id, _cause(request.change.key))
+            await reservations.release(conn, request.reservation_id, _cause(request.change.key))
             await records.apply(conn, request.change)
 
     @activity.defn

@@ -151,7 +151,7 @@ async def _read(services: Services, body: QuoteCart) -> tuple[Cart, Snapshot, Se
         now = await snapshot.sourcing(conn, skus, body.channel)
         pickup = DeliveryMethod.PICKUP in body.methods
         pool = await stock.available(conn, skus)
-        sale = await availability.open_sale(conn, pool, pickup=pickup)
+        sale = await availability.open_sale(conn, pool, pickups=skus if pickup else ())
     may = Sellable(
         to_ship={sku: sale.left(sku, body.channel) for sku in skus},
         at_stores={

@@ -20,7 +20,7 @@ from api.security import ReadsStock, WritesStock, actor, whole_network
 from api.services import Serving
 from domain.errors import Invalid
 from domain.stock_rules import Rule, RuleKind, Subject
-from storage import ledger, records, stock_rules, stock_watch
+from storage import records, stock_rules, stock_watch
 from storage.access import Access
 from storage.database import transaction
 from storage.reads import Page
@@ -103,8 +103,7 @@ async def put_rules(body: PutRules, access: WritesStock, services: Serving) -> S
     who = actor(access)
     rules = [Rule.model_validate(rule.model_dump()) for rule in body.rules]
     async with transaction(services.engine) as conn:
-        removed = await stock_rules.remove(conn, body.removed, who)
-        await stock_rules.put(conn, rules, who)
+        removed = await stock_rules.put(conn, rules, who, removed=body.removed)
         await _wake(conn, [*rules, *body.removed])
     return Saved(saved=len(rules) + removed)
 
@@ -179,9 +178,7 @@ def _all_channels(access: Access) -> None:
 async def _wake(conn: AsyncConnection, subjects: Sequence[Subject]) -> None:
     """Orders that wait for a SKU of these rules; a wide rule speaks of all that orders wait for."""
     named = {subject.sku for subject in subjects}
-    wide = "" in named
-    await ledger.hold_pool(conn, None if wide else named)
-    skus = await records.awaited_skus(conn) if wide else named
+    skus = await records.awaited_skus(conn) if "" in named else named
     await wake_backordered(conn, skus, uuid4().hex)
 
 

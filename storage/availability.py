@@ -21,6 +21,7 @@ from domain.availability import (
 from domain.orders import DeliveryMethod
 from domain.stock_rules import Rule, RuleKind
 from storage import stock_rules
+from storage.ledger import Shelves
 from storage.stock_rules import Known
 
 # `unshipped` are the SKUs of which a node has some that does not ship: the pool counts them.
@@ -78,9 +79,30 @@ class Sale:
     def __init__(self, outlets: Outlets, positions: dict[str, Position]) -> None:
         self._outlets = outlets
         self._positions = positions
+        self._said: dict[str, dict[tuple[str, str | None], int]] = {}  # until some is taken
 
     def left(self, sku: str, channel: str, node: str | None = None) -> int:
         """Units for the channel: from the network, or with `node` for a pickup there."""
+        said = self._said.setdefault(sku, {})
+        if (channel, node) not in said:
+            said[channel, node] = self._judged(sku, channel, node)
+        return said[channel, node]
+
+    def took(self, sku: str, channel: str, quantity: int, node: str | None = None) -> None:
+        """The network promised these units to the channel, or `node` allocated them to it."""
+        self._said.pop(sku, None)
+        here = self._positions[sku]
+        whose = here.promised if node is None else here.held
+        counted = {**whose, channel: whose.get(channel, 0) + quantity}
+        here = replace(here, pool=here.pool - quantity)
+        if node is None:
+            self._positions[sku] = replace(here, promised=counted)
+        else:
+            there = here.nodes == self._outlets.index[node]
+            allocated = here.allocated + there * quantity
+            self._positions[sku] = replace(here, allocated=allocated, held=counted)
+
+    def _judged(self, sku: str, channel: str, node: str | None) -> int:
         here = self._positions.get(sku, NOTHING)
         if node is None:
             return to_sell(self._outlets, here, channel, DeliveryMethod.SHIP)
@@ -88,26 +110,22 @@ class Sale:
         at = self._outlets.index.get(node, -1)
         return int(units[here.nodes == at].sum())
 
-    def took(self, sku: str, channel: str, quantity: int) -> None:
-        """The network promised these units to the channel."""
-        here = self._positions[sku]
-        promised = {**here.promised, channel: here.promised.get(channel, 0) + quantity}
-        self._positions[sku] = replace(here, pool=here.pool - quantity, promised=promised)
-
 
 async def open_sale(
-    conn: AsyncConnection, pool: Mapping[str, int], *, pickup: bool = False
+    conn: AsyncConnection, pool: Mapping[str, int], *, pickups: Collection[str] = ()
 ) -> Sale:
     """
     The sale of the SKUs of `pool`: what is available of each, of rows that this transaction locks.
 
-    Shelves are read only of SKUs from which rules or nodes that do not ship hold something back.
+    Shelves are read only of the SKUs of `pickups`, and of those from which rules or nodes that do
+    not ship hold something back.
     """
     row = (await conn.execute(_RULED, {"skus": list(pool)})).mappings().one()
     known = Known.of_row(row)
     rules = {sku: known.of(sku) for sku in pool}
-    whole = pickup or bool(known.visibility())
-    wanted = [s for s in pool if whole or s in row["unshipped"] or _hold_back(rules[s])]
+    all_of_them = bool(known.visibility())
+    looked_at = {*pickups, *row["unshipped"]}
+    wanted = [s for s in pool if all_of_them or s in looked_at or _hold_back(rules[s])]
     outlets = Outlets([], known.visibility())
     positions = {sku: replace(NOTHING, pool=pool[sku], rules=rules[sku]) for sku in pool}
     if wanted:
@@ -150,6 +168,16 @@ def safety_at(known: Known, skus: Iterable[str], codes: Iterable[str]) -> dict[s
                 code: units for code, units in zip(here.codes, kept, strict=True) if units
             }
     return found
+
+
+async def beyond_safety(conn: AsyncConnection, shelves: Shelves) -> dict[tuple[str, str], int]:
+    """What each of these has free beyond its safety stock; below 0 where it has less than that."""
+    skus, codes = {sku for sku, _ in shelves}, {node for _, node in shelves}
+    safety = safety_at(await stock_rules.known(conn, skus), skus, codes)
+    return {
+        (sku, node): shelf.free - safety.get(sku, {}).get(node, 0)
+        for (sku, node), shelf in shelves.items()
+    }
 
 
 def position(outlets: Outlets, shelf: Any, rules: tuple[Rule, ...]) -> Position:

@@ -1,11 +1,11 @@
 """Whose units are whose: the rows of reservations, allocations and capacity, below the verbs."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,17 +20,23 @@ from storage.tables import (
     reservations,
 )
 
+OPEN: Final = frozenset({"held", "committed"})
+
 
 class Reservation(NamedTuple):
     reservation_id: str
     order_id: str | None
     node: str | None
-    released: bool
+    state: str
     channel: str = ""
+
+    @property
+    def open(self) -> bool:
+        return self.state in OPEN
 
     def takes(self, node: str) -> bool:
         """Whether units of this node may come back to it."""
-        return not self.released and self.node in {None, node}
+        return self.open and self.node in {None, node}
 
 
 class Allocation(NamedTuple):
@@ -43,45 +49,29 @@ class Allocation(NamedTuple):
 
     def take(self, lines: Sequence[LineQuantity]) -> tuple[Units, ...]:
         """These units of what is allocated; no lines means all. Raises Conflict(not_allocated)."""
-        if not lines:
-            return tuple(line for line in self.lines if line.quantity)
-        wanted: Counter[str] = Counter()
-        for line in lines:
-            wanted[line.line_id] += line.quantity
-        here = {line.line_id: line for line in self.lines}
-        for line_id, quantity in wanted.items():
-            if line_id not in here or quantity > here[line_id].quantity:
-                raise Conflict(
-                    f"{self.fulfillment_id} line {line_id}: {quantity} units are more than are"
-                    " allocated",
-                    code="not_allocated",
-                )
-        return tuple(
-            Units(line_id=line_id, sku=here[line_id].sku, quantity=quantity)
-            for line_id, quantity in wanted.items()
-        )
+        return part(self.fulfillment_id, self.lines, lines, code="not_allocated")
 
     def is_all(self, lines: Sequence[Units]) -> bool:
         return sum(line.quantity for line in lines) == sum(line.quantity for line in self.lines)
 
 
-async def open_reservation(
-    conn: AsyncConnection, reservation_id: str, order_id: str, node: str | None, channel: str = ""
-) -> bool:
-    """False where the reservation is held already. Raises Refused(reservation_released)."""
-    statement = upsert(reservations).values(
-        reservation_id=reservation_id, order_id=order_id, node=node, channel=channel, state="held"
+def part(
+    name: str, here: Sequence[Units], lines: Sequence[LineQuantity], *, code: str
+) -> tuple[Units, ...]:
+    """These units of what is here; no lines means all. Raises Conflict(code) where it is fewer."""
+    if not lines:
+        return tuple(line for line in here if line.quantity)
+    wanted: Counter[str] = Counter()
+    for line in lines:
+        wanted[line.line_id] += line.quantity
+    found = {line.line_id: line for line in here}
+    for line_id, quantity in wanted.items():
+        if line_id not in found or quantity > found[line_id].quantity:
+            raise Conflict(f"{name} line {line_id} holds fewer units than {quantity}", code=code)
+    return tuple(
+        Units(line_id=line_id, sku=found[line_id].sku, quantity=quantity)
+        for line_id, quantity in wanted.items()
     )
-    statement = statement.on_conflict_do_nothing()
-    if (await conn.execute(statement.returning(reservations.c.node))).first():
-        return True
-    held(await lock_reservation(conn, reservation_id), reservation_id)
-    return False
-
-
-async def drop_reservation(conn: AsyncConnection, reservation_id: str) -> None:
-    """Forget a reservation that this transaction opened and could not fill."""
-    await conn.execute(delete(reservations).where(reservations.c.reservation_id == reservation_id))
 
 
 async def lock_reservation(conn: AsyncConnection, reservation_id: str) -> Reservation | None:
@@ -89,30 +79,71 @@ async def lock_reservation(conn: AsyncConnection, reservation_id: str) -> Reserv
     row = (await conn.execute(query.with_for_update())).first()
     if row is None:
         return None
-    released = row.state == "released"
-    return Reservation(row.reservation_id, row.order_id, row.node, released, row.channel)
+    return _reservation(row)
+
+
+async def lock_expired(conn: AsyncConnection, limit: int) -> tuple[Reservation, ...]:
+    """Reservations whose time is over, the longest over first, but for those in other hands."""
+    query = select(reservations).where(
+        reservations.c.state == "held", reservations.c.expires_at <= func.now()
+    )
+    query = query.order_by(reservations.c.expires_at).limit(limit)
+    rows = await conn.execute(query.with_for_update(skip_locked=True))
+    return tuple(_reservation(row) for row in rows)
 
 
 def held(reservation: Reservation | None, reservation_id: str) -> Reservation:
-    """Raises Conflict(not_reserved) or Refused(reservation_released) where it is not held."""
+    """
+    Raises Conflict(not_reserved), or Refused(reservation_released, reservation_expired,
+    reservation_fulfilled), where it is not held.
+    """
     if reservation is None:
         raise Conflict(f"there is no reservation {reservation_id}", code="not_reserved")
-    if reservation.released:
-        raise Refused(f"{reservation_id} was released", code="reservation_released")
+    if not reservation.open:
+        raise over(reservation_id, reservation.state)
     return reservation
 
 
-async def bury_reservation(conn: AsyncConnection, reservation_id: str) -> tuple[Units, ...]:
-    """Release it for ever. Answers what it still held."""
-    statement = upsert(reservations).values(reservation_id=reservation_id, state="released")
-    await conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=["reservation_id"], set_={"state": statement.excluded.state}
-        )
+def over(reservation_id: str, state: str) -> Refused:
+    """What is said of a reservation that has ended in this state."""
+    return Refused(f"{reservation_id} was {state}", code=f"reservation_{state}")
+
+
+async def lock_or_bury(conn: AsyncConnection, reservation_id: str) -> Reservation | None:
+    """The reservation; None where it was never made, and then it never will be."""
+    tombstone = upsert(reservations).values(reservation_id=reservation_id, state="released")
+    await conn.execute(tombstone.on_conflict_do_nothing())
+    reservation = await lock_reservation(conn, reservation_id)
+    return reservation if reservation and reservation.open else None
+
+
+async def set_reservations(
+    conn: AsyncConnection, reservation_ids: Collection[str], **values: str | None
+) -> None:
+    """Its state, its place, its order: what the verbs change."""
+    chosen = reservations.c.reservation_id.in_(reservation_ids)
+    await conn.execute(update(reservations).where(chosen).values(values))
+
+
+async def reserved_lines(
+    conn: AsyncConnection, reservation_ids: Collection[str]
+) -> dict[str, tuple[Units, ...]]:
+    """What each of these reservations holds now."""
+    query = select(reservation_lines).where(
+        reservation_lines.c.reservation_id.in_(reservation_ids), reservation_lines.c.quantity > 0
     )
-    lines = await _reserved_lines(conn, reservation_id)
-    await _add_reserved(conn, reservation_id, {line.line_id: -line.quantity for line in lines})
-    return lines
+    lines: defaultdict[str, list[Units]] = defaultdict(list)
+    for row in await conn.execute(query.order_by(reservation_lines.c.line_id)):
+        lines[row.reservation_id].append(Units.model_validate(row, from_attributes=True))
+    return {reservation_id: tuple(held) for reservation_id, held in lines.items()}
+
+
+async def empty_reservations(conn: AsyncConnection, reservation_ids: Collection[str]) -> None:
+    """They hold nothing any more."""
+    query = update(reservation_lines).where(
+        reservation_lines.c.reservation_id.in_(reservation_ids), reservation_lines.c.quantity > 0
+    )
+    await conn.execute(query.values(quantity=0))
 
 
 async def add_to_reservation(
@@ -144,7 +175,8 @@ async def reserved_skus(
         raise Conflict(
             f"{reservation.reservation_id} holds no units at {elsewhere[0]}", code="not_reserved"
         )
-    lines = {line.line_id: line for line in await _reserved_lines(conn, reservation.reservation_id)}
+    found = await reserved_lines(conn, [reservation.reservation_id])
+    lines = {line.line_id: line for line in found.get(reservation.reservation_id, ())}
     for line_id, quantity in _by_line(fulfillments).items():
         here = lines[line_id].quantity if line_id in lines else 0
         if quantity > here:
@@ -160,7 +192,20 @@ async def take_from_reservation(
     conn: AsyncConnection, reservation_id: str, fulfillments: Sequence[Fulfillment]
 ) -> None:
     taken = {line_id: -quantity for line_id, quantity in _by_line(fulfillments).items()}
-    await _add_reserved(conn, reservation_id, taken)
+    await add_units(conn, reservation_id, taken)
+
+
+async def add_units(conn: AsyncConnection, reservation_id: str, deltas: Mapping[str, int]) -> None:
+    """Change by so many units what the lines of a reservation hold."""
+    for line_id, delta in deltas.items():
+        await conn.execute(
+            update(reservation_lines)
+            .where(
+                reservation_lines.c.reservation_id == reservation_id,
+                reservation_lines.c.line_id == line_id,
+            )
+            .values(quantity=reservation_lines.c.quantity + delta)
+        )
 
 
 async def open_allocations(
@@ -295,28 +340,15 @@ async def free_capacity(conn: AsyncConnection, allocation: Allocation) -> None:
     )
 
 
-async def _reserved_lines(conn: AsyncConnection, reservation_id: str) -> tuple[Units, ...]:
-    lines = reservation_lines.c
-    rows = await conn.execute(
-        select(lines.line_id, lines.sku, lines.quantity).where(
-            lines.reservation_id == reservation_id, lines.quantity > 0
-        )
-    )
-    return tuple(Units.model_validate(row, from_attributes=True) for row in rows)
+def by_sku(units: Iterable[Units]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for unit in units:
+        total[unit.sku] += unit.quantity
+    return total
 
 
-async def _add_reserved(
-    conn: AsyncConnection, reservation_id: str, deltas: Mapping[str, int]
-) -> None:
-    for line_id, delta in deltas.items():
-        await conn.execute(
-            update(reservation_lines)
-            .where(
-                reservation_lines.c.reservation_id == reservation_id,
-                reservation_lines.c.line_id == line_id,
-            )
-            .values(quantity=reservation_lines.c.quantity + delta)
-        )
+def _reservation(row: Row[Any]) -> Reservation:
+    return Reservation(row.reservation_id, row.order_id, row.node, row.state, row.channel)
 
 
 def _by_line(fulfillments: Sequence[Fulfillment]) -> Counter[str]:

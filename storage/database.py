@@ -11,7 +11,13 @@ from alembic.config import Config
 from psycopg.errors import NumericValueOutOfRange
 from pydantic_core import from_json, to_json
 from sqlalchemy import create_engine, make_url, text
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    PendingRollbackError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -66,7 +72,8 @@ async def outages() -> AsyncIterator[None]:
     """
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
+    # The last of these follows a session that died while a savepoint was undone.
+    except (OperationalError, InterfaceError, PoolTimeout, PendingRollbackError) as error:
         raise Outage("postgres", f"is unavailable: {_first_line(error)}") from error
     except DataError as error:
         if not isinstance(error.orig, NumericValueOutOfRange):

@@ -2,8 +2,9 @@
 Every movement of units is posted here, so that the sums, the shelves and the pool stay one truth.
 
 Rows are locked in one order everywhere: reservation, allocation, nodes, pool by SKU, stock by SKU
-and node, capacity. A free unit is one on hand and not allocated; the pool of a SKU is its free
-units at online nodes less its open network reservations: what a posting does to the pool follows.
+and node, capacity, the order's record. A new reservation alone is written after its pool: nobody
+who holds it waits for more. A free unit is one on hand and not allocated; the pool of a SKU is its
+free units at online nodes less its open network reservations: what a posting does to it follows.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -28,6 +29,9 @@ class Entry(NamedTuple):
     on_hand: int = 0
     allocated: int = 0
     reserved: int = 0
+
+
+SYSTEM: Final = "crossdock"
 
 
 class Why(NamedTuple):
@@ -188,7 +192,7 @@ async def hold_pool(conn: AsyncConnection, skus: Collection[str] | None) -> None
     """
     Have whoever reserves these SKUs, None is all, end first or begin after this transaction.
 
-    For a change of what rules hold back: whoever was short by the old ones is then seen as waiting.
+    For a change of what rules hold back, see `stock_rules.put`.
     """
     if skus is None:
         await conn.execute(text("LOCK TABLE pool IN EXCLUSIVE MODE"))
@@ -264,6 +268,13 @@ async def post_all(
     asked["online"] = [code for code, node in nodes.items() if node.online]
     if changed := (await conn.execute(_POST, asked)).all():
         await shortages.note(conn, [Short(*shelf) for shelf in changed])
+
+
+def promised(units: Mapping[str, int], node: str | None) -> list[Entry]:
+    """A reservation's units as the ledger books them: the network's promise, or a place's units."""
+    if node is None:
+        return [Entry(sku, None, reserved=quantity) for sku, quantity in units.items()]
+    return [Entry(sku, node, allocated=quantity) for sku, quantity in units.items()]
 
 
 def _columns(places: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, text, tuple_, update
+from sqlalchemy import and_, bindparam, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.errors import Conflict, NotFound
+from domain.errors import Conflict, NotFound, Refused
 from domain.fulfillments import (
     ENDED,
     Fulfillment,
@@ -127,37 +127,59 @@ async def apply(conn: AsyncConnection, change: Change) -> None:
     The last happens when a workflow task is lost after its step was taken, and taken again with
     other news: the workflow then knows less than its record, and must read it.
     """
-    order_id = change.state.order_id
-    query = select(orders.c.writer, orders.c.last_change).where(orders.c.order_id == order_id)
+    for refusal in (await apply_all(conn, [change])).values():
+        raise refusal
+
+
+async def apply_all(conn: AsyncConnection, changes: Sequence[Change]) -> dict[str, Refused]:
+    """
+    Write the changes of as many orders, each as `apply` does, in the same few statements.
+
+    Answers by order what `apply` would raise; then nothing is written of any.
+    """
+    if not changes:
+        return {}
+    query = select(
+        *(orders.c.order_id, orders.c.writer, orders.c.last_change),
+        *(orders.c.version_at, orders.c.version_seq),
+    ).where(orders.c.order_id.in_([change.state.order_id for change in changes]))
     # The weaker lock: a node's word locks its fulfillment first, and its event's foreign key then
     # looks at the order. That must not wait for whoever holds the order and wants the fulfillment.
-    last = (await conn.execute(query.with_for_update(key_share=True))).first()
-    if last is None:
-        raise NotFound(f"no order {order_id}")
-    if last.writer != _writer(change):
-        raise Conflict(f"another run of {order_id} has taken over", code="superseded")
-    if last.last_change == change.key:
-        return
-    if change.base is not None and change.base != last.last_change:
-        raise Conflict(f"the record of {order_id} has gone on", code="overtaken")
-    changed = await conn.execute(
-        update(orders)
-        .where(
-            orders.c.order_id == order_id,
-            tuple_(orders.c.version_at, orders.c.version_seq) <= tuple_(change.at, change.seq),
+    query = query.order_by(orders.c.order_id).with_for_update(key_share=True)
+    rows = await conn.execute(query)
+    known = {row.order_id: row for row in rows}
+    refusals = {}
+    for change in changes:
+        last = known.get(change.state.order_id)
+        if refusal := _refusal(change, last and last.writer, last and last.last_change):
+            refusals[change.state.order_id] = refusal
+    if refusals:
+        return refusals
+    fresh = [c for c in changes if known[c.state.order_id].last_change != c.key]
+    newer = []
+    for change in fresh:
+        last = known[change.state.order_id]
+        if (last.version_at, last.version_seq) <= (change.at, change.seq):
+            newer.append(change)
+    if newer:
+        columns = [name for name in _row(newer[0]) if name != "order_id"]
+        await conn.execute(
+            update(orders)
+            .where(orders.c.order_id == bindparam("of_order"))
+            .values({name: bindparam(name) for name in columns}),
+            [{**_row(change), "of_order": change.state.order_id} for change in newer],
         )
-        .values(**_row(change))
-    )
-    if changed.rowcount:
+    for change in newer:
         await _write_fulfillments(conn, change)
-    await _tell(conn, change)
+    await _tell(conn, *fresh)
+    return {}
 
 
 async def append_event(
     conn: AsyncConnection, order_id: str, key: str, at: datetime, event: OrderEvent
 ) -> None:
     """Add to the order's story, once by key."""
-    await _add_events(conn, order_id, at, {key: event})
+    await _add_events(conn, [{"order_id": order_id, "key": key, "at": at, **dict(event)}])
 
 
 async def mark_request(  # noqa: PLR0913, PLR0917 - one row of the story
@@ -358,33 +380,44 @@ async def _save(conn: AsyncConnection, f: Fulfillment, *, submitted_at: datetime
     )
 
 
-async def _tell(conn: AsyncConnection, change: Change) -> None:
-    order_id = change.state.order_id
-    events = {f"{change.key}:{i}": event for i, event in enumerate(change.events)}
-    await _add_events(conn, order_id, change.at, events)
-    await put_messages(conn, order_id, change.messages)
+async def _tell(conn: AsyncConnection, *changes: Change) -> None:
+    events = [
+        {"order_id": c.state.order_id, "key": f"{c.key}:{i}", "at": c.at, **dict(event)}
+        for c in changes
+        for i, event in enumerate(c.events)
+    ]
+    await _add_events(conn, events)
+    await _put(conn, [(c.state.order_id, message) for c in changes for message in c.messages])
 
 
 async def put_messages(conn: AsyncConnection, order_id: str, messages: Sequence[Message]) -> None:
     """Have messages sent, each once by its key."""
+    await _put(conn, [(order_id, message) for message in messages])
+
+
+async def _put(conn: AsyncConnection, messages: Sequence[tuple[str, Message]]) -> None:
     if messages:
         await conn.execute(
             upsert(outbox).on_conflict_do_nothing(),
-            [{**dict(message), "order_id": order_id} for message in messages],
+            [{**dict(message), "order_id": order_id} for order_id, message in messages],
         )
 
 
-async def _add_events(
-    conn: AsyncConnection, order_id: str, at: datetime, events: Mapping[str, OrderEvent]
-) -> None:
+async def _add_events(conn: AsyncConnection, events: Sequence[Mapping[str, Any]]) -> None:
     if events:
-        await conn.execute(
-            upsert(order_events).on_conflict_do_nothing(),
-            [
-                {"order_id": order_id, "key": key, "at": at, **dict(event)}
-                for key, event in events.items()
-            ],
-        )
+        await conn.execute(upsert(order_events).on_conflict_do_nothing(), events)
+
+
+def _refusal(change: Change, writer: str | None, last_change: str | None) -> Refused | None:
+    """Why a change cannot follow what is recorded of its order."""
+    order_id = change.state.order_id
+    if writer is None:
+        return NotFound(f"no order {order_id}")
+    if writer != _writer(change):
+        return Conflict(f"another run of {order_id} has taken over", code="superseded")
+    if change.base is not None and last_change not in {change.key, change.base}:
+        return Conflict(f"the record of {order_id} has gone on", code="overtaken")
+    return None
 
 
 def _writer(change: Change) -> str:

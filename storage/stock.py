@@ -1,27 +1,23 @@
 """
-Units and promises of units: every verb that moves them, each done once however often it is called.
+Units at nodes: every verb that moves them, each done once however often it is called.
 
-Callers bring the transaction. What is taken back before it was taken stays untaken: a release or
-give-back leaves a tombstone, and a late attempt is refused.
+Callers bring the transaction. What is given back before it was allocated stays unallocated: a
+give-back leaves a tombstone, and a late attempt is refused. Promises are made in `reservations`.
 """
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final, Literal
+from typing import Literal
 
 from sqlalchemy import insert, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Conflict, Invalid, NotFound, Refused
 from domain.fulfillments import Fulfillment, LineQuantity
-from domain.orders import Units
 from domain.values import Value
-from storage import availability, claims, ledger, stock_rules
-from storage.ledger import Entry, NodeNow, Shelf, Why
+from storage import availability, claims, ledger
+from storage.ledger import SYSTEM, Entry, NodeNow, Why
 from storage.tables import node_log, nodes, pool, stock
-
-_SYSTEM: Final = "crossdock"
-_EMPTY: Final = Shelf(0, 0)
 
 
 class Level(Value):
@@ -33,57 +29,6 @@ class Level(Value):
     allocated: int
     free: int
     short: int = 0
-
-
-async def reserve(  # noqa: PLR0913, PLR0917 - what the port's request carries
-    conn: AsyncConnection,
-    reservation_id: str,
-    order_id: str,
-    units: Sequence[Units],
-    node: str | None,
-    actor: str = _SYSTEM,
-    channel: str = "",
-) -> dict[str, int]:
-    """
-    Take all units or none: from the network, or with `node` at that node at once.
-
-    Not more than the channel may have: see `domain.availability`. Answers what is missing by SKU;
-    empty is done. A short attempt leaves nothing and may be made again; what is held stays as it
-    is. Raises Refused(reservation_released), NotFound(node).
-    """
-    places = await ledger.lock_nodes(conn, [node] if node else [])
-    if not await claims.open_reservation(conn, reservation_id, order_id, node, channel):
-        return {}
-    wanted = _by_sku(units)
-    pool = await ledger.open_pool(conn, wanted)
-    if node:
-        await ledger.lock_stock(conn, {(sku, node) for sku in wanted})
-    sale = await availability.open_sale(conn, pool, pickup=node is not None)
-    missing = {sku: units - sale.left(sku, channel, node) for sku, units in wanted.items()}
-    missing = {sku: units for sku, units in missing.items() if units > 0}
-    if missing:
-        await claims.drop_reservation(conn, reservation_id)
-        return missing
-    await claims.add_to_reservation(conn, reservation_id, units)
-    why = Why(f"reserved for {order_id}", actor, reservation_id, order_id)
-    await ledger.post(conn, _promised(wanted, node), places, why)
-    return {}
-
-
-async def release(conn: AsyncConnection, reservation_id: str, cause: str) -> None:
-    """Give back what is still reserved, and let no late attempt take it again."""
-    reservation = await claims.lock_reservation(conn, reservation_id)
-    lines = await claims.bury_reservation(conn, reservation_id)
-    if reservation is None or not lines:
-        return
-    node = reservation.node
-    units = _by_sku(lines)
-    places = await ledger.lock_nodes(conn, [node] if node else [])
-    await ledger.lock_pool(conn, units)
-    await ledger.lock_stock(conn, {(sku, node) for sku in units if node})
-    returned = {sku: -quantity for sku, quantity in units.items()}
-    why = Why(cause, _SYSTEM, reservation_id, reservation.order_id)
-    await ledger.post(conn, _promised(returned, node), places, why)
 
 
 async def allocate(
@@ -123,7 +68,7 @@ async def allocate(
         await claims.take_capacity(conn, node, days[node], count, limit)
     entries = [Entry(sku, node, allocated=units) for (sku, node), units in moved.items()]
     entries += [Entry(sku, None, reserved=-units) for (sku, _), units in moved.items()]
-    why = Why("allocated", _SYSTEM, key, fulfillments[0].order_id)
+    why = Why("allocated", SYSTEM, key, fulfillments[0].order_id)
     await ledger.post(conn, entries, places, why)
     return {}
 
@@ -152,7 +97,7 @@ async def give_back(  # noqa: PLR0913, PLR0917 - what the port's request carries
     back = allocation.take(lines)
     node = allocation.node
     places = await ledger.lock_nodes(conn, [node])
-    skus = _by_sku(back)
+    skus = claims.by_sku(back)
     await ledger.lock_pool(conn, skus)
     await ledger.lock_stock(conn, {(sku, node) for sku in skus})
     await claims.take_from_allocation(conn, fulfillment_id, back, into="returned")
@@ -161,8 +106,8 @@ async def give_back(  # noqa: PLR0913, PLR0917 - what the port's request carries
     entries = [Entry(sku, node, allocated=-units) for sku, units in skus.items()]
     if to == "reservation" and reservation is not None and reservation.takes(node):
         await claims.add_to_reservation(conn, reservation_id, back)
-        entries += _promised(skus, reservation.node)
-    await ledger.post(conn, entries, places, Why(cause, _SYSTEM, key, allocation.order_id))
+        entries += ledger.promised(skus, reservation.node)
+    await ledger.post(conn, entries, places, Why(cause, SYSTEM, key, allocation.order_id))
 
 
 async def ship(
@@ -177,11 +122,11 @@ async def ship(
     gone = allocation.take(lines)
     node = allocation.node
     places = await ledger.lock_nodes(conn, [node])
-    skus = _by_sku(gone)
+    skus = claims.by_sku(gone)
     await ledger.lock_stock(conn, {(sku, node) for sku in skus})
     await claims.take_from_allocation(conn, fulfillment_id, gone, into="shipped")
     entries = [Entry(sku, node, on_hand=-units, allocated=-units) for sku, units in skus.items()]
-    await ledger.post(conn, entries, places, Why("shipped", _SYSTEM, key, allocation.order_id))
+    await ledger.post(conn, entries, places, Why("shipped", SYSTEM, key, allocation.order_id))
 
 
 async def receive(  # noqa: PLR0913, PLR0917 - what the port's request carries
@@ -321,23 +266,8 @@ async def _dry(
         for node, count in load.items()
         if (limit := places[node].capacity_per_day) is not None and used[node] + count > limit
     }
-    known = await stock_rules.known(conn, {sku for sku, _ in moved})
-    safety = availability.safety_at(known, {sku for sku, _ in moved}, {node for _, node in moved})
-    for (sku, node), units in moved.items():
-        if units > shelves.get((sku, node), _EMPTY).free - safety.get(sku, {}).get(node, 0):
-            dry[node] = "out of stock"
+    spare = await availability.beyond_safety(conn, shelves)
+    for place, units in moved.items():
+        if units > spare.get(place, 0):
+            dry[place[1]] = "out of stock"
     return dry
-
-
-def _by_sku(units: Sequence[Units]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for unit in units:
-        total[unit.sku] += unit.quantity
-    return total
-
-
-def _promised(units: Mapping[str, int], node: str | None) -> list[Entry]:
-    """A reservation's units as the ledger books them: the network's promise, or a place's units."""
-    if node is None:
-        return [Entry(sku, None, reserved=quantity) for sku, quantity in units.items()]
-    return [Entry(sku, node, allocated=quantity) for sku, quantity in units.items()]

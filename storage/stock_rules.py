@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Invalid
 from domain.stock_rules import Rule, RuleKind, Subject
+from storage import ledger
 from storage.tables import nodes, stock_rule_log, stock_rules
 
 _SUBJECT: Final = ("kind", "channel", "node", "sku", "category")
@@ -80,33 +81,20 @@ async def known(conn: AsyncConnection, skus: Collection[str]) -> Known:
     return Known.of_row(row.mappings().one())
 
 
-async def put(conn: AsyncConnection, rules: Sequence[Rule], actor: str) -> None:
-    """Have these rules hold, each in place of one on the same subject. Raises Invalid(node)."""
-    if not rules:
-        return
-    await check_nodes(conn, {f"rules.{n}.node": rule.node for n, rule in enumerate(rules)})
-    rows = {key_of(rule): {**_columns(rule), "actor": actor} for rule in rules}
-    statement = upsert(stock_rules)
-    await conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=list(_SUBJECT),
-            set_={n: statement.excluded[n] for n in (*_SAYS, "actor")} | {"at": func.now()},
-        ),
-        [rows[key] for key in sorted(rows)],
-    )
-    await _log(conn, {key_of(rule): rule for rule in rules}.items(), actor)
+async def put(
+    conn: AsyncConnection, rules: Sequence[Rule], actor: str, *, removed: Sequence[Subject] = ()
+) -> int:
+    """
+    Have these rules hold, each in place of one on the same subject, and none on the `removed`.
 
-
-async def remove(conn: AsyncConnection, subjects: Iterable[Subject], actor: str) -> int:
-    """Have no rule on these subjects. How many there were."""
-    removed = await conn.execute(
-        delete(stock_rules)
-        .where(tuple_(*_KEY).in_([key_of(subject) for subject in subjects]))
-        .returning(*_KEY)
-    )
-    keys = [Key(*row) for row in removed]
-    await _log(conn, [(key, None) for key in keys], actor)
-    return len(keys)
+    Answers how many were removed. Whoever reserves what they concern ends first, or obeys them:
+    whoever was short by the old ones is then seen as waiting. Raises Invalid(node).
+    """
+    gone = await _remove(conn, removed, actor)
+    await _put(conn, rules, actor)
+    named = {subject.sku for subject in (*rules, *removed)}
+    await ledger.hold_pool(conn, None if "" in named else named)
+    return gone
 
 
 async def listed(  # noqa: PLR0913 - the filters of a search
@@ -159,6 +147,33 @@ _KEY: Final = tuple(stock_rules.c[name] for name in _SUBJECT)
 
 def key_of(subject: Subject) -> Key:
     return Key(subject.kind, subject.channel, subject.node, subject.sku, subject.category)
+
+
+async def _put(conn: AsyncConnection, rules: Sequence[Rule], actor: str) -> None:
+    if not rules:
+        return
+    await check_nodes(conn, {f"rules.{n}.node": rule.node for n, rule in enumerate(rules)})
+    rows = {key_of(rule): {**_columns(rule), "actor": actor} for rule in rules}
+    statement = upsert(stock_rules)
+    await conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=list(_SUBJECT),
+            set_={n: statement.excluded[n] for n in (*_SAYS, "actor")} | {"at": func.now()},
+        ),
+        [rows[key] for key in sorted(rows)],
+    )
+    await _log(conn, {key_of(rule): rule for rule in rules}.items(), actor)
+
+
+async def _remove(conn: AsyncConnection, subjects: Iterable[Subject], actor: str) -> int:
+    removed = await conn.execute(
+        delete(stock_rules)
+        .where(tuple_(*_KEY).in_([key_of(subject) for subject in subjects]))
+        .returning(*_KEY)
+    )
+    keys = [Key(*row) for row in removed]
+    await _log(conn, [(key, None) for key in keys], actor)
+    return len(keys)
 
 
 def _columns(rule: Rule) -> dict[str, Any]:

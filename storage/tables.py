@@ -174,27 +174,35 @@ stock = Table(
 )
 
 # `node` null is a promise of the whole network; with a node (pickup) its units count as allocated
-# there. A released row stays for ever: the tombstone that a late attempt finds.
+# there. `held` ends by itself at `expires_at`; an order makes it `committed`, which does not. The
+# row of one that is over stays for ever: the tombstone that a late attempt finds.
 reservations = Table(
     "reservations",
     metadata,
     Column("reservation_id", Text, primary_key=True),
-    Column("order_id", Text, index=True),
-    Column("node", Text, ForeignKey("nodes.code")),
+    Column("order_id", Text),
+    Column("node", Text),
     Column("channel", Text, nullable=False, server_default=""),
     Column("state", Text, nullable=False),
+    Column("expires_at", _INSTANT),
     _now("at"),
-    CheckConstraint("state IN ('held', 'released')", name="state"),
+    CheckConstraint(
+        "state IN ('held', 'committed', 'fulfilled', 'released', 'expired')", name="state"
+    ),
+    CheckConstraint("state <> 'held' OR expires_at IS NOT NULL", name="expires"),
+    Index("ix_reservations_expiring", "expires_at", postgresql_where=text("state = 'held'")),
 )
 
-# `quantity` is what is still reserved, not what once was.
+# `quantity` is what is still reserved, not what once was; `missing` is what could not be taken of a
+# reservation that might be made in part. Each is written in the statement of its reservation.
 reservation_lines = Table(
     "reservation_lines",
     metadata,
-    Column("reservation_id", Text, ForeignKey("reservations.reservation_id"), primary_key=True),
+    Column("reservation_id", Text, primary_key=True),
     Column("line_id", Text, primary_key=True),
     Column("sku", Text, nullable=False),
     Column("quantity", Integer, nullable=False),
+    Column("missing", Integer, nullable=False, server_default="0"),
     CheckConstraint("quantity >= 0", name="quantity"),
     Index("ix_reservation_lines_open", "sku", postgresql_where=text("quantity > 0")),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import pkgutil
 import platform
@@ -13,7 +14,7 @@ from typing import Final, Protocol, cast
 
 import psutil
 
-from domain.errors import NotFound
+from domain.errors import Invalid, NotFound
 from domain.values import Value
 
 _PACKAGES: Final = ("temporalio", "sqlalchemy", "psycopg", "ortools", "fastapi")
@@ -43,8 +44,10 @@ class Report(Value):
 
 
 class Bench(Protocol):
+    """`measure` takes the seed and, where it can be told how long to work, `seconds`."""
+
     SUMMARY: str
-    measure: Callable[[int], dict[str, Metric]]
+    measure: Callable[..., dict[str, Metric]]
 
 
 def at_most(value: float, limit: float, unit: str, *, decides: bool = True) -> Metric:
@@ -67,11 +70,17 @@ def names() -> dict[str, str]:
     return {name: _bench(name).SUMMARY for name in found}
 
 
-def run(name: str, seed: int) -> Report:
-    """Raises NotFound for an unknown name."""
+def run(name: str, seed: int, seconds: float | None = None) -> Report:
+    """Raises NotFound for an unknown name, Invalid for seconds where they cannot be chosen."""
     if name not in names():
         raise NotFound(f"no benchmark {name!r}; there are {', '.join(names())}")
-    metrics = _bench(name).measure(seed)
+    measure = _bench(name).measure
+    if seconds is None:
+        metrics = measure(seed)
+    elif "seconds" in inspect.signature(measure).parameters:
+        metrics = measure(seed, seconds)
+    else:
+        raise Invalid(f"seconds: the benchmark {name!r} takes as long as it takes")
     return Report(
         bench=name,
         ok=all(metric.holds for metric in metrics.values() if metric.decides),

@@ -49,6 +49,7 @@ def check() -> None:
 def bench(
     name: Annotated[str, typer.Argument(help="Which one; --list names them.")] = "",
     seed: Annotated[int, typer.Option()] = 1,
+    seconds: Annotated[float | None, typer.Option(help="How long to work, about.")] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object.")] = False,
     show_list: Annotated[bool, typer.Option("--list", help="Name the benchmarks.")] = False,
@@ -58,7 +59,7 @@ def bench(
         for known, summary in benches.names().items():
             typer.echo(f"{known:16} {summary}")
         return
-    report = benches.run(name, seed)
+    report = benches.run(name, seed, seconds)
     typer.echo(report.model_dump_json() if as_json else benches.table(report))
     raise typer.Exit(0 if report.ok else 1)
 

@@ -36,7 +36,8 @@ CHECKS: Final = (
             FROM allocation_lines AS l JOIN allocations AS a USING (fulfillment_id)
             UNION ALL
             SELECT r.order_id, l.line_id, l.quantity, 0, 0
-            FROM reservation_lines AS l JOIN reservations AS r USING (reservation_id)) AS each
+            FROM reservation_lines AS l JOIN reservations AS r USING (reservation_id)
+            WHERE r.order_id IS NOT NULL) AS each
           GROUP BY order_id, line_id)
         SELECT order_id || ' line ' || line_id AS subject,
           format('reserved, allocated, gone are %s, %s, %s by its state and %s, %s, %s by stock',

@@ -21,9 +21,10 @@ from domain.quoting import Cart, PickupOption, Quote, ShipOption, quote
 from domain.records import Change, OrderEvent
 from domain.sourcing.problem import Decision, Plan, Promised
 from domain.sourcing.solver import cheapest_plan
-from storage import decisions, network, promises, records, snapshot, stock
+from storage import decisions, network, promises, records, reservations, snapshot, stock
 from storage.database import transaction
 from storage.tables import metadata
+from storage.taking import Ask
 from workflows.ports import SourceOrder
 
 NETWORK = sample.network()
@@ -112,8 +113,9 @@ async def order_it(
         await records.accept(conn, order, "run", first)
         units = [Units(line_id=x.line_id, sku=x.sku, quantity=x.quantity) for x in lines]
         reservation = f"{order.order_id}-R1"
-        short = await stock.reserve(conn, reservation, order.order_id, units, order.pickup_node)
-    assert short == {}
+        ask = Ask(reservation, order.order_id, units, order.pickup_node)
+        answer = await reservations.reserve(conn, ask)
+    assert not answer.missing
     return order
 
 

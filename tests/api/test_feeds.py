@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 from domain.network import Product
 from domain.orders import OrderStatus, Units
-from storage import audit, database, network, records, stock
+from storage import audit, database, network, records, reservations, stock
+from storage.taking import Ask
 from tests.api.conftest import Api, MakeKey, MakeOrder, change, in_fulfillment, rows_of
 from tests.samples import a_share
 
@@ -139,7 +140,7 @@ async def test_a_short_shelf_is_listed_until_it_is_made_good(
     await http.post(FEED, json=feed(row("snapshot", sku, 1, 9), feed_id="a"), headers=admin)
     async with database.transaction(api.services.engine) as conn:
         units = [Units(line_id="1", sku=sku, quantity=6)]
-        assert await stock.reserve(conn, f"R-{sku}", f"web-{sku}", units, None) == {}
+        assert not (await reservations.reserve(conn, Ask(f"R-{sku}", f"web-{sku}", units))).missing
         share = a_share(f"F-{sku}", "DC-DAL", {"1": 6}, order_id=f"web-{sku}")
         assert await stock.allocate(conn, f"A-{sku}", f"R-{sku}", [share]) == {}
     short = feed(row("snapshot", sku, 2, 2), feed_id="b")
@@ -245,7 +246,7 @@ async def test_a_file_leaves_what_is_allocated_and_says_what_is_short(
     await counted(10)
     async with database.transaction(api.services.engine) as conn:
         units = [Units(line_id="1", sku=sku, quantity=6)]
-        assert await stock.reserve(conn, f"R-{sku}", f"web-{sku}", units, None) == {}
+        assert not (await reservations.reserve(conn, Ask(f"R-{sku}", f"web-{sku}", units))).missing
         share = a_share(f"F-{sku}", "DC-DAL", {"1": 6}, order_id=f"web-{sku}")
         assert await stock.allocate(conn, f"A-{sku}", f"R-{sku}", [share]) == {}
     shelf, short = await counted(2)

@@ -14,9 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import promises
 from domain.orders import Units
-from storage import stock
+from storage import reservations
 from storage.database import transaction
 from storage.tables import metadata
+from storage.taking import Ask
 from tests.api.conftest import Api, MakeKey, serving
 from tests.api.promising import an_order, cart, local, open_shop
 
@@ -183,10 +184,10 @@ async def test_a_product_goes_by_any_of_its_names(at: At) -> None:
 async def test_what_others_have_reserved_is_not_offered(at: At, engine: AsyncEngine) -> None:
     async with transaction(engine) as conn:
         units = [Units(line_id="1", sku="TEE", quantity=5)]
-        assert await stock.reserve(conn, "other-R1", "other", units, None) == {}
+        assert not (await reservations.reserve(conn, Ask("other-R1", "other", units))).missing
     quote = await quoted(at, TUESDAY, cart(("TEE", 4), ("TEE", 2)))
     async with transaction(engine) as conn:
-        await stock.release(conn, "other-R1", "cancelled")
+        await reservations.release(conn, "other-R1", "cancelled")
 
     assert quote["ship"] == []
     assert [(s["line_id"], s["available"]) for s in quote["short"]] == [("2", 1)]

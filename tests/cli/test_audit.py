@@ -18,9 +18,10 @@ from domain.fulfillments import Fulfillment, FulfillmentStatus, RequestStatus
 from domain.orders import Bucket, Line, LineState, OrderStatus, Units
 from domain.records import OrderEvent
 from domain.sourcing.problem import CostParts
-from storage import decisions, network, records, stock
+from storage import decisions, network, records, reservations, stock
 from storage.database import transaction
 from storage.tables import metadata
+from storage.taking import Ask
 from tests.samples import a_change, a_decision, a_node, a_share, an_order
 from workflows.addressing import order_workflow_id
 
@@ -267,7 +268,7 @@ async def place(engine: AsyncEngine, number: str, status: OrderStatus, bucket: B
     units = [Units(line_id="11", sku="MUG", quantity=3)]
     async with transaction(engine) as conn:
         await records.accept(conn, order, "run", change)
-        await stock.reserve(conn, f"{order.order_id}-R1", order.order_id, units, None)
+        await reservations.reserve(conn, Ask(f"{order.order_id}-R1", order.order_id, units))
         await stock.allocate(conn, f"{order.order_id}-A1", f"{order.order_id}-R1", [share])
         await decisions.store(conn, a_decision(share, CostParts(shipping=share.cost_minor)))
         if done:

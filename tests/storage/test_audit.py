@@ -11,8 +11,9 @@ from domain.orders import Bucket, LineState, OrderStatus, Units
 from domain.records import Message, OrderEvent
 from domain.sourcing.problem import CostParts
 from domain.stock_rules import Rule, RuleKind, Subject
-from storage import audit, decisions, inbox, records, stock, stock_rules
+from storage import audit, decisions, inbox, records, reservations, stock, stock_rules
 from storage.database import transaction
+from storage.taking import Ask
 from tests.samples import a_change, a_decision, a_share, an_order
 from tests.storage.conftest import stocked
 
@@ -68,7 +69,8 @@ LIES = {
     ),
     "a reservation for nobody": (
         4,
-        """INSERT INTO reservations (reservation_id, order_id, state) VALUES ('x-R1', 'x', 'held');
+        """INSERT INTO reservations (reservation_id, order_id, state)
+             VALUES ('x-R1', 'x', 'committed');
              INSERT INTO reservation_lines VALUES ('x-R1', '1', 'A', 2);
              UPDATE pool SET available = available - 2;
              INSERT INTO movements (sku, on_hand_delta, allocated_delta, reserved_delta, cause,
@@ -153,7 +155,7 @@ async def _allocated(engine: AsyncEngine, number: str) -> None:
     async with transaction(engine) as conn:
         await records.accept(conn, order, "run", a_change(order, events=(TOLD,)))
         units = [Units(line_id="1", sku="A", quantity=3)]
-        await stock.reserve(conn, f"web-{number}-R1", f"web-{number}", units, None)
+        await reservations.reserve(conn, Ask(f"web-{number}-R1", f"web-{number}", units))
         await decisions.store(conn, a_decision(share, COST))
         await stock.allocate(conn, f"web-{number}/1", f"web-{number}-R1", [share])
         change = a_change(
@@ -199,7 +201,7 @@ async def _three_orders(engine: AsyncEngine) -> None:
     safety = Rule(kind=RuleKind.SAFETY, node="DC-B", units=1)
     async with transaction(engine) as conn:
         await stock_rules.put(conn, [safety, Rule(kind=RuleKind.THRESHOLD, units=1)], "test")
-        await stock_rules.remove(conn, [Subject(kind=RuleKind.THRESHOLD)], "test")
+        await stock_rules.put(conn, [], "test", removed=[Subject(kind=RuleKind.THRESHOLD)])
     await _completed(engine, "1")
     await _allocated(engine, "2")
 

@@ -23,13 +23,16 @@ from storage import (
     database,
     ledger,
     network,
+    reservations,
     snapshot,
     stock,
     stock_rules,
     tables,
 )
+from storage.batching import Batcher
 from storage.database import transaction
 from storage.stock_view import StockView
+from storage.taking import Ask
 from tests.samples import NOON, a_node, a_share
 from tests.storage.conftest import NODES, stocked
 
@@ -81,7 +84,7 @@ async def reserve(
 ) -> dict[str, int]:
     units = [Units(line_id="1", sku="A", quantity=quantity)]
     async with transaction(engine) as conn:
-        return await stock.reserve(conn, name, name, units, node, channel=channel)
+        return (await reservations.reserve(conn, Ask(name, name, units, node, channel))).missing
 
 
 async def allocate(engine: AsyncEngine, name: str, node: str, quantity: int) -> dict[str, str]:
@@ -94,7 +97,7 @@ async def may_take(engine: AsyncEngine, channel: str = "web", node: str | None =
     """What a reservation would be given, under its locks."""
     async with transaction(engine) as conn:
         pool = await ledger.lock_pool(conn, ["A"])
-        sale = await availability.open_sale(conn, pool, pickup=node is not None)
+        sale = await availability.open_sale(conn, pool, pickups=["A"] if node else [])
         return sale.left("A", channel, node)
 
 
@@ -124,7 +127,7 @@ async def test_a_change_of_safety_stock_moves_what_may_be_sold_at_once(
     assert await reserve(world, "R1", 9) == {}
     assert await reserve(world, "R2", 1) == {"A": 1}
     async with transaction(world) as conn:
-        await stock_rules.remove(conn, [Subject(kind=SAFETY)], "ann")
+        await stock_rules.put(conn, [], "ann", removed=[Subject(kind=SAFETY)])
     assert await seen(view) == await may_take(world) == 3
 
 
@@ -243,21 +246,20 @@ async def test_a_sale_counts_in_what_it_was_told_was_taken(world: AsyncEngine) -
         assert (sale.left("A", "web"), sale.left("A", "outlet")) == (1, 6)
 
 
-@pytest.mark.parametrize("skus", [("A",), None], ids=["of a SKU", "of all"])
+@pytest.mark.parametrize("sku", ["A", ""], ids=["of a SKU", "of all"])
 async def test_a_change_of_rules_and_a_reservation_wait_for_each_other(
-    world: AsyncEngine, skus: Collection[str] | None
+    world: AsyncEngine, sku: str
 ) -> None:
     await stocked(world, {("A", "DC-A"): 5})
-    await put(world, {"kind": SAFETY, "units": 5})
+    await put(world, {"kind": SAFETY, "sku": sku, "units": 5})
 
     async def relax() -> None:
         async with transaction(world) as conn:
-            await stock_rules.remove(conn, [Subject(kind=SAFETY)], "ann")
-            await ledger.hold_pool(conn, skus)
+            await stock_rules.put(conn, [], "ann", removed=[Subject(kind=SAFETY, sku=sku)])
 
     async with transaction(world) as conn:
         units = [Units(line_id="1", sku="A", quantity=1)]
-        assert await stock.reserve(conn, "R1", "web-1", units, None) == {"A": 1}
+        assert (await reservations.reserve(conn, Ask("R1", "web-1", units))).missing == {"A": 1}
         relaxing = asyncio.create_task(relax())
         done, _ = await asyncio.wait([relaxing], timeout=0.3)
         assert not done, "it would not see that this order waits"
@@ -271,7 +273,7 @@ async def test_a_rule_is_logged_and_one_of_a_node_that_is_not_there_is_refused(
     await put(world, {"kind": SAFETY, "sku": "A", "units": 3})
     await put(world, {"kind": SAFETY, "sku": "A", "units": 4})
     async with transaction(world) as conn:
-        await stock_rules.remove(conn, [Subject(kind=SAFETY, sku="A")], "bob")
+        await stock_rules.put(conn, [], "bob", removed=[Subject(kind=SAFETY, sku="A")])
         log = await conn.execute(text("SELECT said, actor FROM stock_rule_log ORDER BY id"))
         assert [(r.said and r.said["units"], r.actor) for r in log] == [
             (3, "ann"), (4, "ann"), (None, "bob"),
@@ -291,6 +293,7 @@ class Commotion:
 
     def __init__(self, engine: AsyncEngine, seed: int) -> None:
         self.engine = engine
+        self.door = Batcher(engine)
         self.chance = random.Random(seed)  # noqa: S311
         self.number = 0
 
@@ -306,13 +309,13 @@ class Commotion:
         units = [Units(line_id="1", sku=sku, quantity=self.chance.randint(1, 3))]
         at = "ST-C" if self.chance.random() < 0.2 else None
         channel, after = self.chance.choice(CHANNELS), self.chance.random()
-        async with transaction(self.engine) as conn:
-            if await stock.reserve(conn, name, name, units, at, channel=channel):
-                return
+        answer = await self.door.reserve(Ask(name, name, units, at, channel))
+        if answer.missing:
+            return
         share = a_share(f"{name}-F", at or node, {"1": 1}, sku=sku, order_id=name)
         async with transaction(self.engine) as conn:
             if after < 0.3:
-                await stock.release(conn, name, "cancelled")
+                await reservations.release(conn, name, "cancelled")
             if not 0.3 <= after < 0.8 or await stock.allocate(conn, name, name, [share]):
                 return
         if after < 0.6:
@@ -363,7 +366,7 @@ async def test_the_view_the_locks_and_sql_say_the_same(
         async with transaction(world) as conn:
             pool = await ledger.lock_pool(conn, SKUS)
             sale = await availability.open_sale(conn, pool)
-            pickup = await availability.open_sale(conn, pool, pickup=True)
+            pickup = await availability.open_sale(conn, pool, pickups=SKUS)
             for channel, sku in itertools.product(CHANNELS, SKUS):
                 said, here = await by_sql(conn, [sku], channel), now.positions[sku]
                 assert to_sell(now.outlets, here, channel, SHIP) == said[sku]

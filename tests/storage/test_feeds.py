@@ -16,9 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from domain.errors import Refused
 from domain.network import Product
 from domain.orders import Units
-from storage import audit, feeds, network, shortages, stock
+from storage import audit, feeds, network, reservations, shortages, stock
 from storage.database import transaction
 from storage.feeds import Delta, Report, Snapshot, Taken
+from storage.taking import Ask
 from tests.samples import a_node, a_share
 from tests.storage.conftest import NODES, stocked
 from tests.storage.test_random_days import SKUS, STEPS, Day
@@ -90,7 +91,9 @@ async def allocated(engine: AsyncEngine, name: str, quantity: int) -> None:
     """An order with units allocated at DC-A."""
     async with transaction(engine) as conn:
         units = [Units(line_id="1", sku="A", quantity=quantity)]
-        assert await stock.reserve(conn, f"R-{name}", f"web-{name}", units, None) == {}
+        assert not (
+            await reservations.reserve(conn, Ask(f"R-{name}", f"web-{name}", units))
+        ).missing
         share = a_share(f"F-{name}", "DC-A", {"1": quantity}, order_id=f"web-{name}")
         assert await stock.allocate(conn, f"K-{name}", f"R-{name}", [share]) == {}
 
@@ -426,7 +429,7 @@ async def test_each_lie_about_feeds_is_found(shop: AsyncEngine, lie: str) -> Non
     async with transaction(shop) as conn:
         units = [Units(line_id="1", sku="B", quantity=5)]
         await network.put_node(conn, a_node("DC-A", pickup=True))
-        assert await stock.reserve(conn, "R", "web-1", units, "DC-A") == {}
+        assert not (await reservations.reserve(conn, Ask("R", "web-1", units, "DC-A"))).missing
     await take(shop, snapshot(2, 2, sku="B"))
     await clean(shop)
     async with shop.connect() as conn:  # never committed

@@ -6,8 +6,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.fulfillments import NodeEvent, NodeEventType
 from domain.orders import Units
-from storage import inbox, records, stock
+from storage import inbox, records, reservations, stock
 from storage.database import transaction
+from storage.taking import Ask
 from tests.samples import NOON, a_change, a_share, an_order
 
 
@@ -48,7 +49,8 @@ async def test_the_first_goods_of_a_product_find_the_order_that_just_missed_them
     async def reserve() -> None:
         async with transaction(world) as conn:
             units = [Units(line_id="1", sku="A", quantity=3)]
-            assert await stock.reserve(conn, "web-1-R1", "web-1", units, None) == {"A": 3}
+            answer = await reservations.reserve(conn, Ask("web-1-R1", "web-1", units))
+            assert answer.missing == {"A": 3}
             looked.set()
             await asyncio.sleep(0.3)
             await records.apply(conn, a_change(order, 2, short={"A": 3}))

@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from domain.errors import Refused
 from domain.fulfillments import LineQuantity
 from domain.orders import Units
-from storage import audit, network, stock
+from storage import audit, network, reservations, stock
 from storage.database import transaction
 from storage.tables import reservation_lines
+from storage.taking import Ask
 from tests.samples import a_node, a_share
 from tests.storage.conftest import NODES, stocked
 
@@ -55,7 +56,7 @@ class Day:
             for n, sku in enumerate(SKUS[: self.chance.randint(1, 3)])
         ]
         node = self.chance.choice((None, None, None, "ST-C"))
-        await stock.reserve(conn, self.key("R"), "web-1", units, node)
+        await reservations.reserve(conn, Ask(self.key("R"), "web-1", units, node))
 
     async def allocate(self, conn: AsyncConnection) -> None:
         name = f"R{self.chance.randint(max(self.keys['R'] - 5, 0), self.keys['R'])}"
@@ -85,7 +86,7 @@ class Day:
 
     async def release(self, conn: AsyncConnection) -> None:
         name = f"R{self.chance.randint(0, self.keys['R'] + 1)}"
-        await stock.release(conn, name, "cancelled")
+        await reservations.release(conn, name, "cancelled")
 
     async def receive(self, conn: AsyncConnection) -> None:
         lines = [(self.chance.choice(SKUS), self.chance.randint(1, 5)) for _ in range(2)]
@@ -130,7 +131,8 @@ async def _one_order(engine: AsyncEngine, chance: random.Random, name: str) -> N
     ]
     lines = {unit.line_id: 1 for unit in units}
     async with transaction(engine) as conn:
-        missing = await stock.reserve(conn, f"{name}-R1", name, units, None)
+        ask = Ask(f"{name}-R1", name, units)
+        missing = (await reservations.reserve(conn, ask)).missing
     for round_ in range(0 if missing else 3):
         share = a_share(f"{name}-F{round_}", chance.choice(NODES), lines, order_id=name)
         async with transaction(engine) as conn:
@@ -145,7 +147,7 @@ async def _one_order(engine: AsyncEngine, chance: random.Random, name: str) -> N
                 conn, key, share.fulfillment_id, (), "reservation", f"{name}-R1", "no"
             )
     async with transaction(engine) as conn:
-        await stock.release(conn, f"{name}-R1", "over")
+        await reservations.release(conn, f"{name}-R1", "over")
 
 
 async def _nodes_go_up_and_down(engine: AsyncEngine, chance: random.Random) -> None:

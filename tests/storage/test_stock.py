@@ -12,10 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.errors import Conflict, Invalid, NotFound, Refused
 from domain.fulfillments import LineQuantity
 from domain.orders import Units
-from storage import audit, network, snapshot, stock
+from storage import audit, network, reservations, snapshot, stock
 from storage.database import transaction
 from storage.stock import Level
 from storage.tables import node_capacity, pool
+from storage.taking import Ask
 from tests.samples import a_node, a_share
 from tests.storage.conftest import NODES, stocked
 
@@ -25,7 +26,7 @@ async def reserve(
 ) -> dict[str, int]:
     units = [Units(line_id="1", sku="A", quantity=quantity)]
     async with transaction(engine) as conn:
-        return await stock.reserve(conn, name, "web-1", units, node)
+        return (await reservations.reserve(conn, Ask(name, "web-1", units, node))).missing
 
 
 async def allocate(
@@ -58,7 +59,7 @@ async def ship(engine: AsyncEngine, key: str, fulfillment_id: str, quantity: int
 
 async def release(engine: AsyncEngine, name: str) -> None:
     async with transaction(engine) as conn:
-        await stock.release(conn, name, "cancelled")
+        await reservations.release(conn, name, "cancelled")
 
 
 async def set_status(engine: AsyncEngine, node: str, to: Literal["online", "offline"]) -> bool:
@@ -108,12 +109,12 @@ async def test_all_lines_or_none_and_several_lines_of_a_sku_add_up(world: AsyncE
         Units(line_id="4", sku="NOWHERE", quantity=5),
     ]
     async with transaction(world) as conn:
-        missing = await stock.reserve(conn, "R1", "web-1", units, None)
+        missing = (await reservations.reserve(conn, Ask("R1", "web-1", units))).missing
     assert missing == {"A": 1, "NOWHERE": 5}
     assert await available(world) == 3
     await stocked(world, {("A", "DC-B"): 1})
     async with transaction(world) as conn:
-        assert await stock.reserve(conn, "R1", "web-1", units[:3], None) == {}
+        assert not (await reservations.reserve(conn, Ask("R1", "web-1", units[:3]))).missing
     assert await available(world) == 0
     assert await findings(world) == []
 
@@ -172,7 +173,7 @@ async def test_two_lines_of_one_sku_at_one_node_add_up(world: AsyncEngine) -> No
     units = [Units(line_id=line, sku="A", quantity=3) for line in ("1", "2")]
     share = a_share("F1", "DC-A", {"1": 3, "2": 3})
     async with transaction(world) as conn:
-        assert await stock.reserve(conn, "R1", "web-1", units, None) == {}
+        assert not (await reservations.reserve(conn, Ask("R1", "web-1", units))).missing
         assert await stock.allocate(conn, "web-1/1", "R1", [share]) == {}
     async with transaction(world) as conn:
         [shelf] = await stock.levels(conn, skus=["A"])
@@ -189,7 +190,7 @@ async def test_two_lines_of_one_sku_are_not_served_from_the_same_units(world: As
     units = [Units(line_id=line, sku="A", quantity=4) for line in ("1", "2")]
     share = a_share("F1", "DC-A", {"1": 4, "2": 4})
     async with transaction(world) as conn:
-        assert await stock.reserve(conn, "R1", "web-1", units, None) == {}
+        assert not (await reservations.reserve(conn, Ask("R1", "web-1", units))).missing
         assert await stock.allocate(conn, "web-1/1", "R1", [share]) == {"DC-A": "out of stock"}
 
 

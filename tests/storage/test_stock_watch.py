@@ -7,9 +7,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.errors import Invalid
 from domain.orders import Units
-from storage import stock, stock_watch
+from storage import reservations, stock, stock_watch
 from storage.database import transaction
 from storage.stock_watch import Watch
+from storage.taking import Ask
 from tests.storage.conftest import stocked
 
 
@@ -54,7 +55,7 @@ async def test_the_network_and_a_node_are_watched_apart(world: AsyncEngine) -> N
     assert await look(world) == 0
     units = [Units(line_id="1", sku="A", quantity=6)]
     async with transaction(world) as conn:
-        assert await stock.reserve(conn, "R1", "web-1", units, None) == {}
+        assert not (await reservations.reserve(conn, Ask("R1", "web-1", units))).missing
     assert await look(world) == 1
     await count(world, "c", 2)
     assert await look(world) == 1
