@@ -254,6 +254,7 @@ def _built() -> list[Webhook]:
         Webhook("only an e-book", order(virtual), "nothing_to_ship"),
         Webhook("only a gift card", order(card), "nothing_to_ship"),
         Webhook("no lines", order(), "nothing_to_ship"),
+        Webhook("a fulfillment order", {"fulfillment_order": {"status": "open"}}, "invalid"),
         Webhook("cancelled", order(one, cancelled_at="2026-11-20T11:00:00Z"), "cancelled"),
         Webhook("voided", order(one, financial_status="voided"), "voided"),
         Webhook(
