@@ -41,7 +41,7 @@ $$
 # are no rules at all it costs next to nothing. What was not guessed was judged by
 # `domain.availability` under the same locks. One plan for all, as for few rows: by index, and not
 # made again for every call. What a movement tells of its shelf before and after follows, back from
-# the last, from the shelf as it is now.
+# the last, from the shelf as it is now; without shelves it is a third of the time not to ask.
 _RESERVE_UNITS = """
 CREATE FUNCTION reserve_units(
   guessed boolean,
@@ -83,6 +83,16 @@ BEGIN
   SELECT id, line_id, sku, quantity, coalesce(short, 0)
   FROM unnest(line_of, line_ids, line_skus, quantities, reserve_units.missing)
     AS t (id, line_id, sku, quantity, short);
+  IF cardinality(place_skus) = 0 THEN
+    INSERT INTO movements (sku, on_hand_delta, allocated_delta, reserved_delta,
+      cause, actor, order_id, key)
+    SELECT sku, 0, 0, quantity,
+      coalesce('reserved for ' || order_id, 'reserved'), actor, order_id, id
+    FROM unnest(line_of, line_skus, quantities, line_orders, actors)
+      AS t (id, sku, quantity, order_id, actor)
+    WHERE quantity > 0;
+    RETURN;
+  END IF;
   INSERT INTO movements (sku, node, on_hand_delta, allocated_delta, reserved_delta,
     on_hand_before, on_hand_after, allocated_before, allocated_after, cause, actor, order_id, key)
   SELECT sku, node, 0, CASE WHEN node IS NULL THEN 0 ELSE quantity END,
