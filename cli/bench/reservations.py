@@ -107,7 +107,9 @@ class _Bench:
             rate = await self._block(theirs, case, block * _WARM)
             tuned, best = (pool, rate) if rate > best else (tuned, best)
         await self._block(self._ours, case, block * _WARM)
-        ours, peer, fastest = [], [], []
+        ours: list[float] = []
+        peer: list[float] = []
+        fastest: list[float] = []
         for _ in range(_ROUNDS):
             ours.append(await self._block(self._ours, case, block))
             for pool, rates in ((own, peer), (tuned, fastest)):

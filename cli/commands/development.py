@@ -15,6 +15,7 @@ from cli.stack.services import ROOT
 
 _PANEL: Final = "Development"
 _BIN: Final = Path(sys.prefix) / "bin"
+_PROCESSES: Final = str(min((os.cpu_count() or 1) + 1, 4))
 _CHECKS: Final = {
     "format": [str(_BIN / "ruff"), "format", "--check", "."],
     "lint": [str(_BIN / "ruff"), "check", "--quiet", "--output-format", "concise", "."],
@@ -31,8 +32,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def test(context: typer.Context) -> None:
-    """Run the test suite; arguments are pytest's own."""
-    command = [sys.executable, "-P", "-m", "pytest", *context.args]
+    """
+    Run the test suite; arguments are pytest's own.
+
+    All of it runs in several processes, which mostly wait; what is chosen by a word runs in one.
+    """
+    chosen = any(not argument.startswith("-") for argument in context.args)
+    several = [] if chosen else ["--numprocesses", _PROCESSES, "--dist", "loadfile"]
+    command = [sys.executable, "-P", "-m", "pytest", *several, *context.args]
     raise typer.Exit(_in_root(command))
 
 
