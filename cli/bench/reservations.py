@@ -151,7 +151,7 @@ class _Bench:
 
         async def caller() -> None:
             nonlocal done
-            while time.perf_counter() < until:
+            while time.perf_counter() < until or not done:
                 chosen = self._chance.sample(skus, case.lines) if len(skus) > 1 else skus
                 reserved = await order(f"O{next(self._number)}", chosen)
                 done += reserved
