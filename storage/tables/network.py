@@ -52,6 +52,12 @@ products = Table(
     Column("sku", Text, primary_key=True),
     Column("body", JSONB, nullable=False),
     now("updated_at"),
+    Index(
+        "ix_products_kits",
+        text("(body -> 'components') jsonb_path_ops"),
+        postgresql_using="gin",
+        postgresql_where=text("body -> 'components' <> '[]'"),
+    ),
 )
 
 product_aliases = Table(
