@@ -54,7 +54,7 @@ products = Table(
     now("updated_at"),
     Index(
         "ix_products_kits",
-        text("(body -> 'components') jsonb_path_ops"),
+        text("(body -> 'components')"),
         postgresql_using="gin",
         postgresql_where=text("body -> 'components' <> '[]'"),
     ),

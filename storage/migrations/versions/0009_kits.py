@@ -17,7 +17,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_products_kits",
         "products",
-        [sa.text("(body -> 'components') jsonb_path_ops")],
+        [sa.text("(body -> 'components')")],
         unique=False,
         postgresql_using="gin",
         postgresql_where=sa.text("body -> 'components' <> '[]'"),
