@@ -57,7 +57,7 @@ class Rejected(Value):
 
     row: int
     field: str
-    code: Literal["unknown_sku", "unknown_node", "in_the_future", "sequence_reused"]
+    code: Literal["unknown_sku", "is_kit", "unknown_node", "in_the_future", "sequence_reused"]
     message: str
 
 

@@ -32,7 +32,7 @@ from tests.samples import a_node
 from workflows import client, ports
 from workflows.addressing import ROLES, SEARCH_ATTRIBUTES
 from workflows.codec import data_converter
-from workflows.messages import Cancel, Patience, Submitted
+from workflows.messages import Cancel, Patience, Submitted, Supply
 
 QUEUE = "kits"
 ANSWER = timedelta(seconds=60)
@@ -79,8 +79,8 @@ async def engine_of_shop(
     async with transaction(engine) as conn:
         await conn.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
         for code, cost in (("DC-A", 0), ("DC-B", 0), ("DC-C", 9000)):
-            node = a_node(code, order_cost_minor=cost, pickup=code == "DC-C")
-            await network.put_node(conn, node)
+            made = a_node(code, order_cost_minor=cost, pickup=code == "DC-C")
+            await network.put_node(conn, made)
         await network.put_products(conn, [Product(sku="MUG"), Product(sku="TEA"), GIFT, LOOSE])
         await network.put_rate_cards(
             conn, [RateCard(service="ground", carrier="ups", zones=(zone,))]
@@ -261,7 +261,7 @@ async def test_more_whole_kits_than_nodes_have_wait_and_take_nothing(shop: Shop)
 
     async with transaction(shop.engine) as conn:
         await stock.receive(conn, "more", "DC-B", [("MUG", 1)], "receipt", "test")
-    await client.signal_supply(shop.client, order, client.Supply(sku="MUG"))
+    await client.signal_supply(shop.client, order, Supply(sku="MUG"))
     state = await shop.until(order, OrderStatus.IN_FULFILLMENT)
     assert {f.node for f in state.fulfillments} == {"DC-B", "DC-C"}
     await shop.is_sound()

@@ -14,10 +14,23 @@ from domain.errors import Conflict, Invalid, Refused
 from domain.kits import exploded
 from domain.network import Component, Kit, Product
 from domain.orders import DeliveryMethod, Units
+from domain.stock_rows import StockRow
 from domain.stock_rules import Rule, RuleKind
-from storage import audit, database, kits, network, reservations, stock, stock_rules, stock_watch
+from storage import (
+    audit,
+    bulk,
+    database,
+    feeds,
+    kits,
+    network,
+    reservations,
+    stock,
+    stock_rules,
+    stock_watch,
+)
 from storage.batching import Batcher
 from storage.database import transaction
+from storage.feeds import Snapshot
 from storage.stock_feed import Changes
 from storage.stock_view import StockView
 from storage.tables import metadata
@@ -91,6 +104,23 @@ async def test_a_kit_takes_no_stock_of_its_own(shop: AsyncEngine) -> None:
     async with transaction(shop) as conn:
         with pytest.raises(Invalid, match="GIFT is a kit"):
             await stock.count(conn, "2", "DC-A", [("GIFT", 1)], "test")
+
+
+async def test_nor_by_feeds_and_files(shop: AsyncEngine) -> None:
+    report = Snapshot(node="DC-A", sku="GIFT", sequence=1, on_hand=3, at=NOON)
+    good = report.model_copy(update={"sku": "A"})
+    async with transaction(shop) as conn:
+        taken = await feeds.take(conn, "wms", "1", [report, good], "key:wms")
+    assert [(bad.row, bad.code) for bad in taken.rejected] == [(0, "is_kit")]
+
+    async with transaction(shop) as conn:
+        await bulk.begin(conn, "digest", "a file", "test")
+        await bulk.stage(conn, [StockRow(2, "GIFT", "DC-A", 5), StockRow(3, "B", "DC-A", 5)])
+        assert await bulk.judge(conn) == (2, 1)
+        wrong = [row async for row in bulk.rejected(conn)]
+        await conn.execute(text("SELECT pg_advisory_unlock_all()"))
+    assert [(row.line, row.field) for row in wrong] == [(2, "sku")]
+    assert "GIFT is a kit" in wrong[0].message
 
 
 async def test_kits_are_the_least_of_their_components_where_they_may_come_from(
