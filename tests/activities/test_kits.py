@@ -1,12 +1,14 @@
 """An order of kits from submit to the door, on a real Temporal and a real database."""
 
 import asyncio
+import json
 import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from sqlalchemy import text
@@ -15,12 +17,17 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
+from activities.house import House
 from activities.orders import Orders
+from activities.outbound import Outbox
 from activities.sourcing import Sourcing
 from activities.stock import Stock
 from activities.worker import workers
 from api.story import card
+from connectors.channels.magento import Magento
+from connectors.channels.shopify import Shopify
 from domain.fulfillments import LineQuantity, NodeEvent, NodeEventType, Package
+from domain.kits import sold_of
 from domain.network import Component, Product, RateCard, Zone
 from domain.orders import Address, Bucket, DeliveryMethod, Line, Order, OrderStatus
 from domain.records import OrderState
@@ -28,6 +35,7 @@ from storage import audit, decisions, network, reads, records, standing, stock
 from storage.database import transaction
 from storage.tables import metadata
 from tests.activities.conftest import KEYRING
+from tests.connectors.outside import OAUTH, World
 from tests.samples import a_node
 from workflows import client, ports
 from workflows.addressing import ROLES, SEARCH_ATTRIBUTES
@@ -117,8 +125,10 @@ class Shop:
                 **more,
             }
         )
-        answer = await client.submit(self.client, order, Patience(), ANSWER, queue=QUEUE)
-        return order.order_id, answer
+        return order.order_id, await self.place(order)
+
+    async def place(self, order: Order) -> Submitted:
+        return await client.submit(self.client, order, Patience(), ANSWER, queue=QUEUE)
 
     async def tell(self, order_id: str, number: int, kind: NodeEventType, **more: object) -> None:
         state = await self.state(order_id)
@@ -324,3 +334,66 @@ async def test_a_kit_is_collected_at_a_store(shop: Shop) -> None:
         ("GIFT", 1, 100), method=DeliveryMethod.PICKUP, pickup_node="DC-C", when_short="refuse"
     )
     assert refused.missing == {"MUG": 1, "TEA": 1}
+
+
+async def ordered(house: House, world: World, code: str) -> Order:
+    """An order of two kits that somebody placed in a shop which we are connected to."""
+    number = await world.place(code, 2)
+    connection = world.shop(code)
+    secrets = {"access_token": "shpat"} if code == "webshop" else {"oauth": json.dumps(OAUTH)}
+    kind: Literal["shopify", "magento"] = "shopify" if code == "webshop" else "magento"
+    async with transaction(house.engine) as conn:
+        kit = LOOSE.model_copy(update={"sku": "SKU-1"})
+        await network.put_products(conn, [kit])
+        channel = network.Channel(code=code, kind=kind, url=connection.url)
+        await network.put_channel(conn, channel)
+        for name, secret in secrets.items():
+            await network.put_credential(conn, f"channel:{code}", name, house.keyring.seal(secret))
+    if kind == "shopify":
+        ((raw,),) = world.rows("SELECT body FROM shop_orders WHERE order_id = ?", number)
+        order = Shopify(house.http).translate(code, raw.encode(), {}, "backorder")
+    else:
+        arrivals = [x async for p in Magento(house.http).poll(connection, "") for x in p.arrivals]
+        order = Magento(house.http).translate(code, arrivals[-1].body.encode(), {}, "backorder")
+    assert isinstance(order, Order)
+    return order
+
+
+@pytest.mark.parametrize("code", ["webshop", "outlet"])
+async def test_a_shop_is_told_of_whole_kits(
+    shop: Shop, house: House, world: World, code: str
+) -> None:
+    order = await ordered(house, world, code)
+    assert (await shop.place(order)).outcome == "accepted"
+    await shop.until(order.order_id, OrderStatus.IN_FULFILLMENT)
+    box, told = Outbox(house), []
+    for number, status in ((1, OrderStatus.PARTIALLY_SHIPPED), (2, OrderStatus.SHIPPED)):
+        await shop.ship(order.order_id, number)
+        await shop.until(order.order_id, status)
+        for item in await box.claim(10):
+            await box.done([item.id], await box.work(item))
+        sql = (
+            "SELECT l.line_id, l.quantity FROM shop_fulfillments f JOIN shop_fulfillment_lines l"
+            " USING (shop, fulfillment_id) WHERE f.shop = ? AND f.order_id = ?"
+        )
+        ref = int(order.channel_ref.rpartition("/")[2])
+        told.append([(str(line), units) for line, units in world.rows(sql, code, ref)])
+    assert told == [[], [(order.lines[0].line_id, 2)]]
+
+
+async def test_a_kit_that_is_ready_is_told_on_the_line_that_was_sold(
+    shop: Shop, house: House, world: World
+) -> None:
+    order = await ordered(house, world, "webshop")
+    pickup = {"method": DeliveryMethod.PICKUP, "pickup_node": "DC-C"}
+    await shop.place(order.model_copy(update=pickup))
+    await shop.until(order.order_id, OrderStatus.IN_FULFILLMENT)
+    await shop.tell(order.order_id, 1, NodeEventType.READY_FOR_PICKUP)
+    await shop.until(order.order_id, OrderStatus.READY_FOR_PICKUP)
+    async with transaction(shop.engine) as conn:
+        state = await records.state(conn, order.order_id)
+    assert state is not None
+    waiting = sold_of(state.lines, state.fulfillments[0].remaining())
+    assert waiting == (LineQuantity(line_id=order.lines[0].line_id, quantity=2),)
+    (item,) = await Outbox(house).claim(10)
+    assert (item.kind, await Outbox(house).work(item)) == ("channel.ready_for_pickup", "told")
