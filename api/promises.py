@@ -230,6 +230,10 @@ def _no_option(body: QuoteCart, cart: Cart, made: Quote) -> dict[str, str]:
     }
     wanted = {f"lines.{i}": by_id.get(name) for i, name in enumerate(body.line_ids())}
     reasons = {field: reason for field, reason in wanted.items() if reason}
+    if not reasons and sold:
+        none = "no node that may ship it there has the kit whole; ask for fewer"
+        kit = {f"lines.{i}" for i, name in enumerate(body.line_ids()) if name in sold.values()}
+        reasons = dict.fromkeys(sorted(kit), none)
     if DeliveryMethod.PICKUP in body.methods:
         none = f"no store within {body.within_miles} miles has any of it"
         return {f: f"{r}; {none}" for f, r in reasons.items()} or dict.fromkeys(

@@ -12,7 +12,7 @@ from storage import ledger
 
 _LOCK: Final = 7_217_004  # what is a kit is decided one batch after the other
 
-# The index `ix_products_kits` has kits by their components: `IS_KIT` is its predicate.
+# The index `ix_products_kits` has the kits alone: `IS_KIT` is its predicate.
 IS_KIT: Final = "body -> 'components' <> '[]'"
 _RECIPES: Final = text(f"""
 SELECT sku, body -> 'components' AS components,
@@ -20,9 +20,10 @@ SELECT sku, body -> 'components' AS components,
 FROM products WHERE sku = ANY(:skus) AND {IS_KIT}
 """)  # noqa: S608 - of constants, as all here
 _CONTAINING: Final = text(f"""
-SELECT DISTINCT p.sku FROM unnest(CAST(:skus AS text[])) AS part (sku)
-JOIN products AS p ON {IS_KIT.replace("body", "p.body")}
-  AND p.body -> 'components' @> jsonb_build_array(jsonb_build_object('sku', part.sku))
+SELECT DISTINCT kit.sku
+FROM (SELECT sku, jsonb_array_elements(body -> 'components') ->> 'sku' AS part FROM products
+  WHERE {IS_KIT}) AS kit
+JOIN unnest(CAST(:skus AS text[])) AS asked (sku) ON asked.sku = kit.part
 """)  # noqa: S608
 _STOCKED: Final = text("""
 SELECT sku, count(*) AS nodes FROM stock WHERE sku = ANY(:skus) AND (on_hand, allocated) <> (0, 0)

@@ -54,8 +54,7 @@ products = Table(
     now("updated_at"),
     Index(
         "ix_products_kits",
-        text("(body -> 'components')"),
-        postgresql_using="gin",
+        "sku",
         postgresql_where=text("body -> 'components' <> '[]'"),
     ),
 )

@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -5,9 +7,10 @@ from domain.fulfillments import LineQuantity
 from domain.kits import as_sold, kit_buckets, sold_of, units_of
 from domain.lifecycle import received, split, with_lines
 from domain.network import Component, Kit
-from domain.orders import Bucket, Line, LineState, Order
+from domain.orders import Bucket, DeliveryMethod, Line, LineState, Order, PartOf
+from domain.promises import Promise, PromisedPackage, keep
 from domain.records import OrderState
-from domain.sourcing.problem import Assignment, CostParts
+from domain.sourcing.problem import Assignment, Candidate, CostParts, Demand, Plan, Problem
 from tests.samples import NOON, an_order
 
 GIFT = Kit(sku="GIFT", components=(Component(sku="A"), Component(sku="B", quantity=2)))
@@ -106,6 +109,67 @@ def test_the_price_of_kits_is_shared_out_to_the_cent(
     rest = {x.line_id: x.ordered - at_first[x.line_id] for x in state.lines}
     packages = [package(units) for units in (at_first, rest) if any(units.values())]
     assert sum(f.goods_minor for f in split(state, order, packages)) == price * kits
+
+
+def test_a_promise_is_kept_with_each_kit_whole() -> None:
+    kit = PartOf(line_id="2", sku="GIFT", kits=1, per_kit=1)
+    problem = Problem(
+        order_id="o",
+        round=1,
+        as_of=NOON,
+        currency="USD",
+        promise_by=None,
+        demands=(
+            Demand(line_id="1", sku="A", quantity=1, weight_g=1),
+            Demand(line_id="2/1", sku="A", quantity=1, weight_g=1, kit=kit),
+            Demand(line_id="2/2", sku="B", quantity=1, weight_g=1, kit=kit),
+        ),
+        candidates=tuple(candidate(node) for node in ("N0", "N1")),
+    )
+    kept = keep(promised({"A": 1, "B": 1}, {"A": 1}), problem, NOON)
+    assert isinstance(kept, Plan)
+    assert [[line.line_id for line in a.lines] for a in kept.assignments] == [["2/1", "2/2"], ["1"]]
+    parted = keep(promised({"A": 2}, {"B": 1}), problem, NOON)
+    assert parted == "the packages do not keep each kit whole"
+
+
+def candidate(node: str) -> Candidate:
+    return Candidate(
+        node=node,
+        kind="dc",
+        miles=1,
+        stock={"A": 2, "B": 1},
+        capacity_left=None,
+        order_cost_minor=0,
+        unit_cost_minor=0,
+        options=(),
+    )
+
+
+def promised(*packages: dict[str, int]) -> Promise:
+    return Promise(
+        token="t",
+        channel="web",
+        method=DeliveryMethod.SHIP,
+        destination="US",
+        units={"A": 2, "B": 1},
+        packages=tuple(
+            PromisedPackage(
+                node=f"N{number}",
+                service="ground",
+                carrier="ups",
+                units=units,
+                ship_by=NOON,
+                deliver_by=NOON,
+                cost=CostParts(),
+            )
+            for number, units in enumerate(packages)
+        ),
+        deliver_by=NOON,
+        cutoff=NOON + timedelta(hours=1),
+        quoted_at=NOON,
+        expires_at=NOON,
+    )
 
 
 def package(units: dict[str, int]) -> Assignment:

@@ -1,5 +1,5 @@
 """
-Kits: products that are made of others, found by what they are made of.
+Kits: products that are made of others, found among all.
 
 Revision 0009.
 """
@@ -17,12 +17,14 @@ def upgrade() -> None:
     op.create_index(
         "ix_products_kits",
         "products",
-        [sa.text("(body -> 'components')")],
+        ["sku"],
         unique=False,
-        postgresql_using="gin",
         postgresql_where=sa.text("body -> 'components' <> '[]'"),
     )
+    # Without them the planner takes nearly every product for a kit, and reads them all.
+    op.execute("CREATE STATISTICS products_components ON (body -> 'components') FROM products")
 
 
 def downgrade() -> None:
+    op.execute("DROP STATISTICS products_components")
     op.drop_index("ix_products_kits", table_name="products")
