@@ -12,12 +12,20 @@ from ortools.sat.python import cp_model
 from domain.fulfillments import LineQuantity
 from domain.money import Money
 from domain.rates import UNITS_PER_G, UNITS_PER_LB, billed_pounds, shipping_minor
+from domain.sourcing.goods import (
+    Bundle,
+    Item,
+    bundles_of,
+    in_kits,
+    items_of,
+    kits_at,
+    no_whole_kit,
+)
 from domain.sourcing.problem import (
     Assignment,
     Candidate,
     CostParts,
     Decision,
-    Demand,
     Plan,
     Problem,
     ServiceOption,
@@ -29,25 +37,6 @@ WORK_LIMIT: Final = 0.3  # a solve's, in CP-SAT's deterministic time: the same o
 PRESOLVED_FROM: Final = 500  # variables
 NEAREST_EXPLAINED: Final = 1
 EXPLAINED_ITEMS: Final = 16
-
-
-@dataclass(frozen=True)
-class _Item:
-    """Units of one SKU and weight, over all the lines that ask for it."""
-
-    sku: str
-    weight_g: int
-    quantity: int
-
-
-@dataclass(frozen=True)
-class _Bundle:
-    """Kits of one line that leave whole: how many, and what each has of which items."""
-
-    line_id: str
-    sku: str
-    kits: int
-    needs: Mapping[int, int]
 
 
 @dataclass(frozen=True)
@@ -78,8 +67,8 @@ def solve(problem: Problem, decision_id: str) -> Decision:
     units from another set of nodes; None where there is none. Every node that the plan leaves out
     has its reason in `eliminated`. Blocks for milliseconds: call it in a thread.
     """
-    items = _items(problem.demands)
-    bundles = _bundles(problem.demands, items)
+    items = items_of(problem.demands)
+    bundles = bundles_of(problem.demands, items)
     usable, eliminated = _usable(problem, items, bundles)
     model = _Model(problem, items, bundles, usable)
     best = model.solve()
@@ -109,8 +98,8 @@ def solve(problem: Problem, decision_id: str) -> Decision:
 
 def cheapest_plan(problem: Problem) -> Plan:
     """The plan that `solve` decides on, without its reasons: a dry run. Blocks as it does."""
-    items = _items(problem.demands)
-    bundles = _bundles(problem.demands, items)
+    items = items_of(problem.demands)
+    bundles = bundles_of(problem.demands, items)
     usable, _ = _usable(problem, items, bundles)
     best = _Model(problem, items, bundles, usable).solve()
     if best is None:
@@ -118,45 +107,20 @@ def cheapest_plan(problem: Problem) -> Plan:
     return _plan(problem, items, bundles, best.loads)
 
 
-def _items(demands: Sequence[Demand]) -> tuple[_Item, ...]:
-    totals: dict[tuple[str, int], int] = {}
-    for demand in demands:
-        key = (demand.sku, demand.weight_g)
-        totals[key] = totals.get(key, 0) + demand.quantity
-    return tuple(_Item(sku, weight, quantity) for (sku, weight), quantity in totals.items())
-
-
-def _bundles(demands: Sequence[Demand], items: Sequence[_Item]) -> tuple[_Bundle, ...]:
-    numbers = {(item.sku, item.weight_g): index for index, item in enumerate(items)}
-    found: dict[str, _Bundle] = {}
-    for demand in demands:
-        if (kit := demand.kit) is not None:
-            need = {numbers[demand.sku, demand.weight_g]: kit.per_kit}
-            known = found.get(kit.line_id)
-            needs = {**known.needs, **need} if known else need
-            found[kit.line_id] = _Bundle(kit.line_id, kit.sku, kit.kits, needs)
-    return tuple(found.values())
-
-
-def _in_kits(bundles: Sequence[_Bundle], index: int, kits: Sequence[int]) -> int:
-    """How many units of an item so many kits of each kind have."""
-    return sum(b.needs.get(index, 0) * count for b, count in zip(bundles, kits, strict=True))
-
-
 def _usable(
-    problem: Problem, items: Sequence[_Item], bundles: Sequence[_Bundle]
+    problem: Problem, items: Sequence[Item], bundles: Sequence[Bundle]
 ) -> tuple[tuple[Candidate, ...], dict[str, str]]:
     """The nodes that can serve anything, and why each other one cannot."""
     wanted = {item.sku for item in items}
     whole = [b.kits for b in bundles]
-    loose = {x.sku for i, x in enumerate(items) if x.quantity > _in_kits(bundles, i, whole)}
+    loose = {x.sku for i, x in enumerate(items) if x.quantity > in_kits(bundles, i, whole)}
     usable, eliminated = [], {}
     for candidate in problem.candidates:
         reason = candidate.eliminated
         if reason is None and not any(candidate.stock.get(sku, 0) > 0 for sku in wanted):
             reason = "no stock of any line"
         if reason is None and not any(candidate.stock.get(sku, 0) > 0 for sku in loose):
-            reason = _no_whole_kit(candidate, items, bundles)
+            reason = no_whole_kit(candidate, items, bundles)
         if reason is None and candidate.capacity_left is not None and candidate.capacity_left <= 0:
             reason = "no capacity left today"
         if reason is None and not candidate.options:
@@ -166,20 +130,6 @@ def _usable(
         else:
             eliminated[candidate.node] = reason
     return tuple(usable), eliminated
-
-
-def _no_whole_kit(
-    candidate: Candidate, items: Sequence[_Item], bundles: Sequence[_Bundle]
-) -> str | None:
-    """Why a node that has no loose goods cannot serve; None where it has some kit whole."""
-    if any(_kits_at(candidate, items, bundle) for bundle in bundles):
-        return None
-    return f"has parts of kit {', '.join(sorted({b.sku for b in bundles}))}, and no whole one"
-
-
-def _kits_at(candidate: Candidate, items: Sequence[_Item], bundle: _Bundle) -> int:
-    there = (candidate.stock.get(items[i].sku, 0) // need for i, need in bundle.needs.items())
-    return min(bundle.kits, *there)
 
 
 class _Model:
@@ -192,8 +142,8 @@ class _Model:
     def __init__(
         self,
         problem: Problem,
-        items: tuple[_Item, ...],
-        bundles: tuple[_Bundle, ...],
+        items: tuple[Item, ...],
+        bundles: tuple[Bundle, ...],
         usable: tuple[Candidate, ...],
     ) -> None:
         self.problem, self.items, self.bundles, self.usable = problem, items, bundles, usable
@@ -251,7 +201,7 @@ class _Model:
                 cp.add(units[index] <= most * used)
                 heaviest += most * item.weight_g
         for number, bundle in enumerate(self.bundles):
-            if most := _kits_at(candidate, self.items, bundle):
+            if most := kits_at(candidate, self.items, bundle):
                 self._kits[node, number] = cp.new_int_var(0, most, "")
         cp.add(_sum(units.values()) >= used)
         for sku in {self.items[index].sku for index in units}:
@@ -286,7 +236,7 @@ class _Model:
             self._cp.add(_sum(made) <= bundle.kits)
         whole = [bundle.kits for bundle in self.bundles]
         for index in {index for bundle in self.bundles for index in bundle.needs}:
-            wanted = self.items[index].quantity - _in_kits(self.bundles, index, whole)
+            wanted = self.items[index].quantity - in_kits(self.bundles, index, whole)
             loose: list[cp_model.LinearExprT] = []
             for (node, i), units in self._units.items():
                 if i == index:
@@ -371,7 +321,7 @@ def _fixed(problem: Problem, option: ServiceOption) -> int:
 
 
 def _plan(
-    problem: Problem, items: Sequence[_Item], bundles: Sequence[_Bundle], loads: _Loads
+    problem: Problem, items: Sequence[Item], bundles: Sequence[Bundle], loads: _Loads
 ) -> Plan:
     """The loads as packages of order lines: whole kits, and then earlier lines are served first."""
     kit_units = {d.line_id: d.kit.kits * d.kit.per_kit if d.kit else 0 for d in problem.demands}
@@ -382,7 +332,7 @@ def _plan(
         made = {b.line_id: kits for b, kits in zip(bundles, load.kits, strict=True)}
         lines = {d.line_id: made[d.kit.line_id] * d.kit.per_kit for d in problem.demands if d.kit}
         for index, (item, count) in enumerate(zip(items, load.units, strict=True)):
-            due = count - _in_kits(bundles, index, load.kits)
+            due = count - in_kits(bundles, index, load.kits)
             for demand in problem.demands:
                 if (demand.sku, demand.weight_g) == (item.sku, item.weight_g):
                     taken = min(due, loose[demand.line_id])
@@ -416,7 +366,7 @@ def _quantities(problem: Problem, units: Mapping[str, int]) -> tuple[LineQuantit
     )
 
 
-def _cost(problem: Problem, items: Sequence[_Item], load: _Load, *, split: bool) -> CostParts:
+def _cost(problem: Problem, items: Sequence[Item], load: _Load, *, split: bool) -> CostParts:
     candidate, option = load.candidate, load.option
     weight = sum(item.weight_g * count for item, count in zip(items, load.units, strict=True))
     return CostParts(
