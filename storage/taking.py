@@ -196,8 +196,9 @@ class _Room:
                 lacking.update(_lacking(sale, ask, kit, kits))
             for line_id, sku, per_kit in kit.parts:
                 in_kits[line_id] += kit.kits * per_kit
-                given[line_id] += kits * per_kit
-                sale.took(sku, ask.channel, kits * per_kit, ask.node)
+                if kits:
+                    given[line_id] += kits * per_kit
+                    sale.took(sku, ask.channel, kits * per_kit, ask.node)
         for line in ask.lines:
             loose = line.quantity - in_kits[line.line_id]
             units = min(loose, sale.left(line.sku, ask.channel, ask.node)) if loose else 0

@@ -139,6 +139,15 @@ async def test_kits_are_the_least_of_their_components_where_they_may_come_from(
     assert (await reserve(shop, "loose", ("LOOSE", 2))).missing == {}
 
 
+async def test_a_kit_is_taken_at_a_store_that_has_all_of_it(shop: AsyncEngine) -> None:
+    nothing = await reserve(shop, "none", ("GIFT", 1), node="ST-C")
+    assert (nothing.taken, nothing.missing) == ({}, {"A": 1, "B": 2})
+    await stocked(shop, {("A", "ST-C"): 2, ("B", "ST-C"): 3, ("B", "DC-A"): 9})
+    assert (await reserve(shop, "two", ("LOOSE", 2), node="ST-C")).missing == {"B": 1}
+    assert (await reserve(shop, "one", ("GIFT", 1), node="ST-C")).missing == {}
+    assert await told(shop, "GIFT", DeliveryMethod.PICKUP) == 0
+
+
 async def test_a_kit_and_its_component_count_together(shop: AsyncEngine) -> None:
     await stocked(shop, {("A", "DC-A"): 2, ("B", "DC-A"): 4})
     answer = await reserve(shop, "all", ("GIFT", 2), ("B", 1))
