@@ -8,7 +8,7 @@ from temporalio import activity
 from domain.orders import TERMINAL
 from domain.records import Change
 from domain.validation import validate
-from storage import network, records
+from storage import kits, network, records
 from storage.database import transaction
 from workflows import ports
 from workflows.ports import Validated, ValidateOrder
@@ -31,6 +31,7 @@ class Orders(ports.Orders):
             known = await records.accept(conn, order, request.run, request.change)
             names = [(line.sku, *line.aliases) for line in order.lines]
             found = await network.resolve_skus(conn, names)
+            made_of = await kits.recipes(conn, [sku for sku in found if sku])
             store = await network.node(conn, order.pickup_node) if order.pickup_node else None
         skus = {line.line_id: sku or "" for line, sku in zip(order.lines, found, strict=True)}
         if known.state.status in TERMINAL and not known.same_run:
@@ -40,6 +41,7 @@ class Orders(ports.Orders):
         return Validated(
             verdict=verdict.outcome,
             skus=skus,
+            kits={line_id: made_of[sku] for line_id, sku in skus.items() if sku in made_of},
             holds=verdict.holds,
             code=verdict.code,
             reason=verdict.reason,

@@ -12,6 +12,7 @@ from activities.pump import Box, Pump
 from connectors.channels.base import NO_CREDENTIAL, Shipment
 from domain.errors import NotFound, Outage, Refused
 from domain.fulfillments import LineQuantity, Package
+from domain.kits import sold_of
 from domain.records import OrderEvent
 from storage import network, outbox, records
 from storage.database import transaction
@@ -82,6 +83,7 @@ async def _tell_channel(house: House, item: OutboxItem) -> str:
             return f"{order.channel} is a direct client: it reads our API itself"
         channel, connection = await house.connection(conn, order.channel)
         fulfillment = await records.fulfillment(conn, item.body.get("fulfillment_id", ""))
+        state = await records.state(conn, item.order_id)
         told = await outbox.told_before(conn, item)
     adapter = house.channels.get(channel.kind)
     if adapter is None:
@@ -100,7 +102,8 @@ async def _tell_channel(house: House, item: OutboxItem) -> str:
         before=tuple(line for other in told if _share(other, item) for line in _lines(other)),
     )
     if item.kind == "channel.ready_for_pickup":
-        waiting = shipment.model_copy(update={"lines": fulfillment.remaining()})
+        lines = sold_of(state.lines if state else (), fulfillment.remaining())
+        waiting = shipment.model_copy(update={"lines": lines})
         await adapter.ready_for_pickup(connection, waiting)
     else:
         await adapter.shipped(connection, shipment)

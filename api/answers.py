@@ -38,13 +38,18 @@ class Extended(Value):
 
 
 class LineView(Value):
-    """A line and where its units are; the buckets sum to what was ordered."""
+    """
+    A line and where its units are; the buckets sum to what was ordered.
+
+    A kit's line counts kits, each where the last of its `components` is, and cancelled once one is.
+    """
 
     line_id: str
     sku: str
     title: str = ""
     ordered: int
     buckets: dict[Bucket, int]
+    components: tuple[LineView, ...] = ()
 
 
 class PromiseView(Value):

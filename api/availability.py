@@ -24,6 +24,7 @@ from domain.geography import Place, locate
 from domain.orders import DeliveryMethod
 from domain.values import Value
 from storage.access import Access
+from storage.availability import Bundle, Sale
 from storage.stock_view import Seen, StockView
 
 router = APIRouter(prefix="/v1", tags=["stock"])
@@ -183,17 +184,63 @@ def answer(seen: Seen, question: Question) -> dict[str, Any]:
     }
     pickup = how.method is DeliveryMethod.PICKUP
     listed = bool(how.node) or question.place is not None or (pickup and how.by_node)
+    if seen.kits and not pickup:
+        said["complete"] = said["complete"] and _together(seen, question)
     if listed or pickup:
-        at = np.zeros((len(wanted), len(seen.outlets.codes)), dtype=np.int64)
-        for row, sku in zip(at, wanted, strict=True):
-            row[seen.positions[sku].nodes] = offers[sku].at
-        quantities = np.array(list(wanted.values()), dtype=np.int64)
-        complete: Bools = np.logical_and.reduce(at >= quantities[:, None])
+        at = _at(seen, offers)
+        complete = _complete(seen, question, at)
         if pickup:
             said["complete"] = bool(complete.any())
         if listed:
             _add_nodes(said, seen, question, at, complete)
     return said
+
+
+def _at(seen: Seen, offers: Mapping[str, Offer]) -> Ints:
+    """What each outlet has of each SKU."""
+    at = np.zeros((len(offers), len(seen.outlets.codes)), dtype=np.int64)
+    for row, (sku, offer) in zip(at, offers.items(), strict=True):
+        row[slice(None) if sku in seen.kits else seen.positions[sku].nodes] = offer.at
+    return at
+
+
+def _complete(seen: Seen, question: Question, at: Ints) -> Bools:
+    """Which outlets have all of it; a kit and a component of it are counted together."""
+    wanted, channel, method = question.wanted, question.channel, question.how.method
+    quantities = np.array(list(wanted.values()), dtype=np.int64)
+    complete: Bools = np.logical_and.reduce(at >= quantities[:, None])
+    if seen.kits:
+        units = Counter[str]()
+        for sku, quantity in wanted.items():
+            for part, each in _parts(seen, sku):
+                units[part] += each * quantity
+        alone = {sku: seen.offer(sku, channel, method) for sku in units}
+        there = _at(seen, alone) >= np.array(list(units.values()), dtype=np.int64)[:, None]
+        complete &= np.logical_and.reduce(there)
+    return complete
+
+
+def _together(seen: Seen, question: Question) -> bool:
+    """Whether a cart with kits can be had at once, as it would be reserved."""
+    sale = Sale(seen.outlets, dict(seen.positions))
+    for sku, quantity in sorted(question.wanted.items(), key=lambda item: item[0] not in seen.kits):
+        parts = _parts(seen, sku)
+        if (kit := seen.kits.get(sku)) is not None:
+            lines = tuple(("", part, each) for part, each in parts)
+            bundle = Bundle(sku, quantity, kit.together, lines)
+            left = sale.kits_left(bundle, question.channel)
+        else:
+            left = sale.left(sku, question.channel)
+        if left < quantity:
+            return False
+        for part, each in parts:
+            sale.took(part, question.channel, each * quantity)
+    return True
+
+
+def _parts(seen: Seen, sku: str) -> list[tuple[str, int]]:
+    kit = seen.kits.get(sku)
+    return [(c.sku, c.quantity) for c in kit.components] if kit else [(sku, 1)]
 
 
 def _item(sku: str, offer: Offer, question: Question) -> dict[str, Any]:

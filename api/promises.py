@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Annotated, Final, NamedTuple, Self, TypeVar
 
@@ -17,12 +19,15 @@ from api.security import WritesOrders, sees_order
 from api.services import Services, Serving
 from domain.errors import Invalid, Outage
 from domain.geography import locate
+from domain.kits import exploded
 from domain.orders import DeliveryMethod, Order, Units
 from domain.promises import Promise, destination, promised_packages, units_by_sku
 from domain.quoting import Cart, Offer, Quote, quote
-from storage import availability, network, promises, snapshot, stock
+from storage import availability, kits, network, promises, snapshot, stock
+from storage.availability import Sale
 from storage.database import transaction
 from storage.snapshot import Snapshot
+from storage.taking import Ask, lacking
 
 AnOffer = TypeVar("AnOffer", bound=Offer)
 
@@ -97,7 +102,7 @@ async def promise(body: QuoteCart, access: WritesOrders, services: Serving) -> Q
     finally:
         _turn.release()
     if not made.ship and not made.pickup:
-        raise Unfit(_no_option(body, made), code="no_option")
+        raise Unfit(_no_option(body, cart, made), code="no_option")
     if body.token_seconds is None:
         return made
     return await _with_tokens(services, body.channel, cart, made, body.token_seconds)
@@ -115,10 +120,12 @@ async def promised(services: Services, order: Order) -> Order:
         found = await network.resolve_skus(
             conn, [(line.sku, *line.aliases) for line in order.lines]
         )
-        units = units_by_sku(
+        made_of = await kits.recipes(conn, [sku for sku in found if sku])
+        sold = [
             Units(line_id=line.line_id, sku=sku or line.sku, quantity=line.quantity)
             for line, sku in zip(order.lines, found, strict=True)
-        )
+        ]
+        units = units_by_sku(exploded(sold, made_of))
         try:
             claimed = await promises.claim(conn, order, units, services.clock())
         except Invalid as no:
@@ -147,22 +154,25 @@ async def _read(services: Services, body: QuoteCart) -> tuple[Cart, Snapshot, Se
         }
         if unknown:
             raise Unfit(unknown, code="unknown_sku")
-        skus = sorted({sku for sku in found if sku})
+        sold = [
+            Units(line_id=name, sku=sku or "", quantity=line.quantity)
+            for name, line, sku in zip(body.line_ids(), body.lines, found, strict=True)
+        ]
+        lines = exploded(sold, await kits.recipes(conn, [line.sku for line in sold]))
+        ask = Ask("quote", None, lines, channel=body.channel)
+        skus = sorted({line.sku for line in lines})
         now = await snapshot.sourcing(conn, skus, body.channel)
         pickup = DeliveryMethod.PICKUP in body.methods
         pool = await stock.available(conn, skus)
-        sale = await availability.open_sale(conn, pool, pickups=skus if pickup else ())
+        stocked = skus if pickup else ()
+        sale = await availability.open_sale(conn, pool, pickups=stocked, kits=ask.kits)
     may = Sellable(
-        to_ship={sku: sale.left(sku, body.channel) for sku in skus},
+        to_ship=_to_ship(sale, ask, skus),
         at_stores={
             node.code: {sku: sale.left(sku, body.channel, node.code) for sku in skus}
             for node in now.nodes
             if node.pickup and pickup
         },
-    )
-    lines = tuple(
-        Units(line_id=name, sku=sku or "", quantity=line.quantity)
-        for name, line, sku in zip(body.line_ids(), body.lines, found, strict=True)
     )
     cart = Cart(
         lines=lines,
@@ -172,6 +182,18 @@ async def _read(services: Services, body: QuoteCart) -> tuple[Cart, Snapshot, Se
         within_miles=body.within_miles,
     )
     return cart, now, may
+
+
+def _to_ship(sale: Sale, ask: Ask, skus: Iterable[str]) -> dict[str, int]:
+    """Units of each SKU that an order could reserve; of a cart with kits, as kits allow."""
+    left = {sku: sale.left(sku, ask.channel) for sku in skus}
+    if not ask.kits:
+        return left
+    wanted: Counter[str] = Counter()
+    for line in ask.lines:
+        wanted[line.sku] += line.quantity
+    missing = lacking(sale, ask)
+    return left | {sku: min(left[sku], wanted[sku] - units) for sku, units in missing.items()}
 
 
 def _quoted(now: Snapshot, cart: Cart, may: Sellable, as_of: datetime, services: Services) -> Quote:
@@ -200,11 +222,18 @@ def _located(cart: Cart) -> None:
     raise Unfit({"ship_to.postal_code": message}, code="unknown_postal_code")
 
 
-def _no_option(body: QuoteCart, made: Quote) -> dict[str, str]:
+def _no_option(body: QuoteCart, cart: Cart, made: Quote) -> dict[str, str]:
     """Why nothing can be offered, by line."""
-    by_id = {shortage.line_id: shortage.reason for shortage in made.short}
+    sold = {line.line_id: line.kit.line_id for line in cart.lines if line.kit}
+    by_id = {
+        sold.get(shortage.line_id, shortage.line_id): shortage.reason for shortage in made.short
+    }
     wanted = {f"lines.{i}": by_id.get(name) for i, name in enumerate(body.line_ids())}
     reasons = {field: reason for field, reason in wanted.items() if reason}
+    if not reasons and sold:
+        none = "no node that may ship it there has the kit whole; ask for fewer"
+        kit = {f"lines.{i}" for i, name in enumerate(body.line_ids()) if name in sold.values()}
+        reasons = dict.fromkeys(sorted(kit), none)
     if DeliveryMethod.PICKUP in body.methods:
         none = f"no store within {body.within_miles} miles has any of it"
         return {f: f"{r}; {none}" for f, r in reasons.items()} or dict.fromkeys(

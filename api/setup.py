@@ -22,7 +22,7 @@ from api import examples
 from api.schemas import Closed, Code, Minor, Note, Text, Units
 from domain.calendars import public_holidays
 from domain.errors import Invalid
-from domain.network import Calendar, Node, Product, RateCard, Zone
+from domain.network import Calendar, Component, Node, Product, RateCard, Zone
 from storage.network import Channel
 
 _ANY_YEAR: Final = 2026
@@ -180,6 +180,12 @@ class PutRateCards(Closed):
         return tuple(RateCard.model_validate(card.model_dump()) for card in self.rate_cards)
 
 
+class PutComponent(Component):
+    model_config = ConfigDict(extra="forbid")
+
+    sku: Code
+
+
 class PutProduct(Product):
     model_config = ConfigDict(extra="forbid")
 
@@ -191,6 +197,12 @@ class PutProduct(Product):
     handling_class: Text = "standard"
     category: Text = ""
     aliases: Annotated[tuple[Code, ...], Field(max_length=50)] = ()
+    components: Annotated[
+        tuple[PutComponent, ...], Field(max_length=50, description="of a kit, which has no stock")
+    ] = ()
+    ships_together: Annotated[
+        bool, Field(description="a kit's: each leaves whole, from one node")
+    ] = True
 
 
 class PutProducts(Closed):

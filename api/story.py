@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import groupby
 from typing import Final
 
 from api.answers import (
@@ -17,9 +18,10 @@ from api.answers import (
     Why,
 )
 from domain.fulfillments import ENDED
+from domain.kits import kit_buckets
 from domain.lifecycle import over
 from domain.money import Money
-from domain.orders import GONE, Bucket, DeliveryMethod, OrderStatus
+from domain.orders import GONE, Bucket, DeliveryMethod, Order, OrderStatus
 from domain.records import OrderState
 from domain.sourcing.problem import Decision
 from storage.intake import IntakeEntry
@@ -47,24 +49,13 @@ _WENT_WRONG: Final[Mapping[str, ProblemKind]] = {
 def card(record: Record) -> OrderCard:
     """The one answer that says where, when, why, what went wrong and who did what."""
     order, state = record.order, record.state
-    titles = {line.line_id: line.title for line in order.lines}
-    lines = tuple(
-        LineView(
-            line_id=line.line_id,
-            sku=line.sku,
-            title=titles.get(line.line_id, ""),
-            ordered=line.ordered,
-            buckets=line.buckets,
-        )
-        for line in state.lines
-    )
     return OrderCard(
         order_id=state.order_id,
         status=state.status,
         sentence=sentence(state),
         reason=state.reason,
         order=order,
-        lines=lines,
+        lines=tuple(_lines(order, state)),
         holds=state.holds,
         attention=state.attention,
         cancel=state.cancel,
@@ -76,6 +67,28 @@ def card(record: Record) -> OrderCard:
         accepted_at=record.accepted_at,
         updated_at=record.updated_at,
     )
+
+
+def _lines(order: Order, state: OrderState) -> Iterator[LineView]:
+    """The lines as they were sold; of a kit its components' lines stand in it."""
+    titles = {line.line_id: line.title for line in order.lines}
+    for sold, group in groupby(state.lines, lambda x: x.kit.line_id if x.kit else x.line_id):
+        parts = tuple(group)
+        views = tuple(
+            LineView(line_id=x.line_id, sku=x.sku, ordered=x.ordered, buckets=x.buckets)
+            for x in parts
+        )
+        if (kit := parts[0].kit) is None:
+            yield views[0].model_copy(update={"title": titles.get(sold, "")})
+            continue
+        yield LineView(
+            line_id=sold,
+            sku=kit.sku,
+            title=titles.get(sold, ""),
+            ordered=kit.kits,
+            buckets=kit_buckets(parts),
+            components=views,
+        )
 
 
 def sentence(state: OrderState) -> str:

@@ -161,7 +161,7 @@ def _never_too_many(
         for line, units in request.shipped.items():
             left[order_id, line] += units
     for (order_id, line), units in sorted(left.items()):
-        ordered = by_order[order_id].ordered.get(line, 0) if order_id in by_order else 0
+        ordered = by_order[order_id].asked.get(line, 0) if order_id in by_order else 0
         if units > ordered:
             text = f"the nodes shipped {units} units of {ordered} ordered"
             yield _found(3, f"{order_id} line {line}", text)

@@ -196,6 +196,70 @@ def offer(outlets: Outlets, here: Position, channel: str, method: DeliveryMethod
     return Offer(units, at, nodes, few_left(here, channel))
 
 
+Part: TypeAlias = tuple[Position, int]
+
+
+def kit_offer(  # noqa: PLR0913 - a SKU's offer, of its parts
+    outlets: Outlets,
+    own: Position,
+    parts: Sequence[Part],
+    channel: str,
+    method: DeliveryMethod,
+    *,
+    together: bool,
+) -> Offer:
+    """
+    What a channel may have of a kit, of which each has so many units of each of the `parts`.
+
+    As many as every component allows, under the components' own rules and the threshold of the
+    kit's (`own`). Kits that leave `together` are at most those that nodes have whole. `at` runs
+    along all outlets.
+    """
+    at = np.full(len(outlets.codes), np.iinfo(np.int64).max)
+    for here, per_kit in parts:
+        there = np.zeros(len(outlets.codes), dtype=np.int64)
+        there[here.nodes] = at_nodes(outlets, here, channel, method) // per_kit
+        at = np.minimum(at, there)
+    if method is DeliveryMethod.SHIP:
+        units = min(to_sell(outlets, here, channel, method) // n for here, n in parts)
+        if together:
+            units = min(units, _whole_at_nodes(outlets, parts, channel))
+        threshold = decisive(own.rules, RuleKind.THRESHOLD, channel)
+        units = max(units - ((threshold.units or 0) if threshold else 0), 0)
+        at = np.minimum(at, units)
+    else:
+        units = int(at.max(initial=0))
+    some = np.flatnonzero(at)
+    nodes = dict(zip(outlets.code_array[some].tolist(), at[some].tolist(), strict=True))
+    return Offer(units, at, nodes, few_left(own, channel))
+
+
+def _whole_at_nodes(outlets: Outlets, parts: Sequence[Part], channel: str) -> int:
+    """
+    Kits that nodes have whole and that are not promised.
+
+    A promise is not yet at a node. Those of all the components at once may be of kits and count as
+    such; what else is promised is met first from what makes no whole kit anywhere.
+    """
+    whole = np.full(len(outlets.codes), np.iinfo(np.int64).max)
+    spare, promised = [], []
+    for here, per_kit in parts:
+        there = np.zeros(len(outlets.codes), dtype=np.int64)
+        there[here.nodes] = spared(outlets, here, channel, DeliveryMethod.SHIP)
+        whole = np.minimum(whole, there // per_kit)
+        spare.append(int(there.sum()))
+        free = int((here.free * outlets.online[here.nodes]).sum())
+        promised.append(max(free - here.pool, 0))
+    there_are = int(whole.sum())
+    needs = [per_kit for _, per_kit in parts]
+    kits = min(units // n for units, n in zip(promised, needs, strict=True))
+    broken = max(
+        -(-max(units - kits * n - (left - there_are * n), 0) // n)
+        for units, left, n in zip(promised, spare, needs, strict=True)
+    )
+    return max(there_are - kits - broken, 0)
+
+
 def few_left(here: Position, channel: str) -> int:
     """Up to how many units are "few": the channel's `few_left` rule, or 5."""
     rule = decisive(here.rules, RuleKind.FEW_LEFT, channel)

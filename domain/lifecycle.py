@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from domain import kits
 from domain.fulfillments import (
     ENDED,
     Fulfillment,
@@ -11,7 +12,8 @@ from domain.fulfillments import (
     LineQuantity,
     RequestStatus,
 )
-from domain.orders import GONE, SETTLED, TERMINAL, Bucket, LineState, Order, OrderStatus
+from domain.network import Kit
+from domain.orders import GONE, SETTLED, TERMINAL, Bucket, Line, LineState, Order, OrderStatus
 from domain.records import OrderState
 from domain.sourcing.problem import Assignment
 
@@ -25,16 +27,33 @@ def received(order: Order) -> OrderState:
     )
 
 
-def with_lines(state: OrderState, order: Order, skus: dict[str, str]) -> OrderState:
-    """The state once the catalogue has named the lines' SKUs; units stay where they are."""
-    known = {line.line_id: line for line in state.lines}
-    lines = tuple(
-        (known.get(line.line_id) or LineState.new(line, "")).model_copy(
-            update={"sku": skus.get(line.line_id, "")}
-        )
-        for line in order.lines
-    )
-    return state.model_copy(update={"lines": lines})
+def with_lines(
+    state: OrderState, order: Order, skus: dict[str, str], made_of: Mapping[str, Kit] | None = None
+) -> OrderState:
+    """
+    The state once the catalogue has named the lines' SKUs; units stay where they are.
+
+    `made_of` has the kit of each line that is of one: its components' lines stand in its place,
+    and stay as they are once any of their units has moved.
+    """
+    known: dict[str, list[LineState]] = {}
+    for part in state.lines:
+        known.setdefault(part.kit.line_id if part.kit else part.line_id, []).append(part)
+    lines: list[LineState] = []
+    for line in order.lines:
+        here, kit = known.get(line.line_id, []), (made_of or {}).get(line.line_id)
+        if kit is not None and all(part.units(Bucket.OPEN) == part.ordered for part in here):
+            lines += kits.lines_of(order, line, kit)
+        elif here and here[0].kit is not None:
+            lines += here
+        else:
+            lines.append(_named(line, here, skus.get(line.line_id, "")))
+    return state.model_copy(update={"lines": tuple(lines)})
+
+
+def _named(line: Line, here: list[LineState], sku: str) -> LineState:
+    known = here[0] if here else LineState.new(line, "")
+    return known.model_copy(update={"sku": sku})
 
 
 def moved(
@@ -80,7 +99,7 @@ def split(
     state: OrderState, order: Order, assignments: Iterable[Assignment]
 ) -> tuple[Fulfillment, ...]:
     """One fulfillment for every package of the plan; its share of the goods' value to the cent."""
-    prices = {line.line_id: line.unit_price_minor for line in order.lines}
+    worth = _Worth(state, order)
     skus = {line.line_id: line.sku for line in state.lines}
     first = len(state.fulfillments) + 1
     return tuple(
@@ -95,10 +114,28 @@ def split(
             ship_by=a.ship_by,
             deliver_by=a.deliver_by,
             cost_minor=a.cost.total,
-            goods_minor=sum(prices[lq.line_id] * lq.quantity for lq in a.lines),
+            goods_minor=sum(worth.of(lq) for lq in a.lines),
         )
         for number, a in enumerate(assignments, first)
     )
+
+
+class _Worth:
+    """What the next units of each line cost the customer; a component's are worth to the cent."""
+
+    def __init__(self, state: OrderState, order: Order) -> None:
+        self._prices = {line.line_id: line.unit_price_minor for line in order.lines}
+        self._parts = {line.line_id: line for line in state.lines if line.kit}
+        waits = (Bucket.OPEN, Bucket.BACKORDERED, Bucket.RESERVED)
+        self._placed = {name: p.ordered - p.units(*waits) for name, p in self._parts.items()}
+
+    def of(self, lq: LineQuantity) -> int:
+        part = self._parts.get(lq.line_id)
+        if part is None:
+            return self._prices[lq.line_id] * lq.quantity
+        before = self._placed[lq.line_id]
+        after = self._placed[lq.line_id] = before + lq.quantity
+        return part.goods_minor * after // part.ordered - part.goods_minor * before // part.ordered
 
 
 def settled(state: OrderState) -> bool:

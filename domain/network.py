@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import time
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from domain.money import Currency
 from domain.values import Value
@@ -70,8 +70,31 @@ class Node(Value):
     url: str = ""
 
 
+class Component(Value):
+    """`quantity` units of a SKU in each kit."""
+
+    sku: Annotated[str, Field(min_length=1, max_length=128)]
+    quantity: Annotated[int, Field(ge=1, le=1000)] = 1
+
+
+class Kit(Value):
+    """
+    What is sold as one SKU and stocked as its components.
+
+    `together`: each kit leaves whole, from one node; else its components may come from anywhere.
+    """
+
+    sku: str
+    components: tuple[Component, ...]
+    together: bool = True
+
+
 class Product(Value):
-    """A sellable SKU. Weight in grams, sizes in millimetres. Stock rules speak of categories."""
+    """
+    A sellable SKU. Weight in grams, sizes in millimetres. Stock rules speak of categories.
+
+    One with `components` is a kit: it has no stock of its own, and no weight but theirs.
+    """
 
     sku: Annotated[str, Field(min_length=1, max_length=128)]
     title: str = ""
@@ -82,6 +105,23 @@ class Product(Value):
     handling_class: str = "standard"
     category: str = ""
     aliases: tuple[str, ...] = ()
+    components: tuple[Component, ...] = ()
+    ships_together: bool = True
+
+    @model_validator(mode="after")
+    def _made_of_others(self) -> Self:
+        names = [component.sku for component in self.components]
+        if len(set(names)) != len(names):
+            raise ValueError("components: each SKU may stand once; give its quantity instead")
+        if self.sku in names:
+            raise ValueError("components: a kit cannot be a component of itself")
+        return self
+
+    @property
+    def kit(self) -> Kit | None:
+        if not self.components:
+            return None
+        return Kit(sku=self.sku, components=self.components, together=self.ships_together)
 
 
 class Zone(Value):

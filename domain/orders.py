@@ -159,13 +159,33 @@ class Hold(Value):
     owner: str = "crossdock"
 
 
+class PartOf(Value):
+    """
+    Of what kit units are a component: one of `kits` kits, `per_kit` units in each, sold on the
+    order's own line `line_id`. `together`: each of the kits leaves whole, from one node.
+    """
+
+    line_id: str
+    sku: str
+    kits: int
+    per_kit: int
+    together: bool = True
+
+
 class LineState(Value):
-    """A line's units by where they are."""
+    """
+    A line's units by where they are.
+
+    A kit's line stands as its components' lines: each says of what it is a part, and which share of
+    the price of all its kits it has (`goods_minor`).
+    """
 
     line_id: str
     sku: str
     ordered: int
     buckets: dict[Bucket, int]
+    kit: PartOf | None = None
+    goods_minor: int = 0
 
     @classmethod
     def new(cls, line: Line, sku: str) -> LineState:
@@ -186,11 +206,17 @@ class LineState(Value):
 
 
 class Units(Value):
-    """Units of a line, under the catalogue's name of what they are."""
+    """
+    Units of a line, under the catalogue's name of what they are.
+
+    `kit` is there where some of them make whole kits with the others that are named with them: so
+    many `kits`.
+    """
 
     line_id: str
     sku: str
     quantity: int
+    kit: PartOf | None = None
 
 
 def order_id(channel: str, channel_order_id: str) -> str:

@@ -109,6 +109,8 @@ def keep(promise: Promise, problem: Problem, came: datetime) -> Plan | str:
             return f"{package.node}: {reason}"
     left = {demand.line_id: demand.quantity for demand in problem.demands}
     assignments = tuple(_assigned(package, problem, left) for package in promise.packages)
+    if any(left.values()):
+        return "the packages do not keep each kit whole"
     total = CostParts()
     for assignment in assignments:
         total = total.plus(assignment.cost)
@@ -142,15 +144,20 @@ def _unable(candidate: Candidate, package: PromisedPackage) -> str | None:
 
 
 def _assigned(package: PromisedPackage, problem: Problem, left: dict[str, int]) -> Assignment:
-    """The package on the order's own lines; earlier lines are served first."""
+    """The package on the order's own lines: kits that leave whole, then earlier lines first."""
     due = dict(package.units)
-    lines = []
+    taken = _whole_kits(problem, due, left)
     for demand in problem.demands:
-        taken = min(due.get(demand.sku, 0), left[demand.line_id])
-        if taken > 0:
-            due[demand.sku] -= taken
-            left[demand.line_id] -= taken
-            lines.append(LineQuantity(line_id=demand.line_id, quantity=taken))
+        if demand.kit is None:
+            units = min(due.get(demand.sku, 0), left[demand.line_id])
+            due[demand.sku] = due.get(demand.sku, 0) - units
+            left[demand.line_id] -= units
+            taken[demand.line_id] += units
+    lines = [
+        LineQuantity(line_id=demand.line_id, quantity=taken[demand.line_id])
+        for demand in problem.demands
+        if taken[demand.line_id]
+    ]
     return Assignment(
         node=package.node,
         service=package.service,
@@ -160,6 +167,23 @@ def _assigned(package: PromisedPackage, problem: Problem, left: dict[str, int]) 
         deliver_by=package.deliver_by,
         cost=package.cost,
     )
+
+
+def _whole_kits(problem: Problem, due: dict[str, int], left: dict[str, int]) -> Counter[str]:
+    """As many kits of each line as the package has whole, taken out of it."""
+    taken: Counter[str] = Counter()
+    parts: dict[str, list[tuple[Demand, int]]] = {}
+    for demand in problem.demands:
+        if demand.kit is not None:
+            parts.setdefault(demand.kit.line_id, []).append((demand, demand.kit.per_kit))
+    for kit in parts.values():
+        there = (min(due.get(d.sku, 0), left[d.line_id]) // per_kit for d, per_kit in kit)
+        whole = min(there)
+        for demand, per_kit in kit:
+            due[demand.sku] = due.get(demand.sku, 0) - whole * per_kit
+            left[demand.line_id] -= whole * per_kit
+            taken[demand.line_id] += whole * per_kit
+    return taken
 
 
 def _units(lines: Iterable[LineQuantity], skus: Mapping[str, str]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from sqlalchemy import text
@@ -10,14 +10,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.availability import (
     NOTHING,
+    Offer,
     Outlet,
     Outlets,
     Position,
     at_nodes,
+    kit_offer,
     safety_stock,
     tells_apart,
     to_sell,
 )
+from domain.network import Kit
 from domain.orders import DeliveryMethod
 from domain.stock_rules import Rule, RuleKind
 from storage import stock_rules
@@ -68,6 +71,15 @@ LEFT JOIN LATERAL (
 """)
 
 
+class Bundle(NamedTuple):
+    """Kits of one line, of which each has units of several SKUs: `parts` are (line, SKU, units)."""
+
+    sku: str
+    kits: int
+    together: bool
+    parts: tuple[tuple[str, str, int], ...]
+
+
 class Sale:
     """
     What each channel may take of some SKUs while their pool is locked.
@@ -87,6 +99,22 @@ class Sale:
         if (channel, node) not in said:
             said[channel, node] = self._judged(sku, channel, node)
         return said[channel, node]
+
+    def kits_left(self, bundle: Bundle, channel: str, node: str | None = None) -> int:
+        """Whole kits for the channel, wanted or not, in the same way."""
+        none = NOTHING
+        parts = [(self._positions.get(sku, none), n) for _, sku, n in bundle.parts]
+        own = self._positions.get(bundle.sku, none)
+        method = DeliveryMethod.SHIP if node is None else DeliveryMethod.PICKUP
+        found = kit_offer(self._outlets, own, parts, channel, method, together=bundle.together)
+        return found.units if node is None else found.nodes.get(node, 0)
+
+    def mark(self) -> dict[str, Position]:
+        """How it stands, to go `back` to."""
+        return dict(self._positions)
+
+    def back(self, mark: dict[str, Position]) -> None:
+        self._positions, self._said = mark, {}
 
     def took(self, sku: str, channel: str, quantity: int, node: str | None = None) -> None:
         """The network promised these units to the channel, or `node` allocated them to it."""
@@ -112,19 +140,24 @@ class Sale:
 
 
 async def open_sale(
-    conn: AsyncConnection, pool: Mapping[str, int], *, pickups: Collection[str] = ()
+    conn: AsyncConnection,
+    pool: Mapping[str, int],
+    *,
+    pickups: Collection[str] = (),
+    kits: Collection[Bundle] = (),
 ) -> Sale:
     """
     The sale of the SKUs of `pool`: what is available of each, of rows that this transaction locks.
 
-    Shelves are read only of the SKUs of `pickups`, and of those from which rules or nodes that do
-    not ship hold something back.
+    Shelves are read only of the SKUs of `pickups`, those that `kits` are of, and of those from
+    which rules or nodes that do not ship hold something back.
     """
-    row = (await conn.execute(_RULED, {"skus": list(pool)})).mappings().one()
+    own = {kit.sku for kit in kits}
+    row = (await conn.execute(_RULED, {"skus": [*pool, *own]})).mappings().one()
     known = Known.of_row(row)
     rules = {sku: known.of(sku) for sku in pool}
     all_of_them = bool(known.visibility())
-    looked_at = {*pickups, *row["unshipped"]}
+    looked_at = {*pickups, *row["unshipped"], *(sku for kit in kits for _, sku, _ in kit.parts)}
     wanted = [s for s in pool if all_of_them or s in looked_at or _hold_back(rules[s])]
     outlets = Outlets([], known.visibility())
     positions = {sku: replace(NOTHING, pool=pool[sku], rules=rules[sku]) for sku in pool}
@@ -135,7 +168,21 @@ async def open_sale(
         for shelf in shelves:
             made = position(outlets, shelf, rules[shelf.sku])
             positions[shelf.sku] = replace(made, pool=pool[shelf.sku])
-    return Sale(outlets, positions)
+    rules_of_kits = {sku: replace(NOTHING, rules=known.of(sku)) for sku in own}
+    return Sale(outlets, rules_of_kits | positions)
+
+
+def offer_of(
+    outlets: Outlets,
+    positions: Mapping[str, Position],
+    kit: Kit,
+    channel: str,
+    method: DeliveryMethod,
+) -> Offer:
+    """What a channel may have of a kit, by the positions of it and of its components."""
+    parts = [(positions.get(c.sku, NOTHING), c.quantity) for c in kit.components]
+    own = positions.get(kit.sku, NOTHING)
+    return kit_offer(outlets, own, parts, channel, method, together=kit.together)
 
 
 async def outlets(conn: AsyncConnection) -> list[Outlet]:

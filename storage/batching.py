@@ -180,7 +180,7 @@ class _Waiting:
     def __init__(self, ask: Ask, leads_to: LeadsTo | None) -> None:
         self.ask = ask
         self.leads_to = leads_to
-        self.simple = leads_to is None and ask.node is None
+        self.simple = leads_to is None and ask.node is None and not ask.kits
         name = ask.reservation_id
         self.keys = (name,) if leads_to is None else (name, f"record of {ask.order_id}")
         self.answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

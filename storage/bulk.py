@@ -179,13 +179,17 @@ CREATE TEMPORARY TABLE stock_load AS
 WITH known AS (
   SELECT r.line, r.on_hand, coalesce(p.sku, a.sku) AS sku, n.code AS node,
     CASE WHEN r.error IS NOT NULL THEN r.field
-      WHEN coalesce(p.sku, a.sku) IS NULL THEN 'sku' WHEN n.code IS NULL THEN 'node' END AS field,
+      WHEN coalesce(p.sku, a.sku) IS NULL OR k.sku IS NOT NULL THEN 'sku'
+      WHEN n.code IS NULL THEN 'node' END AS field,
     CASE WHEN r.error IS NOT NULL THEN r.error
       WHEN coalesce(p.sku, a.sku) IS NULL
         THEN 'there is no product or alias ' || r.sku || '; describe it first'
+      WHEN k.sku IS NOT NULL
+        THEN k.sku || ' is a kit and has no stock of its own; name its components'
       WHEN n.code IS NULL THEN 'there is no node ' || r.node END AS error
   FROM stock_staged AS r LEFT JOIN products AS p ON p.sku = r.sku
   LEFT JOIN product_aliases AS a ON a.alias = r.sku
+  LEFT JOIN products AS k ON k.sku = coalesce(p.sku, a.sku) AND k.body -> 'components' <> '[]'
   LEFT JOIN nodes AS n ON n.code = r.node
     AND (CAST(:nodes AS text[]) IS NULL OR n.code = ANY(:nodes))),
 once AS (

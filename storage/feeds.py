@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.values import Value
-from storage import ledger, network
+from storage import kits, ledger, network
 from storage.ledger import Entry, Why
 
 # A partner's clock may be so much ahead of ours; what is later cannot be meant.
@@ -57,7 +57,7 @@ class Rejected(Value):
 
     row: int
     field: str
-    code: Literal["unknown_sku", "unknown_node", "in_the_future", "sequence_reused"]
+    code: Literal["unknown_sku", "is_kit", "unknown_node", "in_the_future", "sequence_reused"]
     message: str
 
 
@@ -157,6 +157,7 @@ class _Feed:
             {"codes": list({report.node for report in reports})},
         )
         nodes = set(there.scalars())
+        made_of_others = await kits.recipes(conn, [sku for sku in skus if sku])
         meant: list[_Row] = []
         for row, (report, sku) in enumerate(zip(reports, skus, strict=True)):
             if report.node not in nodes:
@@ -164,6 +165,8 @@ class _Feed:
             elif sku is None:
                 cure = f"no product or alias {report.sku}; describe it with PUT /v1/products first"
                 self._reject(row, "sku", "unknown_sku", cure)
+            elif sku in made_of_others:
+                self._reject(row, "sku", "is_kit", kits.is_kit(sku))
             else:
                 meant.append(((sku, report.node), row, report))
         return meant

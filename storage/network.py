@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import Conflict, NotFound
 from domain.network import Node, Product, RateCard
 from domain.values import Value
-from storage import stock_rules, tables
+from storage import kits, stock_rules, tables
 from storage.tables import product_aliases
 
 
@@ -74,12 +74,15 @@ def as_node(row: Row[Any]) -> Node:
 
 
 async def put_products(conn: AsyncConnection, products: Sequence[Product]) -> None:
-    """Describe products, new or known. Raises Conflict(alias_taken): an alias names one product."""
+    """
+    Describe products, new or known. Raises Conflict(alias_taken): an alias names one product; and
+    what `kits.judge` raises of kits.
+    """
     described = {product.sku: product for product in products}
     if not described:
         return
-    categories = {sku: product.category for sku, product in sorted(described.items())}
-    await stock_rules.note_categories(conn, categories)
+    await kits.judge(conn, described)
+    await stock_rules.note_products(conn, [described[sku] for sku in sorted(described)])
     statement = upsert(tables.products)
     await conn.execute(
         statement.on_conflict_do_update(

@@ -22,7 +22,8 @@ class Share(Value):
 
 class Standing(Value):
     """
-    An order: units by line as ordered, and as gone to the customer.
+    An order: units by line as ordered, and as gone to the customer; of a kit's line whole kits.
+    `asked` are the units that nodes may have been asked for: by line, of a kit by its components'.
 
     `untold` says that its channel has not heard everything, or would not: a message is still to be
     sent, or was refused for good (which stands on the timeline).
@@ -37,6 +38,7 @@ class Standing(Value):
     accepted_at: datetime
     ordered: dict[str, int]
     gone: dict[str, int]
+    asked: dict[str, int] = {}
     untold: bool
 
 
@@ -45,10 +47,13 @@ SELECT o.order_id, o.channel, o.body ->> 'channel_ref' AS channel_ref,
   o.body ->> 'method' AS method, o.status, o.accepted_at, o.status = ANY(:terminal) AS terminal,
   (SELECT coalesce(jsonb_object_agg(l ->> 'line_id', l -> 'quantity'), '{}')
      FROM jsonb_array_elements(o.body -> 'lines') AS l) AS ordered,
-  (SELECT coalesce(jsonb_object_agg(l ->> 'line_id',
-       (SELECT coalesce(sum(value::int), 0) FROM jsonb_each_text(l -> 'buckets')
-          WHERE key = ANY(:gone))), '{}')
-     FROM jsonb_array_elements(o.state -> 'lines') AS l) AS gone,
+  (SELECT coalesce(jsonb_object_agg(line_id, units), '{}') FROM (
+     SELECT coalesce(l -> 'kit' ->> 'line_id', l ->> 'line_id') AS line_id,
+       min((SELECT coalesce(sum(value::int), 0) FROM jsonb_each_text(l -> 'buckets')
+          WHERE key = ANY(:gone)) / coalesce((l -> 'kit' ->> 'per_kit')::int, 1)) AS units
+     FROM jsonb_array_elements(o.state -> 'lines') AS l GROUP BY 1) AS sold) AS gone,
+  (SELECT coalesce(jsonb_object_agg(l ->> 'line_id', l -> 'ordered'), '{}')
+     FROM jsonb_array_elements(o.state -> 'lines') AS l) AS asked,
   EXISTS (SELECT FROM outbox AS m WHERE m.order_id = o.order_id AND m.kind LIKE 'channel.%'
      AND (m.done_at IS NULL OR m.note LIKE 'refused%')) AS untold
 FROM orders AS o ORDER BY o.order_id

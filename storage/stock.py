@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import Conflict, Invalid, NotFound, Refused
 from domain.fulfillments import Fulfillment, LineQuantity
 from domain.values import Value
-from storage import availability, claims, ledger
+from storage import availability, claims, kits, ledger
 from storage.ledger import SYSTEM, Entry, NodeNow, Why
 from storage.tables import node_log, nodes, pool, stock
 
@@ -147,6 +147,7 @@ async def receive(  # noqa: PLR0913, PLR0917 - what the port's request carries
         units[sku] += quantity
     places = await ledger.lock_nodes(conn, [node])
     await ledger.open_shelves(conn, {(sku, node) for sku in units})
+    await kits.refuse(conn, units)
     entries = [Entry(sku, node, on_hand=quantity) for sku, quantity in units.items()]
     await ledger.post(conn, entries, places, Why(cause, actor, key))
     return True
@@ -168,6 +169,7 @@ async def count(
         return False
     places = await ledger.lock_nodes(conn, [node])
     shelves = await ledger.open_shelves(conn, {(sku, node) for sku in found})
+    await kits.refuse(conn, found)
     for (sku, _), shelf in sorted(shelves.items()):
         if found[sku] < shelf.allocated:
             raise Refused(

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Invalid
+from domain.network import Product
 from domain.stock_rules import Rule, RuleKind, Subject
 from storage import ledger
 from storage.tables import nodes, stock_rule_log, stock_rules
@@ -128,17 +129,29 @@ async def check_nodes(conn: AsyncConnection, named: Mapping[str, str]) -> None:
             raise Invalid(f"{field}: there is no node {code}; {cure}")
 
 
-async def note_categories(conn: AsyncConnection, categories: Mapping[str, str]) -> None:
-    """Log the products whose category is about to change: other rules will concern them."""
+async def note_products(conn: AsyncConnection, products: Sequence[Product]) -> None:
+    """
+    Log the products whose category is about to change, since other rules will concern them, or of
+    which a kit is made otherwise: so that all who read what may be sold see it anew.
+    """
+    made_of = [p.model_dump_json(include={"components", "ships_together"}) for p in products]
     await conn.execute(
         text(
             "INSERT INTO stock_rule_log (kind, sku, category, actor)"
             " SELECT 'category', d.sku, d.category, 'crossdock'"
-            " FROM unnest(CAST(:skus AS text[]), CAST(:categories AS text[])) AS d (sku, category)"
+            " FROM unnest(CAST(:skus AS text[]), CAST(:categories AS text[]),"
+            " CAST(:made_of AS jsonb[])) AS d (sku, category, made_of)"
             " LEFT JOIN products AS p ON p.sku = d.sku"
-            " WHERE coalesce(p.body ->> 'category', '') <> d.category ORDER BY d.sku"
+            " WHERE coalesce(p.body ->> 'category', '') <> d.category"
+            " OR (p.body -> 'components' <> '[]' OR d.made_of -> 'components' <> '[]')"
+            " AND (p.body -> 'components', p.body -> 'ships_together') IS DISTINCT FROM"
+            " (d.made_of -> 'components', d.made_of -> 'ships_together') ORDER BY d.sku"
         ),
-        {"skus": list(categories), "categories": list(categories.values())},
+        {
+            "skus": [product.sku for product in products],
+            "categories": [product.category for product in products],
+            "made_of": made_of,
+        },
     )
 
 

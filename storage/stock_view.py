@@ -21,8 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.availability import Offer, Outlets, Position, offer, tells_apart
 from domain.errors import Outage
+from domain.network import Kit
 from domain.orders import DeliveryMethod
-from storage import availability, stock_rules
+from storage import availability, kits, stock_rules
 from storage.database import transaction
 from storage.standing import one_moment
 from storage.stock_feed import Changes, Feed
@@ -54,10 +55,13 @@ class Seen(NamedTuple):
     outlets: Outlets
     positions: Mapping[str, Position]
     offers: _Offers
+    kits: Mapping[str, Kit]
 
     def offer(self, sku: str, channel: str, method: DeliveryMethod) -> Offer:
         """Worked out once, until the position changes. Not to be written to."""
         here = self.positions[sku]
+        if (kit := self.kits.get(sku)) is not None:
+            return availability.offer_of(self.outlets, self.positions, kit, channel, method)
         known = self.offers.get((sku, channel, method))
         if known is None or known[0] is not here:
             known = here, offer(self.outlets, here, channel, method)
@@ -78,6 +82,7 @@ class StockView:
         self._outlets = Outlets([])
         self._positions: dict[str, Position] = {}
         self._offers: _Offers = {}
+        self._kits: dict[str, Kit] = {}
         self._as_of = datetime.min.replace(tzinfo=UTC)
         self._at = float("-inf")
         self._asked: set[str] = set()
@@ -87,12 +92,15 @@ class StockView:
     async def read(self, skus: Collection[str]) -> Seen:
         for _ in range(_TRIES):
             age = time.monotonic() - self._at
-            missing = [sku for sku in skus if sku not in self._positions]
+            made_of = {sku: kit for sku in skus if (kit := self._kits.get(sku))}
+            wanted = {*skus, *(c.sku for kit in made_of.values() for c in kit.components)}
+            missing = [sku for sku in wanted if sku not in self._positions]
             if not missing and age <= STALE_SECONDS:
                 if age > _REFRESH_SECONDS:
                     self._refresh()
-                found = {sku: self._positions[sku] for sku in skus}
-                return Seen(self._as_of, round(age * 1000), self._outlets, found, self._offers)
+                found = {sku: self._positions[sku] for sku in wanted}
+                age_ms = round(age * 1000)
+                return Seen(self._as_of, age_ms, self._outlets, found, self._offers, made_of)
             self._asked.update(missing)
             await asyncio.shield(self._refresh())
         raise Outage("postgres", f"did not let stock be read within {STALE_SECONDS:g} s")
@@ -118,32 +126,36 @@ class StockView:
             async with transaction(self._engine) as conn:
                 await one_moment(conn)
                 changes = await self._feed.poll(conn)
-                outlets, positions = await self._changed(conn, changes, asked)
+                outlets, positions, made_of = await self._changed(conn, changes, asked)
         except BaseException:  # what the feed said is lost: begin anew
             self._feed = Feed()
             raise
         if outlets is not self._outlets or len(self._offers) > _MOST_OFFERS:
             self._offers = {}
-        self._outlets, self._positions = outlets, positions
+        self._outlets, self._positions, self._kits = outlets, positions, made_of
         self._as_of, self._at = changes.as_of, at
 
     async def _changed(
         self, conn: AsyncConnection, changes: Changes, asked: set[str]
-    ) -> tuple[Outlets, dict[str, Position]]:
+    ) -> tuple[Outlets, dict[str, Position], dict[str, Kit]]:
         if changes.everything or len(self._positions) > _MOST_SKUS:
             shown = (await stock_rules.known(conn, ())).visibility()
             outlets = Outlets(await availability.outlets(conn), shown)
-            return outlets, await _loaded(conn, outlets, asked)
+            loaded = await _loaded(conn, outlets, asked)
+            return outlets, loaded, await kits.recipes(conn, asked)
         outlets, positions = self._outlets, self._positions
         touched = changes.skus() & positions.keys()
         anew = {sku for sku in touched if sku in changes.ruled or self._is_apart(sku)}
         units = {(s, node) for s, node in changes.shelves if s in touched - anew}
         patched, unknown = await _patched(conn, outlets, positions, units)
         anew |= unknown | self._in_turn()
-        loaded = await _loaded(conn, outlets, asked - positions.keys() | anew)
+        again = asked - positions.keys() | anew
+        loaded = await _loaded(conn, outlets, again)
         if not patched and not loaded:
-            return outlets, positions
-        return outlets, positions | patched | loaded
+            return outlets, positions, self._kits
+        others = {sku: kit for sku, kit in self._kits.items() if sku not in again}
+        made_of = others | await kits.recipes(conn, again)
+        return outlets, positions | patched | loaded, made_of
 
     def _in_turn(self) -> set[str]:
         """A few SKUs to read anew, all in time: what was mended by hand left no movement."""

@@ -1,6 +1,6 @@
 """Watches over stock, and the events that tell once when a SKU falls low and when it is back."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -10,9 +10,10 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.availability import NOTHING, Outlets, Position, crossed, spared, to_sell
+from domain.network import Kit
 from domain.orders import DeliveryMethod
 from domain.values import Value
-from storage import availability, stock_rules
+from storage import availability, kits, stock_rules
 from storage.stock_feed import Changes
 from storage.tables import stock_events, stock_watches
 
@@ -107,7 +108,9 @@ async def watched(conn: AsyncConnection, changes: Changes) -> list[str]:
     """The watched SKUs that these changes may concern."""
     query = select(stock_watches.c.sku).distinct().order_by(stock_watches.c.sku)
     if not changes.everything:
-        query = query.where(stock_watches.c.sku == any_(literal(sorted(changes.skus()))))
+        changed = changes.skus()
+        skus = sorted(changed | await kits.containing(conn, changed))
+        query = query.where(stock_watches.c.sku == any_(literal(skus)))
     return list((await conn.execute(query)).scalars())
 
 
@@ -133,12 +136,19 @@ async def _look(conn: AsyncConnection, skus: Sequence[str]) -> int:
     query = select(stock_watches).where(stock_watches.c.sku == any_(literal(list(skus))))
     order = (stock_watches.c.sku, stock_watches.c.node)
     watches = (await conn.execute(query.order_by(*order))).all()
-    known = await stock_rules.known(conn, skus)
+    made_of = await kits.recipes(conn, skus)
+    parts = {c.sku for kit in made_of.values() for c in kit.components}
+    known = await stock_rules.known(conn, {*skus, *parts})
     outlets = Outlets(await availability.outlets(conn), known.visibility())
-    positions = await availability.positions(conn, outlets, known, skus)
+    positions = await availability.positions(conn, outlets, known, {*skus, *parts})
     told = []
     for watch in watches:
-        units = _units(outlets, positions.get(watch.sku, NOTHING), watch.node)
+        kit = made_of.get(watch.sku)
+        units = (
+            _kits(outlets, positions, kit, watch.node)
+            if kit
+            else _units(outlets, positions.get(watch.sku, NOTHING), watch.node)
+        )
         if crossed(watch.state, units, watch.low, watch.high):
             told.append({**_about(watch), "units": units, "type": _TYPES[watch.state]})
     for event in told:
@@ -165,3 +175,12 @@ def _units(outlets: Outlets, here: Position, node: str) -> int:
     both = [spared(outlets, here, "", method) for method in DeliveryMethod]
     at = outlets.index.get(node, -1)
     return max(int(units[here.nodes == at].sum()) for units in both)
+
+
+def _kits(outlets: Outlets, positions: Mapping[str, Position], kit: Kit, node: str) -> int:
+    """The same of a kit: as many as every component allows."""
+    if not node:
+        return availability.offer_of(outlets, positions, kit, "", DeliveryMethod.SHIP).units
+    return min(
+        _units(outlets, positions.get(c.sku, NOTHING), node) // c.quantity for c in kit.components
+    )

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import Invalid, Refused
 from domain.orders import Units
 from storage import availability, claims, ledger
-from storage.availability import Sale
+from storage.availability import Bundle, Sale
 from storage.ledger import SYSTEM
 
 _MOST: Final = 2**31 - 1
@@ -40,7 +40,7 @@ class Ask:
 
     They count for the `channel`, which may have what rules leave to it. With `ttl` the reservation
     ends by itself unless it is confirmed. All units or none, unless it may be made in part
-    (`partial`). Raises Invalid for units that cannot be.
+    (`partial`); of a kit all components or none, always. Raises Invalid for units that cannot be.
     """
 
     reservation_id: str
@@ -52,9 +52,12 @@ class Ask:
     ttl: timedelta | None = None
     partial: bool = False
     lines: "tuple[_Line, ...]" = field(init=False)
+    kits: tuple[Bundle, ...] = field(init=False)
 
     def __post_init__(self, units: Iterable[Units]) -> None:
-        self.lines = _lines(units)
+        wanted = tuple(units)
+        self.lines = _lines(wanted)
+        self.kits = _kits(wanted)
 
 
 class Answer(NamedTuple):
@@ -108,6 +111,14 @@ async def look(conn: AsyncConnection, asks: Sequence[Ask]) -> list[Answer | Refu
     return answers
 
 
+def lacking(sale: Sale, ask: Ask) -> dict[str, int]:
+    """What would be missing, by SKU, if this were asked of the sale; it stays as it is."""
+    mark = sale.mark()
+    _, missing = _Room(sale).take(ask)
+    sale.back(mark)
+    return missing
+
+
 class _Line(NamedTuple):
     line_id: str
     sku: str
@@ -150,10 +161,13 @@ class _Room:
         await ledger.lock_nodes(conn, {node for _, node in places})
         pool = await ledger.open_pool(conn, skus)
         await ledger.lock_stock(conn, places)
-        return cls(await availability.open_sale(conn, pool, pickups={sku for sku, _ in places}))
+        pickups, kits = {sku for sku, _ in places}, {kit for ask in asks for kit in ask.kits}
+        return cls(await availability.open_sale(conn, pool, pickups=pickups, kits=kits))
 
     def take(self, ask: Ask) -> tuple[list[_Line] | None, dict[str, int]]:
         """The lines to write, None where nothing may be taken, and what is missing."""
+        if ask.kits:
+            return self._take_kits(ask)
         taken: Counter[str] = Counter()
         missing: Counter[str] = Counter()
         lines = []
@@ -169,6 +183,53 @@ class _Room:
         for sku, units in (+taken).items():
             self._sale.took(sku, ask.channel, units, ask.node)
         return lines, dict(missing)
+
+    def _take_kits(self, ask: Ask) -> tuple[list[_Line] | None, dict[str, int]]:
+        """The same for kits, each whole, and then for what else is wanted."""
+        sale, mark = self._sale, self._sale.mark()
+        given: Counter[str] = Counter()
+        in_kits: Counter[str] = Counter()
+        lacking: Counter[str] = Counter()
+        for kit in ask.kits:
+            kits = min(kit.kits, sale.kits_left(kit, ask.channel, ask.node))
+            if kits < kit.kits:
+                lacking.update(_lacking(sale, ask, kit, kits))
+            for line_id, sku, per_kit in kit.parts:
+                in_kits[line_id] += kit.kits * per_kit
+                if kits:
+                    given[line_id] += kits * per_kit
+                    sale.took(sku, ask.channel, kits * per_kit, ask.node)
+        for line in ask.lines:
+            loose = line.quantity - in_kits[line.line_id]
+            units = min(loose, sale.left(line.sku, ask.channel, ask.node)) if loose else 0
+            if units < loose:
+                lacking[line.sku] += loose - units
+            if units:
+                given[line.line_id] += units
+                sale.took(line.sku, ask.channel, units, ask.node)
+        if lacking and not (ask.partial and given.total()):
+            sale.back(mark)
+            return None, dict(lacking)
+        lines, missing = [], Counter[str]()
+        for line in ask.lines:
+            units = given[line.line_id]
+            lines.append(line._replace(quantity=units, missing=line.quantity - units))
+            missing[line.sku] += line.quantity - units
+        return lines, dict(+missing)
+
+
+def _lacking(sale: Sale, ask: Ask, kit: Bundle, there_are: int) -> dict[str, int]:
+    """
+    What more of each component would do; of all of them where each alone is there, but not
+    together at a node.
+    """
+    short = {
+        sku: max(kit.kits * per_kit - sale.left(sku, ask.channel, ask.node), 0)
+        for _, sku, per_kit in kit.parts
+    }
+    if any(short.values()):
+        return {sku: units for sku, units in short.items() if units}
+    return {sku: (kit.kits - there_are) * per_kit for _, sku, per_kit in kit.parts}
 
 
 class _Rows:
@@ -233,6 +294,17 @@ def _lines(units: Iterable[Units]) -> tuple[_Line, ...]:
             raise Invalid(f"units: line {line_id} cannot be of {quantity} units")
         lines[line_id] = _Line(line_id, sku, quantity, 0)
     return tuple(lines.values())
+
+
+def _kits(units: Iterable[Units]) -> tuple[Bundle, ...]:
+    """The kits that these units make, by the line on which they were sold."""
+    found: dict[str, Bundle] = {}
+    for unit in units:
+        if (kit := unit.kit) is not None:
+            known = found.get(kit.line_id, Bundle(kit.sku, kit.kits, kit.together, ()))
+            parts = (*known.parts, (unit.line_id, unit.sku, kit.per_kit))
+            found[kit.line_id] = known._replace(parts=parts)
+    return tuple(found.values())
 
 
 async def _made_before(conn: AsyncConnection, ids: Sequence[str]) -> dict[str, _Made]:

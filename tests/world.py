@@ -15,7 +15,7 @@ from domain.calendars import pickup_until
 from domain.errors import Outage, Refused
 from domain.fulfillments import Fulfillment, LineQuantity, NodeEvent, NodeEventType
 from domain.lifecycle import with_fulfillment
-from domain.network import Calendar
+from domain.network import Calendar, Kit
 from domain.orders import TERMINAL
 from domain.records import Change, Message, OrderEvent
 from domain.sourcing.problem import Assignment, CostParts, Plan
@@ -46,7 +46,8 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
     ) -> None:
         super().__init__(stock)
         self.calendars = calendars or {}
-        self.catalogue = {"mug", "tee"}
+        self.catalogue = {"mug", "tee", "gift"}
+        self.kits: dict[str, Kit] = {}
         self.manners: dict[str, Manner] = {}
         self.failures: dict[tuple[str, When], int] = {}
         self.refusals: dict[str, str] = {}
@@ -134,6 +135,7 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
             return ports.Validated(
                 verdict=v.outcome,
                 skus=skus,
+                kits={line: self.kits[sku] for line, sku in skus.items() if sku in self.kits},
                 holds=v.holds,
                 code=v.code,
                 reason=v.reason,

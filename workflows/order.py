@@ -141,7 +141,7 @@ class OrderWorkflow(Placing):
             request = self._request()
 
             def leads_to(state: OrderState, verdict: Validated) -> OrderState:
-                return with_lines(state, order, verdict.skus)
+                return with_lines(state, order, verdict.skus, verdict.kits)
 
             return Effect(
                 Orders.validate, request, "validate", leads_to, lambda verdict: verdict.base

@@ -9,9 +9,10 @@ from typing import Final
 from temporalio import workflow
 from temporalio.exceptions import FailureError
 
-from domain.fulfillments import Fulfillment, LineQuantity
+from domain.fulfillments import Fulfillment
+from domain.kits import units_of
 from domain.lifecycle import all_moved, moved, split, units_in, with_fulfillment
-from domain.orders import Bucket, DeliveryMethod, OrderStatus, Units
+from domain.orders import Bucket, DeliveryMethod, OrderStatus
 from domain.records import CancelRequest, OrderEvent, OrderState
 from workflows import taking
 from workflows.book import Effect
@@ -94,7 +95,7 @@ class Placing(Conversation):
                 reservation_id=f"{state.order_id}-R{reservation}",
                 order_id=state.order_id,
                 channel=state.channel,
-                units=_units(state, units_in(state, *WAITING)),
+                units=units_of(state.lines, units_in(state, *WAITING)),
                 node=order.pickup_node if order.method is DeliveryMethod.PICKUP else None,
                 reserved=self._book.change(held(state), _RESERVED),
                 short=self._book.change(short(state), _SHORT),
@@ -153,7 +154,7 @@ class Placing(Conversation):
 
     async def _decide(self) -> Sourced:
         order, state = self._start.order, self._book.state
-        units = _units(state, units_in(state, Bucket.RESERVED))
+        units = units_of(state.lines, units_in(state, Bucket.RESERVED))
         request = SourceOrder(
             order_id=state.order_id,
             round=state.round + 1,
@@ -266,10 +267,3 @@ class Placing(Conversation):
             lambda s: all_moved(s, Bucket, Bucket.CANCELLED).model_copy(update=update),
             OrderEvent(type=status.value, summary=reason, cause=code),
         )
-
-
-def _units(state: OrderState, quantities: tuple[LineQuantity, ...]) -> tuple[Units, ...]:
-    skus = {line.line_id: line.sku for line in state.lines}
-    return tuple(
-        Units(line_id=lq.line_id, sku=skus[lq.line_id], quantity=lq.quantity) for lq in quantities
-    )

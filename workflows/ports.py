@@ -14,6 +14,7 @@ from typing import Literal
 from temporalio import activity
 
 from domain.fulfillments import Fulfillment, LineQuantity, NodeEvent
+from domain.network import Kit
 from domain.orders import Hold, Order, Units
 from domain.records import Change, OrderState
 from domain.sourcing.problem import Plan
@@ -32,7 +33,8 @@ class ValidateOrder(Value):
 
 class Validated(Value):
     """
-    The verdict. `skus` maps line ids to catalogue SKUs (empty where unknown).
+    The verdict. `skus` maps line ids to catalogue SKUs (empty where unknown), and `kits` those of
+    kits to what they are made of.
 
     `resume` is the stored state where this order was already under way in this chain of runs, or in
     one that was terminated; `duplicate` says that another chain finished it, and `resume` how.
@@ -41,6 +43,7 @@ class Validated(Value):
 
     verdict: Literal["pass", "hold", "reject", "duplicate"]
     skus: dict[str, str] = {}
+    kits: dict[str, Kit] = {}
     holds: tuple[Hold, ...] = ()
     code: str = ""
     reason: str = ""

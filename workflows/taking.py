@@ -8,8 +8,9 @@ from typing import NamedTuple
 from temporalio import workflow
 
 from domain.fulfillments import Fulfillment, LineQuantity, NodeEvent, advance
+from domain.kits import as_sold
 from domain.lifecycle import bucket_of, in_transit, moved, with_fulfillment
-from domain.orders import Bucket, DeliveryMethod
+from domain.orders import GONE, Bucket, DeliveryMethod
 from domain.records import Message, OrderEvent, OrderState
 from workflows.book import Book, Effect
 from workflows.ports import GiveBack, OpenPickup, Ship, Stock
@@ -42,20 +43,14 @@ async def _leave(
     book: Book, after: Fulfillment, lines: Lines, to: Bucket, told: OrderEvent
 ) -> None:
     source = bucket_of(book.fulfillment(after.fulfillment_id))
-    body = {
-        "fulfillment_id": after.fulfillment_id,
-        "lines": [lq.model_dump() for lq in lines],
-        "packages": told.data.get("packages", []),
-    }
-    message = Message(
-        key=f"{after.fulfillment_id}:shipped:{told.cause}", kind="channel.shipped", body=body
-    )
 
     def gone(state: OrderState) -> OrderState:
         return moved(with_fulfillment(state, after), lines, source, to)
 
     def effect() -> Effect[Ship, None]:
-        change = book.change(gone(book.state), told, messages=(message,))
+        state = gone(book.state)
+        messages = _to_channel(book.state, state, after, lines, told)
+        change = book.change(state, told, messages=messages)
         request = Ship(
             key=f"{after.fulfillment_id}/ship/{told.cause}",
             fulfillment_id=after.fulfillment_id,
@@ -65,6 +60,34 @@ async def _leave(
         return Effect(Stock.ship, request, told.summary, lambda state, _: gone(state))
 
     await book.write(effect, f"{after.fulfillment_id}:ship")
+
+
+def _to_channel(
+    before: OrderState, state: OrderState, after: Fulfillment, lines: Lines, told: OrderEvent
+) -> tuple[Message, ...]:
+    """
+    What left, on the lines that the channel sold: a kit is told once it is whole, with all the
+    packages that parts of it are in. Nothing, where no kit is.
+    """
+    sold = as_sold(before.lines, state.lines, lines, *GONE)
+    if not sold:
+        return ()
+    whole = {lq.line_id for lq in sold}
+    parts = {line.line_id for line in state.lines if line.kit and line.kit.line_id in whole}
+    packages = [
+        package.model_dump()
+        for f in before.fulfillments
+        if f.shipped.keys() & parts
+        for package in f.packages
+    ]
+    packages += [p for p in told.data.get("packages", []) if p not in packages]
+    body = {
+        "fulfillment_id": after.fulfillment_id,
+        "lines": [lq.model_dump() for lq in sold],
+        "packages": packages,
+    }
+    key = f"{after.fulfillment_id}:shipped:{told.cause}"
+    return (Message(key=key, kind="channel.shipped", body=body),)
 
 
 async def delivered(book: Book, fulfillment_id: str, event: NodeEvent | None, actor: str) -> None:

@@ -47,7 +47,7 @@ class _Known(Value):
 
 
 class _Line(_Known):
-    line_id: Annotated[str, Field(min_length=1, max_length=64)]
+    line_id: Annotated[str, Field(min_length=1, max_length=80)]
     quantity: Annotated[int, Field(ge=1, le=100_000)]
 
 

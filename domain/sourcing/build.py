@@ -68,6 +68,7 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
             sku=unit.sku,
             quantity=unit.quantity,
             weight_g=snapshot.products.get(unit.sku, UNKNOWN_PRODUCT).weight_g,
+            kit=unit.kit if unit.kit and unit.kit.together else None,
         )
         for unit in units
     )

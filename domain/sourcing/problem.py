@@ -8,16 +8,23 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from domain.fulfillments import LineQuantity
+from domain.orders import PartOf
 from domain.values import Value
 
 
 class Demand(Value):
-    """Units of a line that want a node. `weight_g` is one unit's."""
+    """
+    Units of a line that want a node. `weight_g` is one unit's.
+
+    `kit` is there where some of them make kits that leave whole, with those of the same line as it
+    was sold: all of one kit are from one node.
+    """
 
     line_id: str
     sku: str
     quantity: Annotated[int, Field(ge=1)]
     weight_g: int
+    kit: PartOf | None = None
 
 
 class ServiceOption(Value):

@@ -12,12 +12,20 @@ from ortools.sat.python import cp_model
 from domain.fulfillments import LineQuantity
 from domain.money import Money
 from domain.rates import UNITS_PER_G, UNITS_PER_LB, billed_pounds, shipping_minor
+from domain.sourcing.goods import (
+    Bundle,
+    Item,
+    bundles_of,
+    in_kits,
+    items_of,
+    kits_at,
+    no_whole_kit,
+)
 from domain.sourcing.problem import (
     Assignment,
     Candidate,
     CostParts,
     Decision,
-    Demand,
     Plan,
     Problem,
     ServiceOption,
@@ -32,21 +40,13 @@ EXPLAINED_ITEMS: Final = 16
 
 
 @dataclass(frozen=True)
-class _Item:
-    """Units of one SKU and weight, over all the lines that ask for it."""
-
-    sku: str
-    weight_g: int
-    quantity: int
-
-
-@dataclass(frozen=True)
 class _Load:
-    """What one node sends: which of its options, and how many units of each item."""
+    """What one node sends: by which option, how many units of each item, and whole kits of each."""
 
     candidate: Candidate
     option: ServiceOption
     units: tuple[int, ...]
+    kits: tuple[int, ...] = ()
 
 
 _Loads = tuple[_Load, ...]
@@ -67,19 +67,20 @@ def solve(problem: Problem, decision_id: str) -> Decision:
     units from another set of nodes; None where there is none. Every node that the plan leaves out
     has its reason in `eliminated`. Blocks for milliseconds: call it in a thread.
     """
-    items = _items(problem.demands)
-    usable, eliminated = _usable(problem, items)
-    model = _Model(problem, items, usable)
+    items = items_of(problem.demands)
+    bundles = bundles_of(problem.demands, items)
+    usable, eliminated = _usable(problem, items, bundles)
+    model = _Model(problem, items, bundles, usable)
     best = model.solve()
     if best is None:
         raise RuntimeError(f"{problem.order_id}: a sourcing problem always has an answer")
     used = {load.candidate.node for load in best.loads}
     second = model.solve(other_than=used) if used else None
-    plan = _plan(problem, items, best.loads)
-    runner_up = _plan(problem, items, second.loads) if second else None
+    plan = _plan(problem, items, bundles, best.loads)
+    runner_up = _plan(problem, items, bundles, second.loads) if second else None
     if runner_up and runner_up.cost.total < plan.cost.total:  # the first search ended unproven
         plan, runner_up = runner_up, plan
-    proven = best.optimal and (second is None or second.optimal)
+    proven = model.serves_most and best.optimal and (second is None or second.optimal)
     work = best.work + (second.work if second else 0.0)
     return Decision(
         decision_id=decision_id,
@@ -97,32 +98,29 @@ def solve(problem: Problem, decision_id: str) -> Decision:
 
 def cheapest_plan(problem: Problem) -> Plan:
     """The plan that `solve` decides on, without its reasons: a dry run. Blocks as it does."""
-    items = _items(problem.demands)
-    usable, _ = _usable(problem, items)
-    best = _Model(problem, items, usable).solve()
+    items = items_of(problem.demands)
+    bundles = bundles_of(problem.demands, items)
+    usable, _ = _usable(problem, items, bundles)
+    best = _Model(problem, items, bundles, usable).solve()
     if best is None:
         raise RuntimeError(f"{problem.order_id}: a sourcing problem always has an answer")
-    return _plan(problem, items, best.loads)
-
-
-def _items(demands: Sequence[Demand]) -> tuple[_Item, ...]:
-    totals: dict[tuple[str, int], int] = {}
-    for demand in demands:
-        key = (demand.sku, demand.weight_g)
-        totals[key] = totals.get(key, 0) + demand.quantity
-    return tuple(_Item(sku, weight, quantity) for (sku, weight), quantity in totals.items())
+    return _plan(problem, items, bundles, best.loads)
 
 
 def _usable(
-    problem: Problem, items: Sequence[_Item]
+    problem: Problem, items: Sequence[Item], bundles: Sequence[Bundle]
 ) -> tuple[tuple[Candidate, ...], dict[str, str]]:
     """The nodes that can serve anything, and why each other one cannot."""
     wanted = {item.sku for item in items}
+    whole = [b.kits for b in bundles]
+    loose = {x.sku for i, x in enumerate(items) if x.quantity > in_kits(bundles, i, whole)}
     usable, eliminated = [], {}
     for candidate in problem.candidates:
         reason = candidate.eliminated
         if reason is None and not any(candidate.stock.get(sku, 0) > 0 for sku in wanted):
             reason = "no stock of any line"
+        if reason is None and not any(candidate.stock.get(sku, 0) > 0 for sku in loose):
+            reason = no_whole_kit(candidate, items, bundles)
         if reason is None and candidate.capacity_left is not None and candidate.capacity_left <= 0:
             reason = "no capacity left today"
         if reason is None and not candidate.options:
@@ -135,20 +133,31 @@ def _usable(
 
 
 class _Model:
-    """One problem as a CP-SAT model, to be solved with one further demand or another."""
+    """
+    One problem as a CP-SAT model, to be solved with one further demand or another.
+
+    `serves_most` says whether it is proven that no plan serves more units.
+    """
 
     def __init__(
-        self, problem: Problem, items: tuple[_Item, ...], usable: tuple[Candidate, ...]
+        self,
+        problem: Problem,
+        items: tuple[Item, ...],
+        bundles: tuple[Bundle, ...],
+        usable: tuple[Candidate, ...],
     ) -> None:
-        self.problem, self.items, self.usable = problem, items, usable
+        self.problem, self.items, self.bundles, self.usable = problem, items, bundles, usable
+        self.serves_most = True
         self._cp = cp_model.CpModel()
         self._used: dict[str, cp_model.IntVar] = {}
         self._units: dict[tuple[str, int], cp_model.IntVar] = {}
+        self._kits: dict[tuple[str, int], cp_model.IntVar] = {}
         self._chosen: dict[tuple[str, int], cp_model.IntVar] = {}
         cost = [term for candidate in usable for term in self._add_node(candidate)]
         for index, item in enumerate(items):
             taken = [var for (_, i), var in self._units.items() if i == index]
             self._cp.add(_sum(taken) <= item.quantity)
+        self._keep_kits_whole()
         if problem.max_nodes is not None:
             self._cp.add(_sum(self._used.values()) <= problem.max_nodes)
         self._cp.add(_sum(self._units.values()) == self._most_units())
@@ -191,6 +200,9 @@ class _Model:
                 units[index] = self._units[node, index] = cp.new_int_var(0, most, "")
                 cp.add(units[index] <= most * used)
                 heaviest += most * item.weight_g
+        for number, bundle in enumerate(self.bundles):
+            if most := kits_at(candidate, self.items, bundle):
+                self._kits[node, number] = cp.new_int_var(0, most, "")
         cp.add(_sum(units.values()) >= used)
         for sku in {self.items[index].sku for index in units}:
             same = [var for index, var in units.items() if self.items[index].sku == sku]
@@ -215,13 +227,40 @@ class _Model:
             cp.add(weight <= UNITS_PER_LB * (_sum(pounds) + used))
         return cost
 
+    def _keep_kits_whole(self) -> None:
+        """
+        What a node sends of an item is in whole kits or loose; no more of either than is wanted.
+        """
+        for number, bundle in enumerate(self.bundles):
+            made = [var for (_, n), var in self._kits.items() if n == number]
+            self._cp.add(_sum(made) <= bundle.kits)
+        whole = [bundle.kits for bundle in self.bundles]
+        for index in {index for bundle in self.bundles for index in bundle.needs}:
+            wanted = self.items[index].quantity - in_kits(self.bundles, index, whole)
+            loose: list[cp_model.LinearExprT] = []
+            for (node, i), units in self._units.items():
+                if i == index:
+                    loose.append(units - self._in_kits_from(node, index))
+                    self._cp.add(loose[-1] >= 0)
+            self._cp.add(_sum(loose) <= wanted)
+
+    def _in_kits_from(self, node: str, index: int) -> cp_model.LinearExpr:
+        return _sum(
+            bundle.needs[index] * self._kits[node, number]
+            for number, bundle in enumerate(self.bundles)
+            if index in bundle.needs and (node, number) in self._kits
+        )
+
     def _most_units(self) -> int:
-        """How many units can be served at all; plain arithmetic unless the nodes are counted."""
+        """
+        How many units can be served at all; plain arithmetic unless nodes or kits are counted.
+        """
         limit = self.problem.max_nodes
-        if limit is not None and limit < len(self.usable):
+        if self.bundles or (limit is not None and limit < len(self.usable)):
             cp = self._cp.clone()
             cp.maximize(_sum(self._units.values()))
-            solver, _ = _run(cp)
+            solver, status = _run(cp)
+            self.serves_most = status == cp_model.OPTIMAL
             return round(solver.objective_value)
         wanted: dict[str, int] = {}
         for item in self.items:
@@ -243,6 +282,10 @@ class _Model:
             tuple(
                 solver.value(self._units[node, index]) if (node, index) in self._units else 0
                 for index in range(len(self.items))
+            ),
+            tuple(
+                solver.value(self._kits[node, number]) if (node, number) in self._kits else 0
+                for number in range(len(self.bundles))
             ),
         )
 
@@ -277,20 +320,27 @@ def _fixed(problem: Problem, option: ServiceOption) -> int:
     return option.base_minor + option.days_late * problem.late_day_minor
 
 
-def _plan(problem: Problem, items: Sequence[_Item], loads: _Loads) -> Plan:
-    """The loads as packages of order lines: earlier lines are served first."""
-    left = {demand.line_id: demand.quantity for demand in problem.demands}
+def _plan(
+    problem: Problem, items: Sequence[Item], bundles: Sequence[Bundle], loads: _Loads
+) -> Plan:
+    """The loads as packages of order lines: whole kits, and then earlier lines are served first."""
+    kit_units = {d.line_id: d.kit.kits * d.kit.per_kit if d.kit else 0 for d in problem.demands}
+    loose = {d.line_id: d.quantity - kit_units[d.line_id] for d in problem.demands}
     assignments = []
+    left = {demand.line_id: demand.quantity for demand in problem.demands}
     for position, load in enumerate(loads):
-        lines: dict[str, int] = {}
-        for item, count in zip(items, load.units, strict=True):
-            due = count
+        made = {b.line_id: kits for b, kits in zip(bundles, load.kits, strict=True)}
+        lines = {d.line_id: made[d.kit.line_id] * d.kit.per_kit for d in problem.demands if d.kit}
+        for index, (item, count) in enumerate(zip(items, load.units, strict=True)):
+            due = count - in_kits(bundles, index, load.kits)
             for demand in problem.demands:
                 if (demand.sku, demand.weight_g) == (item.sku, item.weight_g):
-                    taken = min(due, left[demand.line_id])
+                    taken = min(due, loose[demand.line_id])
                     due -= taken
-                    left[demand.line_id] -= taken
+                    loose[demand.line_id] -= taken
                     lines[demand.line_id] = lines.get(demand.line_id, 0) + taken
+        for line_id, units in lines.items():
+            left[line_id] -= units
         assignments.append(
             Assignment(
                 node=load.candidate.node,
@@ -316,7 +366,7 @@ def _quantities(problem: Problem, units: Mapping[str, int]) -> tuple[LineQuantit
     )
 
 
-def _cost(problem: Problem, items: Sequence[_Item], load: _Load, *, split: bool) -> CostParts:
+def _cost(problem: Problem, items: Sequence[Item], load: _Load, *, split: bool) -> CostParts:
     candidate, option = load.candidate, load.option
     weight = sum(item.weight_g * count for item, count in zip(items, load.units, strict=True))
     return CostParts(
@@ -357,7 +407,8 @@ def _not_chosen(model: _Model, plan: Plan, runner_up: Plan | None) -> dict[str, 
         if answer is None:
             reasons[candidate.node] = "no plan that serves as many units can use it"
             continue
-        gap = _plan(model.problem, model.items, answer.loads).cost.total - plan.cost.total
+        found = _plan(model.problem, model.items, model.bundles, answer.loads)
+        gap = found.cost.total - plan.cost.total
         reasons[candidate.node] = _more(model, gap, "the best plan with it costs")
     for candidate in rest[len(sought) :]:
         reasons[candidate.node] = "has a part of the goods; not in the optimal plan"

@@ -16,7 +16,9 @@ CHECKS: Final = (
           SELECT coalesce(sum(value::int), 0) AS units FROM jsonb_each_text(l -> 'buckets')) AS b
         WHERE b.units <> (l ->> 'ordered')::int
            OR NOT EXISTS (SELECT FROM jsonb_array_elements(o.body -> 'lines') AS line
-             WHERE line ->> 'line_id' = l ->> 'line_id' AND line -> 'quantity' = l -> 'ordered')
+             WHERE line ->> 'line_id' = coalesce(l -> 'kit' ->> 'line_id', l ->> 'line_id')
+               AND (line ->> 'quantity')::int * coalesce((l -> 'kit' ->> 'per_kit')::int, 1)
+                 = (l ->> 'ordered')::int)
         """,
     ),
     Check(
@@ -191,16 +193,24 @@ CHECKS: Final = (
     Check(
         6,
         """
+        WITH priced AS (
+          SELECT o.order_id, p ->> 'line_id' AS line_id,
+            (p ->> 'unit_price_minor')::numeric AS price, 0 AS odd
+          FROM orders AS o, jsonb_array_elements(o.body -> 'lines') AS p
+          UNION ALL
+          SELECT o.order_id, s ->> 'line_id',
+            (s ->> 'goods_minor')::numeric / (s ->> 'ordered')::int, 1
+          FROM orders AS o, jsonb_array_elements(o.state -> 'lines') AS s
+          WHERE jsonb_typeof(s -> 'kit') = 'object')
         SELECT f.fulfillment_id AS subject,
-          format('goods of %s minor units, but its lines are worth %s', f.goods_minor, worth.minor)
-            AS message
-        FROM fulfillments AS f JOIN orders AS o USING (order_id)
+          format('goods of %s minor units, but its lines are worth %s', f.goods_minor,
+            round(worth.minor)) AS message
+        FROM fulfillments AS f
         CROSS JOIN LATERAL (
-          SELECT sum((l ->> 'quantity')::bigint * (p ->> 'unit_price_minor')::bigint) AS minor
+          SELECT sum((l ->> 'quantity')::int * price) AS minor, sum(odd) AS odd
           FROM jsonb_array_elements(f.body -> 'lines') AS l
-          JOIN jsonb_array_elements(o.body -> 'lines') AS p ON p -> 'line_id' = l -> 'line_id')
-          AS worth
-        WHERE f.goods_minor IS DISTINCT FROM worth.minor
+          JOIN priced AS p ON p.order_id = f.order_id AND p.line_id = l ->> 'line_id') AS worth
+        WHERE (abs(f.goods_minor - worth.minor) > worth.odd) IS NOT FALSE
         """,
     ),
     Check(

@@ -167,8 +167,8 @@ CHECKS: Final = (
         3,
         """
         WITH ordered AS (
-          SELECT o.order_id, l ->> 'line_id' AS line_id, (l ->> 'quantity')::int AS units
-          FROM orders AS o, jsonb_array_elements(o.body -> 'lines') AS l),
+          SELECT o.order_id, l ->> 'line_id' AS line_id, (l ->> 'ordered')::int AS units
+          FROM orders AS o, jsonb_array_elements(o.state -> 'lines') AS l),
         held AS (
           SELECT order_id, line_id, sum(units) AS units FROM (
             SELECT a.order_id, l.line_id, l.quantity + l.shipped AS units FROM allocation_lines AS l

@@ -52,6 +52,11 @@ products = Table(
     Column("sku", Text, primary_key=True),
     Column("body", JSONB, nullable=False),
     now("updated_at"),
+    Index(
+        "ix_products_kits",
+        "sku",
+        postgresql_where=text("body -> 'components' <> '[]'"),
+    ),
 )
 
 product_aliases = Table(

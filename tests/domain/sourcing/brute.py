@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from random import Random
 
+from domain.orders import PartOf
 from domain.sourcing.problem import Candidate, Demand, Problem, ServiceOption
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -40,6 +41,40 @@ def random_problem(chance: Random, *, lines: int = 3, nodes: int = 4) -> Problem
     )
 
 
+def with_kits(chance: Random, problem: Problem) -> Problem:
+    """The problem with one or two kits more that leave whole; components as its other goods."""
+    weights = {"A": 450, "B": 700, "C": 2300}
+    demands = list(problem.demands[: 4 - 2 * (kinds := chance.randint(1, 2))])
+    for number in range(kinds):
+        kits = chance.choice((1, 1, 2))
+        for sku in chance.sample(sorted(weights), k=2):
+            kit = PartOf(
+                line_id=f"k{number}",
+                sku="KIT",
+                kits=kits,
+                per_kit=chance.choice((1, 1, 2)),
+                together=True,
+            )
+            demand = Demand(
+                line_id=f"k{number}/{sku}",
+                sku=sku,
+                quantity=kits * kit.per_kit,
+                weight_g=weights[sku],
+                kit=kit,
+            )
+            demands.append(demand)
+    return problem.model_copy(update={"demands": tuple(demands)})
+
+
+def kits_are_whole(problem: Problem, units: Sequence[int]) -> bool:
+    """Whether these units, one number for each demand, make whole kits only."""
+    made: dict[str, set[tuple[int, int]]] = {}
+    for demand, count in zip(problem.demands, units, strict=True):
+        if demand.kit is not None:
+            made.setdefault(demand.kit.line_id, set()).add(divmod(count, demand.kit.per_kit))
+    return all(len(kits) == 1 and not rest for kits in made.values() for _, rest in kits)
+
+
 def best_by_node_set(problem: Problem) -> tuple[int, dict[frozenset[str], int]]:
     """The most units that can be served, and the least cost of doing so by each set of nodes."""
     most, best = 0, dict[frozenset[str], int]()
@@ -48,6 +83,8 @@ def best_by_node_set(problem: Problem) -> tuple[int, dict[frozenset[str], int]]:
     for choice in product(*splits):
         served = sum(map(sum, choice))
         if served < most or not _in_stock(problem, usable, choice):
+            continue
+        if not all(kits_are_whole(problem, units) for units in zip(*choice, strict=True)):
             continue
         loads = {
             candidate: tuple(split[index] for split in choice)

@@ -1,8 +1,15 @@
 import pytest
 
+from domain.orders import PartOf
 from domain.sourcing.problem import Candidate, Plan, Problem
 from domain.sourcing.solver import solve
-from tests.domain.sourcing.brute import best_by_node_set, random_problem, seeded
+from tests.domain.sourcing.brute import (
+    best_by_node_set,
+    kits_are_whole,
+    random_problem,
+    seeded,
+    with_kits,
+)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -21,6 +28,40 @@ def test_plan_and_runner_up_are_what_trying_everything_finds(seed: int) -> None:
             others = [cost for nodes, cost in by_set.items() if nodes != nodes_of(decision.plan)]
             found = decision.runner_up.cost.total if decision.runner_up else None
             assert found == min(others, default=None)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_with_kits_that_leave_whole_the_plan_is_what_trying_everything_finds(seed: int) -> None:
+    chance = seeded(500 + seed)
+    for _ in range(15):
+        problem = with_kits(chance, random_problem(chance, lines=2, nodes=3))
+        most, by_set = best_by_node_set(problem)
+
+        decision = solve(problem, "d")
+
+        assert decision.proof == "optimal"
+        assert served(decision.plan) == most
+        if most:
+            assert decision.plan.cost.total == min(by_set.values())
+            others = [cost for nodes, cost in by_set.items() if nodes != nodes_of(decision.plan)]
+            found = decision.runner_up.cost.total if decision.runner_up else None
+            assert found == min(others, default=None)
+        for package in decision.plan.assignments:
+            units = {line.line_id: line.quantity for line in package.lines}
+            assert kits_are_whole(problem, [units.get(d.line_id, 0) for d in problem.demands])
+
+
+def test_a_node_with_parts_of_a_kit_is_told_that_it_has_no_whole_one() -> None:
+    problem = two_nodes(stock=(1, 1), base=(500, 820))
+    kit = PartOf(line_id="1", sku="KIT", kits=1, per_kit=2)
+    parts = problem.demands[0].model_copy(update={"quantity": 2, "kit": kit})
+
+    decision = solve(problem.model_copy(update={"demands": (parts,)}), "d")
+
+    assert decision.plan.assignments == ()
+    assert decision.eliminated == dict.fromkeys(
+        ("N0", "N1"), "has parts of kit KIT, and no whole one"
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
