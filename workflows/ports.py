@@ -49,7 +49,11 @@ class Validated(Value):
 
 
 class Reserve(Value):
-    """Take all units or none. With `node`, at that node at once (pickup); else from the network."""
+    """
+    Take all units or none. With `node`, at that node at once (pickup); else from the network.
+
+    `takes_over` is a cart's reservation: its units become the order's.
+    """
 
     reservation_id: str
     order_id: str
@@ -58,6 +62,7 @@ class Reserve(Value):
     node: str | None
     reserved: Change
     short: Change
+    takes_over: str | None = None
 
 
 class Reserved(Value):
