@@ -29,7 +29,6 @@ from workflows.ports import (
     Ship,
 )
 
-
 _NOT_HERE: Final = "so its units are not the order's"
 _FATES: Final[dict[Fate, str]] = {
     "taken": "is the order's now",

@@ -144,7 +144,9 @@ Door = Annotated[Batcher, Depends(batcher_of)]
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=problems.documented(409))
-async def reserve(body: MakeReservation, access: WritesOrders, services: Serving, door: Door) -> Reserved:
+async def reserve(
+    body: MakeReservation, access: WritesOrders, services: Serving, door: Door
+) -> Reserved:
     """
     Keep units: all lines or none, or in part where asked so.
 
@@ -192,9 +194,7 @@ async def find(
 
 
 @router.get("/{channel}/{key}", responses=problems.documented(404))
-async def get(
-    channel: Channel, key: Key, access: ReadsReservations, services: Serving
-) -> Reserved:
+async def get(channel: Channel, key: Key, access: ReadsReservations, services: Serving) -> Reserved:
     """One reservation, as it stands now."""
     own_channel(access, channel)
     return await _as_it_stands(services, channel, key)

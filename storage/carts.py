@@ -23,13 +23,15 @@ class Cart(NamedTuple):
     reservation_id: str
     fate: Fate
     node: str | None = None
-    units: dict[str, int] = {}  # noqa: RUF012 - of a tuple, and never written
+    units: dict[str, int] = {}
 
 
 class Carts:
     """The reservations that orders name, locked. What was given to one is no other's any more."""
 
-    def __init__(self, rows: Mapping[str, Reservation], units: Mapping[str, dict[str, int]]) -> None:
+    def __init__(
+        self, rows: Mapping[str, Reservation], units: Mapping[str, dict[str, int]]
+    ) -> None:
         self._rows = dict(rows)
         self._units = units
         self._given: list[tuple[Reservation, Why]] = []

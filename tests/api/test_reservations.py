@@ -116,7 +116,9 @@ async def test_the_verbs_from_cart_to_counter(
         found: Json = answers[0].json()
         return found
 
-    too_far = await http.post(f"{one}/transfer", json={"key": "x", "node": "STORE-1"}, headers=shopper)
+    too_far = await http.post(
+        f"{one}/transfer", json={"key": "x", "node": "STORE-1"}, headers=shopper
+    )
     assert problem(too_far) == (422, "out_of_stock", ["node"])
     early = await http.post(f"{one}/fulfill", json={"key": "f0"}, headers=shopper)
     assert problem(early)[:2] == (409, "not_at_node")
@@ -162,7 +164,10 @@ async def test_a_cart_runs_out_by_itself(
         made = await http.post(URL, json=cart(sku, ttl_seconds=1), headers=shopper)
         assert made.json()["state"] == "held"
         one = f"{URL}/webshop/cart-{sku}"
-        while (found := (await http.get(one, headers=shopper)).json())["state"] == "held":
+        for _ in range(600):
+            found = (await http.get(one, headers=shopper)).json()
+            if found["state"] != "held":
+                break
             await asyncio.sleep(0.05)
         sweep.cancel()
     assert (found["state"], found["lines"][0]["quantity"]) == ("expired", 0)
@@ -241,7 +246,7 @@ async def test_what_cannot_be_reserved_names_the_field(
 ) -> None:
     answer = await http.post(URL, json=cart(sku) | change, headers=shopper)
     assert answer.status_code == 422
-    assert problem(answer)[2] == [field]
+    assert field in problem(answer)[2]
 
 
 async def test_what_is_held_back_of_a_channel_is_not_reserved_for_it(
@@ -255,9 +260,11 @@ async def test_what_is_held_back_of_a_channel_is_not_reserved_for_it(
         await stock_rules.put(conn, rules, actor="ann")
     over = await http.post(URL, json=cart(sku, 6), headers=shopper)
     assert "5 of 6" in over.json()["errors"][0]["message"]
-    body = cart(sku, 5, node="DC-DAL", ttl_seconds=None, order_id="pos-1")
+    body = cart(sku, 5, ttl_seconds=None, order_id="pos-1")
     kept = (await http.post(URL, json=body, headers=shopper)).json()
-    assert (kept["state"], kept["node"], kept["order_id"]) == ("committed", "DC-DAL", "pos-1")
+    assert (kept["state"], kept["order_id"]) == ("committed", "pos-1")
+    no_pickups = await http.post(URL, json=cart(sku, 1, key=sku, node="DC-DAL"), headers=shopper)
+    assert problem(no_pickups)[:2] == (422, "out_of_stock")
 
 
 async def test_200_callers_at_once_for_10_units_get_10(
