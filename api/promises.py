@@ -121,22 +121,14 @@ async def promised(services: Services, order: Order) -> Order:
     if not order.promise_token:
         return order
     async with transaction(services.engine) as conn:
-        found = await network.resolve_skus(
-            conn, [(line.sku, *line.aliases) for line in order.lines]
-        )
-        units = units_by_sku(
-            Units(line_id=line.line_id, sku=sku or line.sku, quantity=line.quantity)
-            for line, sku in zip(order.lines, found, strict=True)
-        )
         try:
-            claimed = await promises.claim(conn, order, units, services.clock())
+            dated = await promises.dated(conn, order, services.clock())
         except Invalid as no:
             raise Unfit({"promise_token": str(no)}, code=no.code) from no
-    if order.deliver_by not in (None, claimed.deliver_by):
-        message = f"leave it out: the promise is for {claimed.deliver_by:%Y-%m-%dT%H:%M:%SZ}"
+    if order.deliver_by not in (None, dated.deliver_by):
+        message = f"leave it out: the promise is for {dated.deliver_by:%Y-%m-%dT%H:%M:%SZ}"
         raise Unfit({"deliver_by": message}, code="promise_mismatch")
-    reservation = order.reservation or claimed.reservation
-    return order.model_copy(update={"deliver_by": claimed.deliver_by, "reservation": reservation})
+    return dated
 
 
 class Sellable(NamedTuple):

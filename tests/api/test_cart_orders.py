@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -13,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.testing import WorkflowEnvironment
 
 from activities.house import House
+from activities.inbound import Inbox
 from activities.worker import adapters, workers
-from storage import audit, stock
+from storage import audit, inbox, stock
 from storage.database import transaction
 from tests.api.conftest import Api, MakeKey
 from tests.api.promising import an_order, cart, open_shop
@@ -33,14 +35,14 @@ async def network(api: Api) -> None:
 @pytest.fixture(autouse=True)
 async def worker(
     engine: AsyncEngine, temporal: WorkflowEnvironment, keyring: Keyring
-) -> AsyncIterator[None]:
+) -> AsyncIterator[House]:
     """The real activities; no partner is asked."""
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient())
         house = House(engine=engine, client=temporal.client, keyring=keyring, http=http)
         for each in workers(temporal.client, adapters(house), ORDERS, {"workflows"}):
             await stack.enter_async_context(each)
-        yield
+        yield house
 
 
 @pytest.fixture
@@ -71,6 +73,30 @@ async def told(shop: httpx.AsyncClient, headers: Headers, order_id: str, kind: s
             break
         await asyncio.sleep(0.1)
     return [event for event in events if event["type"] == kind]
+
+
+async def arrives(house: House, number: int, **notes: str) -> str:
+    """A shop's order for one cap, with these attributes of its cart; what it led to."""
+    line = {"id": 1, "sku": "CAP", "quantity": 1, "fulfillable_quantity": 1}
+    body = {
+        "id": number,
+        "currency": "USD",
+        "created_at": "2026-11-20T10:00:00Z",
+        "line_items": [line],
+        "note_attributes": [{"name": name, "value": value} for name, value in notes.items()],
+        "shipping_address": {"name": "Ada Byron", "zip": "75201", "country_code": "US"},
+    }
+    async with transaction(house.engine) as conn:
+        raw = json.dumps(body).encode()
+        await inbox.put(
+            conn, "shopify:s", f"d-{number}", "shopify", {"channel": "webshop"}, raw=raw
+        )
+    box = Inbox(house)
+    (row,) = await box.claim(10)
+    first = await box.work(row)
+    assert await box.work(row) == first  # as after a crash in between
+    await box.done([row.id], first)
+    return first
 
 
 async def clean(engine: AsyncEngine) -> None:
@@ -153,3 +179,30 @@ async def test_a_quote_of_more_than_there_is_holds_nothing(
     assert short["reservation"] is None
     for_ever = await shop.post("/v1/promises", json=cart(("CAP", 1), hold=True), headers=headers)
     assert [error["field"] for error in for_ever.json()["errors"]] == ["token_seconds"]
+
+
+async def test_a_shops_order_gets_what_its_cart_carried(
+    shop: httpx.AsyncClient, key: MakeKey, worker: House
+) -> None:
+    admin = await key("admin")
+    asked = {"channel": "webshop", "token_seconds": 600, "hold": True, "methods": ["ship"]}
+    quote = (await shop.post("/v1/promises", json=cart(("CAP", 1)) | asked, headers=admin)).json()
+    offer = quote["ship"][-1]
+    assert await arrives(worker, 901, crossdock_promise=offer["token"]) == "accepted"
+    assert await told(shop, admin, "webshop-901", "reservation_taken_over")
+    card = (await shop.get("/v1/orders/webshop-901", headers=admin)).json()
+    assert card["promise"]["promised"] == offer["deliver_latest"]
+    assert [f["service"] for f in card["fulfillments"]] == [offer["service"]]
+
+
+async def test_what_a_shops_order_carries_and_nobody_knows_is_told_and_no_more(
+    shop: httpx.AsyncClient, key: MakeKey, worker: House, engine: AsyncEngine
+) -> None:
+    admin = await key("admin")
+    hostile = {"crossdock_promise": "pr_'; --", "crossdock_reservation": "../../" + "x" * 900}
+    assert await arrives(worker, 902, **hostile) == "accepted"
+    [ignored] = await told(shop, admin, "webshop-902", "reservation_ignored")
+    assert ignored["data"]["fate"] == "unknown"
+    [lost] = await told(shop, admin, "webshop-902", "promise_ignored")
+    assert (lost["cause"], lost["data"]) == ("promise_unknown", {"token": "pr_'; --"})
+    await clean(engine)
