@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,8 +13,9 @@ from domain.fulfillments import Fulfillment, NodeEvent, NodeEventType
 from domain.orders import order_id as id_of
 from domain.records import OrderEvent
 from storage import inbox, records
+from storage.inbox import wake_backordered as wake_backordered  # noqa: PLC0414 - from here, too
 from storage.shortages import Affected, StockException
-from workflows.messages import NodeDown, Supply
+from workflows.messages import NodeDown
 
 # Read by `connectors.nodes.parse_event`, which tells of every field; so documented by hand.
 EVENT_BODY: Final[dict[str, Any]] = {
@@ -151,12 +151,3 @@ async def ask_back(conn: AsyncConnection, short: StockException, by: str) -> tup
         await records.append_event(conn, order_id, delivery, datetime.now(UTC), told)
         asked.append(affected)
     return tuple(asked)
-
-
-async def wake_backordered(conn: AsyncConnection, skus: Collection[str], call: str) -> int:
-    """Have every order that waits for one of these SKUs try again, oldest first. How many."""
-    orders = await records.backordered_for(conn, sorted(skus)) if skus else []
-    for order_id in orders:
-        body = {**Supply().model_dump(mode="json"), "order_id": order_id}
-        await inbox.put(conn, "supply", f"{call}:{order_id}", "supply", body, order_id=order_id)
-    return len(orders)

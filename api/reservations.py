@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Annotated, Any, Final, Self
+from uuid import uuid4
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, status
 from pydantic import Field, model_validator
@@ -21,7 +22,7 @@ from api.services import Services, Serving
 from domain.errors import Invalid, NotFound
 from domain.fulfillments import LineQuantity
 from domain.orders import RESERVATION_KEY, Units, reservation_id
-from storage import network, reservations, reserved
+from storage import claims, inbox, network, reservations, reserved
 from storage.access import Access
 from storage.batching import Batcher
 from storage.database import transaction
@@ -257,12 +258,12 @@ async def release(
 ) -> Reserved:
     """Give back what it still holds. One that was not made yet is never made then."""
     cause = body.note if body and body.note else "released"
-    return await _done(
-        services,
-        access,
-        (channel, key),
-        lambda conn, name: reservations.release(conn, name, cause, actor(access)),
-    )
+
+    async def released(conn: AsyncConnection, name: str) -> None:
+        await reservations.release(conn, name, cause, actor(access))
+        await inbox.wake_backordered(conn, await claims.skus_of(conn, [name]), uuid4().hex)
+
+    return await _done(services, access, (channel, key), released)
 
 
 async def _done(

@@ -142,6 +142,13 @@ async def reserved_lines(
     return {reservation_id: tuple(held) for reservation_id, held in lines.items()}
 
 
+async def skus_of(conn: AsyncConnection, reservation_ids: Collection[str]) -> set[str]:
+    """What these reservations are of, or were."""
+    query = select(reservation_lines.c.sku).distinct()
+    rows = await conn.execute(query.where(reservation_lines.c.reservation_id.in_(reservation_ids)))
+    return set(rows.scalars())
+
+
 async def empty_reservations(conn: AsyncConnection, reservation_ids: Collection[str]) -> None:
     """They hold nothing any more."""
     query = update(reservation_lines).where(

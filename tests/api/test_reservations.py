@@ -14,11 +14,11 @@ from api.app import create_app
 from api.reservations import closing
 from domain.errors import Outage
 from domain.network import Product
-from domain.orders import Units
+from domain.orders import OrderStatus, Units
 from domain.stock_rules import Rule, RuleKind
-from storage import audit, database, network, stock, stock_rules
+from storage import audit, database, network, records, stock, stock_rules
 from storage.taking import Ask
-from tests.api.conftest import Api, MakeKey
+from tests.api.conftest import Api, MakeKey, MakeOrder, change, in_fulfillment, rows_of
 
 Json = dict[str, Any]
 Headers = dict[str, str]
@@ -149,9 +149,14 @@ async def test_a_release_that_overtakes_its_reservation_wins(
     assert await available(api, sku) == 10
 
 
-async def test_a_cart_runs_out_by_itself(
-    http: httpx.AsyncClient, api: Api, shopper: Headers, sku: str
+async def test_a_cart_runs_out_by_itself_and_wakes_who_waits(
+    http: httpx.AsyncClient, api: Api, shopper: Headers, stored: MakeOrder, sku: str
 ) -> None:
+    waits = in_fulfillment(await stored(sku), "DC-DAL").model_copy(
+        update={"status": OrderStatus.BACKORDERED, "short": {sku: 2}, "fulfillments": ()}
+    )
+    async with database.transaction(api.services.engine) as conn:
+        await records.apply(conn, change(waits, seq=2))
     async with httpx.AsyncClient() as outside:
         services = api.services
         house = House(
@@ -174,6 +179,8 @@ async def test_a_cart_runs_out_by_itself(
     assert await available(api, sku) == 10
     again = await http.post(URL, json=cart(sku, ttl_seconds=1), headers=shopper)
     assert problem(again)[:2] == (409, "reservation_expired")
+    woken = await rows_of(api.services.engine, "supply")
+    assert [row for row in woken if row.endswith(f":webshop-{sku}")]
 
 
 async def test_one_keys_channels_are_not_anothers(
