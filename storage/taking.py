@@ -204,7 +204,7 @@ class _Room:
     def _freed(self, cart: Cart) -> dict[str, int]:
         """What of it is there to take: nothing where its node is down or short of just these."""
         node = cart.node
-        if node is None:
+        if node is None or not cart.units:
             return cart.units
         if not self.places[node].online:
             return {}

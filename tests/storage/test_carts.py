@@ -257,3 +257,13 @@ async def test_a_key_stands_for_what_was_asked_under_it(world: AsyncEngine) -> N
     assert [tuple(row) for row in told] == [("web", "this")]
     assert await available(world) == 7
     await clean(world)
+
+
+async def test_a_cart_that_holds_nothing_any_more_is_no_help(world: AsyncEngine) -> None:
+    await stocked(world, {("A", "DC-A"): 2})
+    await a_cart(world, 1)
+    async with transaction(world) as conn:
+        assert await reservations.transfer(conn, "t", CART, "DC-A") == {}
+        await conn.execute(text("DELETE FROM reservation_lines"))
+    [answer] = await take(world, an_ask("o1-R1", 1, takes_over=CART))
+    assert answer.taken == {"1": 1}
