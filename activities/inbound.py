@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from activities.house import House
@@ -12,7 +12,8 @@ from connectors.channels.base import ChannelAdapter, Connection, undecided
 from domain.errors import Conflict, Invalid, NotFound, Outage, Refused
 from domain.fulfillments import NodeEvent
 from domain.orders import Declined, Order, order_id
-from storage import inbox, intake, records
+from domain.records import OrderEvent
+from storage import inbox, intake, promises, records
 from storage.database import transaction
 from storage.inbox import InboxItem
 from workflows import client
@@ -100,13 +101,39 @@ async def _document(house: House, item: InboxItem) -> str:
 
 
 async def _submitted(house: House, order: Order) -> str:
+    order, no = await _promised(house, order)
     try:
         answer = await client.submit(
             house.client, order, house.patience, _ANSWER_WITHIN, queue=house.queue
         )
     except Conflict as known:
         return await _known(house, order, known)
+    if no is not None:
+        async with transaction(house.engine) as conn:
+            at, key = datetime.now(UTC), f"{order.order_id}:promise"
+            await records.append_event(conn, order.order_id, key, at, no)
     return f"{answer.outcome}: {answer.reason}" if answer.reason else answer.outcome
+
+
+async def _promised(house: House, order: Order) -> tuple[Order, OrderEvent | None]:
+    """
+    The order with what its token promises. One that does not fit is left out, and why is to be
+    told: a shop's customer cannot mend it, and wants the goods all the same.
+    """
+    if not order.promise_token:
+        return order, None
+    try:
+        async with transaction(house.engine) as conn:
+            return await promises.dated(conn, order, datetime.now(UTC)), None
+    except Invalid as no:
+        told = OrderEvent(
+            type="promise_ignored",
+            summary=f"its promise is not kept: {no}",
+            actor=f"channel:{order.channel}",
+            cause=no.code,
+            data={"token": order.promise_token},
+        )
+        return order.model_copy(update={"promise_token": ""}), told
 
 
 async def _complete(

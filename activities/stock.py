@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
@@ -10,9 +11,10 @@ from temporalio import activity
 from domain.calendars import pickup_until
 from domain.errors import NotFound
 from domain.lifecycle import with_fulfillment
-from domain.records import Change
+from domain.records import Change, OrderEvent
 from storage import network, records, reservations, stock
 from storage.batching import Batcher
+from storage.carts import Cart, Fate
 from storage.database import transaction
 from storage.taking import Answer, Ask
 from workflows import ports
@@ -26,6 +28,16 @@ from workflows.ports import (
     Reserved,
     Ship,
 )
+
+_NOT_HERE: Final = "so its units are not the order's"
+_FATES: Final[dict[Fate, str]] = {
+    "taken": "is the order's now",
+    "unknown": f"is not known to this channel, {_NOT_HERE}",
+    "used": f"is another order's, {_NOT_HERE}",
+    "expired": f"had run out, {_NOT_HERE}",
+    "released": f"was released before, {_NOT_HERE}",
+    "fulfilled": f"was fulfilled before, {_NOT_HERE}",
+}
 
 
 class Stock(ports.Stock):
@@ -41,13 +53,17 @@ class Stock(ports.Stock):
             request.units,
             request.node,
             channel=request.channel,
+            takes_over=request.takes_over,
         )
 
         def leads_to(answer: Answer) -> Change:
-            if not answer.missing:
-                return request.reserved
-            short = request.short.state.model_copy(update={"short": answer.missing})
-            return request.short.model_copy(update={"state": short})
+            change = request.reserved
+            if answer.missing:
+                short = request.short.state.model_copy(update={"short": answer.missing})
+                change = request.short.model_copy(update={"state": short})
+            if answer.cart is None:
+                return change
+            return change.model_copy(update={"events": (*change.events, _told(answer.cart))})
 
         answer = await self._batcher.reserve(ask, leads_to)
         return Reserved(ok=not answer.missing, missing=answer.missing)
@@ -104,6 +120,17 @@ class Stock(ports.Stock):
             after = with_fulfillment(state, f.model_copy(update={"pickup_until": until}))
             await records.apply(conn, request.change.model_copy(update={"state": after}))
         return until
+
+
+def _told(cart: Cart) -> OrderEvent:
+    """What became of the reservation that the order named."""
+    taken = cart.fate == "taken"
+    return OrderEvent(
+        type="reservation_taken_over" if taken else "reservation_ignored",
+        summary=f"reservation {cart.reservation_id} {_FATES[cart.fate]}",
+        cause="reserve",
+        data={"reservation": cart.reservation_id, "fate": cart.fate},
+    )
 
 
 def _cause(key: str) -> str:

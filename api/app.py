@@ -21,6 +21,7 @@ from api import (
     problems,
     promises,
     rates,
+    reservations,
     security,
     sessions,
     stock,
@@ -33,6 +34,7 @@ from api.services import Services
 _TAGS: Final = [
     {"name": "orders", "description": "Place, find, explain, and steer what is under way."},
     {"name": "promises", "description": "What a cart would cost, and when it would come."},
+    {"name": "reservations", "description": "Units kept for a cart, a checkout or an order."},
     {"name": "fulfillments", "description": "A node's share: its worklist and its events."},
     {"name": "nodes", "description": "The places that fulfill, and whether they are up."},
     {"name": "rates", "description": "What it costs to send a package, by service."},
@@ -54,6 +56,7 @@ _IN_PATHS: Final = {
     "fulfillment_id": "As a node's request and the order's card name it.",
     "channel": "The channel's code.",
     "node": "The node's code.",
+    "key": "The caller's own name for the reservation.",
     "code": "Letters, digits and hyphens; it stays.",
     "sku": "As the catalogue names it.",
 }
@@ -67,14 +70,22 @@ _COMMON: Final = problems.documented(401, 403, 422, 503)
 
 
 def create_app(services: Services) -> FastAPI:
-    """The application over these services; it opens nothing that it would have to close."""
-    app = FastAPI(title="Crossdock", version="1", openapi_tags=_TAGS, docs_url=None, redoc_url=None)
+    """The application over these services; what it opens ends with its lifespan."""
+    app = FastAPI(
+        title="Crossdock",
+        version="1",
+        openapi_tags=_TAGS,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=reservations.closing,
+    )
     security.install(app.state, services)
     availability.install(app.state, services)
+    reservations.install(app, services)
     problems.install(app)
     stocks = (stock, availability, stock_rules, feeds)
     settings = (nodes, rates, *stocks, channels)
-    for module in (orders, commands, promises, fulfillments, *settings, intake_log):
+    for module in (orders, commands, promises, reservations, fulfillments, *settings, intake_log):
         app.include_router(module.router, responses=_COMMON)
     for router in (webhooks.router, codec.router, health.router, sessions.router):
         app.include_router(router)

@@ -30,6 +30,12 @@ CART: Final[JsonDict] = {
     "ship_to": {"postal_code": "75202"},
     "token_seconds": 900,
 }
+RESERVATION: Final[JsonDict] = {
+    "channel": "webshop",
+    "key": "cart-7f3a",
+    "lines": [{"sku": "SKU-0001", "quantity": 2}],
+    "ttl_seconds": 900,
+}
 RATES: Final[JsonDict] = {
     "rate_cards": [
         {

@@ -13,12 +13,12 @@ from pydantic.config import JsonDict
 from starlette.exceptions import HTTPException
 
 from api import loading, problems
-from api.intake import wake_backordered
+from api.intake import ask_back, wake_backordered
 from api.loading import Loaded
 from api.schemas import Closed, Code, PageOf, Text
-from api.security import ReadsStock, WritesStock, actor, own_node
+from api.security import Operates, ReadsStock, WritesStock, actor, own_node, sees_node
 from api.services import Serving
-from domain.errors import Invalid
+from domain.errors import Conflict, Invalid, NotFound
 from domain.stock_rows import MOST_UNITS, BadRow, Format
 from domain.values import Value
 from storage import feeds, history, shortages
@@ -27,7 +27,7 @@ from storage.database import transaction
 from storage.feeds import Delta, Reason, Rejected, ShortShelf, Snapshot
 from storage.history import Movement
 from storage.reads import Page
-from storage.shortages import StockException
+from storage.shortages import Affected, StockException
 
 router = APIRouter(prefix="/v1/stock", tags=["stock"])
 
@@ -76,6 +76,7 @@ _EXAMPLE_FEED: Final[JsonDict] = {
 Source = Annotated[
     str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="who tells, such as wms-dal")
 ]
+ExceptionId = Annotated[int, Path(ge=1, le=2**62, description="of a short shelf")]
 Sequence = Annotated[int, Field(ge=0, le=2**62, description="the source's own number, growing")]
 
 
@@ -149,6 +150,14 @@ class BulkTaken(Loaded):
     """As `Loaded`, with the first hundred of the rows that were rejected."""
 
     errors: tuple[RowError, ...] = ()
+
+
+class Rerouted(Value):
+    """`asked` are asked back by this call, of all that are `affected`."""
+
+    id: int
+    asked: tuple[Affected, ...]
+    affected: tuple[Affected, ...]
 
 
 class FindExceptions(PageOf):
@@ -244,6 +253,24 @@ async def exceptions(
             limit=asked.limit,
         )
     return Page(items=found, next=str(found[-1].id) if len(found) == asked.limit else None)
+
+
+@router.post("/exceptions/{exception_id}/reroute", responses=problems.documented(404, 409))
+async def reroute(exception_id: ExceptionId, access: Operates, services: Serving) -> Rerouted:
+    """
+    Ask the node to give back what it has not got, the newest allocations first, for elsewhere.
+
+    Once for each fulfillment, however often this is called. What the node ships all the same is
+    taken as shipped; what nobody else has waits for a person.
+    """
+    async with transaction(services.engine) as conn:
+        found = await shortages.exception(conn, exception_id)
+        if found is None or not sees_node(access, found.node):
+            raise NotFound(f"there is no stock exception {exception_id}")
+        if found.cleared_at is not None:
+            raise Conflict(f"stock exception {exception_id} was made good", code="cleared")
+        asked = await ask_back(conn, found, actor(access))
+    return Rerouted(id=found.id, asked=asked, affected=found.affected)
 
 
 @router.get("/movements")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,8 +11,11 @@ from api.schemas import ShopifyHeaders
 from connectors.channels import shopify_orders
 from domain.fulfillments import Fulfillment, NodeEvent, NodeEventType
 from domain.orders import order_id as id_of
+from domain.records import OrderEvent
 from storage import inbox, records
-from workflows.messages import NodeDown, Supply
+from storage.inbox import wake_backordered as wake_backordered  # noqa: PLC0414 - from here, too
+from storage.shortages import Affected, StockException
+from workflows.messages import NodeDown
 
 # Read by `connectors.nodes.parse_event`, which tells of every field; so documented by hand.
 EVENT_BODY: Final[dict[str, Any]] = {
@@ -121,10 +124,30 @@ async def tell_node_down(conn: AsyncConnection, said: NodeDown, call: str) -> in
     return len(orders)
 
 
-async def wake_backordered(conn: AsyncConnection, skus: Collection[str], call: str) -> int:
-    """Have every order that waits for one of these SKUs try again, oldest first. How many."""
-    orders = await records.backordered_for(conn, sorted(skus)) if skus else []
-    for order_id in orders:
-        body = {**Supply().model_dump(mode="json"), "order_id": order_id}
-        await inbox.put(conn, "supply", f"{call}:{order_id}", "supply", body, order_id=order_id)
-    return len(orders)
+async def ask_back(conn: AsyncConnection, short: StockException, by: str) -> tuple[Affected, ...]:
+    """
+    Have the orders whose units are not there ask their node to give the work back, and look
+    elsewhere; each once for a shortage, and told of in its story. Answers which are asked now.
+    """
+    asked = []
+    for affected in short.affected:
+        order_id, sku = affected.order_id, short.sku
+        if await records.state(conn, order_id) is None:
+            continue
+        said = f"{max(short.there, 0)} of {short.allocated} allocated {sku} are there"
+        message = NodeDown(node=short.node, reason=said, by=by)
+        body = {**message.model_dump(mode="json"), "order_id": order_id}
+        source, delivery = f"node_down:{short.node}", f"short:{short.id}:{affected.fulfillment_id}"
+        if not await inbox.put(conn, source, delivery, "node_down", body, order_id=order_id):
+            continue
+        told = OrderEvent(
+            type="stock_short",
+            summary=f"{short.node} has too few: {said}; the work is asked back",
+            actor=by,
+            cause=short.cause,
+            fulfillment_id=affected.fulfillment_id,
+            data={"exception": short.id, "sku": sku, "units": affected.units},
+        )
+        await records.append_event(conn, order_id, delivery, datetime.now(UTC), told)
+        asked.append(affected)
+    return tuple(asked)

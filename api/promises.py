@@ -14,17 +14,19 @@ from pydantic import Field, model_validator
 
 from api import examples
 from api.problems import Forbidden, Unfit
+from api.reservations import Door
 from api.schemas import Closed, Code, PlacedAddress
-from api.security import WritesOrders, sees_order
+from api.security import WritesOrders, actor, sees_order
 from api.services import Services, Serving
 from domain.errors import Invalid, Outage
 from domain.geography import locate
 from domain.kits import exploded
-from domain.orders import DeliveryMethod, Order, Units
+from domain.orders import DeliveryMethod, Order, Units, reservation_id
 from domain.promises import Promise, destination, promised_packages, units_by_sku
 from domain.quoting import Cart, Offer, Quote, quote
 from storage import availability, kits, network, promises, snapshot, stock
 from storage.availability import Sale
+from storage.batching import Batcher
 from storage.database import transaction
 from storage.snapshot import Snapshot
 from storage.taking import Ask, lacking
@@ -51,6 +53,7 @@ class QuoteCart(Closed):
     A cart and where it is to go; a postal code is enough of an address.
 
     `token_seconds` asks for tokens that live so long at most, and is all that makes a quote write.
+    With `hold` the cart's units are reserved for that long, for whichever option is ordered.
     Stores are looked for within `within_miles`; the first `stores` are answered.
     """
 
@@ -66,9 +69,12 @@ class QuoteCart(Closed):
     stores: Annotated[int, Field(ge=1, le=20)] = 5
     within_miles: Annotated[int, Field(ge=1, le=5000)] = 100
     token_seconds: Annotated[int | None, Field(ge=1, le=3600)] = None
+    hold: bool = False
 
     @model_validator(mode="after")
-    def _each_line_once(self) -> Self:
+    def _coherent(self) -> Self:
+        if self.hold and self.token_seconds is None:
+            raise ValueError("token_seconds: say for how long the units are to be held")
         names = self.line_ids()
         if len(set(names)) != len(names):
             raise ValueError("lines: each line_id may stand once; two lines share one")
@@ -80,13 +86,13 @@ class QuoteCart(Closed):
 
 
 @router.post("")
-async def promise(body: QuoteCart, access: WritesOrders, services: Serving) -> Quote:
+async def promise(body: QuoteCart, access: WritesOrders, services: Serving, door: Door) -> Quote:
     """
     Quote a cart: each service that ships it, and stores near by that have all or some of it.
 
     Every option is what the sourcing engine would decide for the order now: nodes, cost, dates, and
-    until when they hold. Stock is read when asked, at `stock_as_of`. Nothing is written or held but
-    the tokens, where asked for.
+    until when they hold. Stock is read when asked, at `stock_as_of`. Nothing is written but the
+    tokens, and nothing held but by `hold`, where asked for.
     """
     if not sees_order(access, body.channel):
         raise Forbidden(f"this key may not quote for channel {body.channel}")
@@ -105,6 +111,8 @@ async def promise(body: QuoteCart, access: WritesOrders, services: Serving) -> Q
         raise Unfit(_no_option(body, cart, made), code="no_option")
     if body.token_seconds is None:
         return made
+    if body.hold:
+        made = made.model_copy(update={"reservation": await _held(door, body, cart, actor(access))})
     return await _with_tokens(services, body.channel, cart, made, body.token_seconds)
 
 
@@ -117,23 +125,14 @@ async def promised(services: Services, order: Order) -> Order:
     if not order.promise_token:
         return order
     async with transaction(services.engine) as conn:
-        found = await network.resolve_skus(
-            conn, [(line.sku, *line.aliases) for line in order.lines]
-        )
-        made_of = await kits.recipes(conn, [sku for sku in found if sku])
-        sold = [
-            Units(line_id=line.line_id, sku=sku or line.sku, quantity=line.quantity)
-            for line, sku in zip(order.lines, found, strict=True)
-        ]
-        units = units_by_sku(exploded(sold, made_of))
         try:
-            claimed = await promises.claim(conn, order, units, services.clock())
+            dated = await promises.dated(conn, order, services.clock())
         except Invalid as no:
             raise Unfit({"promise_token": str(no)}, code=no.code) from no
-    if order.deliver_by not in (None, claimed.deliver_by):
-        message = f"leave it out: the promise is for {claimed.deliver_by:%Y-%m-%dT%H:%M:%SZ}"
+    if order.deliver_by not in (None, dated.deliver_by):
+        message = f"leave it out: the promise is for {dated.deliver_by:%Y-%m-%dT%H:%M:%SZ}"
         raise Unfit({"deliver_by": message}, code="promise_mismatch")
-    return order.model_copy(update={"deliver_by": claimed.deliver_by})
+    return dated
 
 
 class Sellable(NamedTuple):
@@ -242,6 +241,23 @@ def _no_option(body: QuoteCart, cart: Cart, made: Quote) -> dict[str, str]:
     return reasons
 
 
+async def _held(door: Batcher, body: QuoteCart, cart: Cart, by: str) -> str | None:
+    """The key of a reservation of the whole cart; None where not all of it can be had now."""
+    key = f"hold-{secrets.token_urlsafe(18)}"
+    answer = await door.reserve(
+        Ask(
+            reservation_id(body.channel, key),
+            None,
+            cart.lines,
+            channel=body.channel,
+            actor=by,
+            ttl=timedelta(seconds=body.token_seconds or 0),
+            digest="held with a quote",
+        )
+    )
+    return key if answer.taken else None
+
+
 async def _with_tokens(
     services: Services, channel: str, cart: Cart, made: Quote, seconds: int
 ) -> Quote:
@@ -263,6 +279,7 @@ async def _with_tokens(
             cutoff=offer.cutoff.at,
             quoted_at=made.as_of,
             expires_at=offer.token_expires_at,
+            reservation=made.reservation or "",
         )
         for offer, date in dated
         if offer.token and offer.token_expires_at

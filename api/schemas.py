@@ -183,7 +183,8 @@ class FindOrders(PageOf):
     channel: Annotated[Text | None, Field(description="where it came from")] = None
     node: Annotated[str | None, Field(max_length=64, description="with work at this node")] = None
     attention: Annotated[
-        str | None, Field(max_length=64, description="an attention code; empty is any")
+        str | None,
+        Field(max_length=64, description="a code, or stock_short; empty is any"),
     ] = None
     q: Annotated[
         str | None,

@@ -58,6 +58,8 @@ class Bucket(StrEnum):
     CANCELLED = "cancelled"
 
 
+# No slash, so that a channel's code, a slash and its key are one reservation's name and no order's.
+RESERVATION_KEY: Final = r"[\w.:=@+-]{1,64}"
 GONE: Final = frozenset({Bucket.SHIPPED, Bucket.DELIVERED, Bucket.PICKED_UP})
 SETTLED: Final = frozenset({Bucket.DELIVERED, Bucket.PICKED_UP, Bucket.CANCELLED})
 
@@ -98,7 +100,8 @@ class Order(Value):
 
     `channel_ref` is what the channel's API calls the order (Shopify's gid, Magento's entity_id).
     `when_short` says what happens when stock is short: the order waits, or is refused.
-    `promise_token` is that of a quote whose plan and date the order is to have.
+    `promise_token` is that of a quote whose plan and date the order is to have. `reservation` is
+    the key of a reservation of its channel, a cart's, whose units it takes over.
     """
 
     channel: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
@@ -117,6 +120,7 @@ class Order(Value):
     fraud: Literal["pass", "review", "reject"] = "pass"
     holds: tuple[str, ...] = ()
     promise_token: Annotated[str, Field(max_length=64)] = ""
+    reservation: Annotated[str, Field(pattern=rf"^({RESERVATION_KEY})?$")] = ""
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
@@ -221,3 +225,8 @@ class Units(Value):
 
 def order_id(channel: str, channel_order_id: str) -> str:
     return f"{channel}-{channel_order_id}"
+
+
+def reservation_id(channel: str, key: str) -> str:
+    """What a reservation that a channel's client made under its key is called."""
+    return f"{channel}/{key}"

@@ -44,7 +44,7 @@ class Promise(Value):
     A plan and its date, for one cart to one destination.
 
     It can be claimed until `expires_at`, which is never after `cutoff`: the instant from which on
-    the date could not be kept.
+    the date could not be kept. `reservation` is the key of the one that holds the units, if any.
     """
 
     token: str
@@ -57,6 +57,7 @@ class Promise(Value):
     cutoff: datetime
     quoted_at: datetime
     expires_at: datetime
+    reservation: str = ""
 
 
 def units_by_sku(lines: Iterable[Units | Demand]) -> dict[str, int]:

@@ -107,7 +107,8 @@ class Shortage(Value):
 class Quote(Value):
     """
     `as_of` is the instant that dates and cut-offs count from, `stock_as_of` that at which stock,
-    capacity and rates were read. `short` says, where no option ships the cart, why.
+    capacity and rates were read. `short` says, where no option ships the cart, why. `reservation`
+    is the key of the one that holds the units for whichever token is ordered with, if any.
     """
 
     as_of: datetime
@@ -118,6 +119,7 @@ class Quote(Value):
     ship: tuple[ShipOption, ...] = ()
     pickup: tuple[PickupOption, ...] = ()
     short: tuple[Shortage, ...] = ()
+    reservation: str | None = None
 
 
 class DatedSnapshot(Snapshot, Protocol):

@@ -57,6 +57,15 @@ class Batcher:
             self._working = asyncio.create_task(self._work())
         return await waiting.answered
 
+    async def close(self) -> None:
+        """
+        End what is under way; who waits is told of an outage, and finds under its key what was
+        done.
+        """
+        if self._working is not None:
+            self._working.cancel()
+            await asyncio.wait([self._working])
+
     async def _work(self) -> None:
         """One batch after the other until nobody waits."""
         batch: list[_Waiting] = []
@@ -180,7 +189,8 @@ class _Waiting:
     def __init__(self, ask: Ask, leads_to: LeadsTo | None) -> None:
         self.ask = ask
         self.leads_to = leads_to
-        self.simple = leads_to is None and ask.node is None and not ask.kits
+        self.simple = leads_to is None and ask.node is None
+        self.simple &= ask.takes_over is None and not ask.kits
         name = ask.reservation_id
         self.keys = (name,) if leads_to is None else (name, f"record of {ask.order_id}")
         self.answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

@@ -74,12 +74,16 @@ def part(
     )
 
 
+def of_row(row: Row[Any]) -> Reservation:
+    return Reservation(row.reservation_id, row.order_id, row.node, row.state, row.channel)
+
+
 async def lock_reservation(conn: AsyncConnection, reservation_id: str) -> Reservation | None:
     query = select(reservations).where(reservations.c.reservation_id == reservation_id)
     row = (await conn.execute(query.with_for_update())).first()
     if row is None:
         return None
-    return _reservation(row)
+    return of_row(row)
 
 
 async def lock_expired(conn: AsyncConnection, limit: int) -> tuple[Reservation, ...]:
@@ -89,13 +93,13 @@ async def lock_expired(conn: AsyncConnection, limit: int) -> tuple[Reservation, 
     )
     query = query.order_by(reservations.c.expires_at).limit(limit)
     rows = await conn.execute(query.with_for_update(skip_locked=True))
-    return tuple(_reservation(row) for row in rows)
+    return tuple(of_row(row) for row in rows)
 
 
 def held(reservation: Reservation | None, reservation_id: str) -> Reservation:
     """
-    Raises Conflict(not_reserved), or Refused(reservation_released, reservation_expired,
-    reservation_fulfilled), where it is not held.
+    Raises Conflict(not_reserved, reservation_released, reservation_expired,
+    reservation_fulfilled) where it is not held.
     """
     if reservation is None:
         raise Conflict(f"there is no reservation {reservation_id}", code="not_reserved")
@@ -104,9 +108,9 @@ def held(reservation: Reservation | None, reservation_id: str) -> Reservation:
     return reservation
 
 
-def over(reservation_id: str, state: str) -> Refused:
+def over(reservation_id: str, state: str) -> Conflict:
     """What is said of a reservation that has ended in this state."""
-    return Refused(f"{reservation_id} was {state}", code=f"reservation_{state}")
+    return Conflict(f"{reservation_id} was {state}", code=f"reservation_{state}")
 
 
 async def lock_or_bury(conn: AsyncConnection, reservation_id: str) -> Reservation | None:
@@ -136,6 +140,13 @@ async def reserved_lines(
     for row in await conn.execute(query.order_by(reservation_lines.c.line_id)):
         lines[row.reservation_id].append(Units.model_validate(row, from_attributes=True))
     return {reservation_id: tuple(held) for reservation_id, held in lines.items()}
+
+
+async def skus_of(conn: AsyncConnection, reservation_ids: Collection[str]) -> set[str]:
+    """What these reservations are of, or were."""
+    query = select(reservation_lines.c.sku).distinct()
+    rows = await conn.execute(query.where(reservation_lines.c.reservation_id.in_(reservation_ids)))
+    return set(rows.scalars())
 
 
 async def empty_reservations(conn: AsyncConnection, reservation_ids: Collection[str]) -> None:
@@ -345,10 +356,6 @@ def by_sku(units: Iterable[Units]) -> Counter[str]:
     for unit in units:
         total[unit.sku] += unit.quantity
     return total
-
-
-def _reservation(row: Row[Any]) -> Reservation:
-    return Reservation(row.reservation_id, row.order_id, row.node, row.state, row.channel)
 
 
 def _by_line(fulfillments: Sequence[Fulfillment]) -> Counter[str]:

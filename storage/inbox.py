@@ -131,3 +131,17 @@ async def _note(conn: AsyncConnection, said: NodeEvent, key: str) -> None:
         },
     )
     await records.append_event(conn, order_id, key, said.occurred_at, event)
+
+
+async def wake_backordered(conn: AsyncConnection, skus: Collection[str], call: str) -> int:
+    """
+    Have every order that waits for one of these SKUs try again, oldest first; how many.
+
+    In the transaction that frees the units, or brings them, while it holds their pool: whoever is
+    short of them then is seen.
+    """
+    orders = await records.backordered_for(conn, sorted(skus)) if skus else []
+    for order_id in orders:
+        body = {"order_id": order_id}
+        await put(conn, "supply", f"{call}:{order_id}", "supply", body, order_id=order_id)
+    return len(orders)

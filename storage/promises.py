@@ -8,8 +8,10 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Invalid
-from domain.orders import DeliveryMethod, Order
-from domain.promises import Promise, destination
+from domain.kits import exploded
+from domain.orders import DeliveryMethod, Order, Units
+from domain.promises import Promise, destination, units_by_sku
+from storage import kits, network
 from storage.tables import promises
 
 _KEPT_AFTER: Final = timedelta(hours=1)
@@ -70,6 +72,25 @@ async def claim(
             .values(order_id=order.order_id, claimed_at=now)
         )
     return promise
+
+
+async def dated(conn: AsyncConnection, order: Order, now: datetime) -> Order:
+    """
+    The order with the date that its token promises, claimed for it, and the reservation that was
+    made with the quote. Raises as `claim` does.
+    """
+    names = [(line.sku, *line.aliases) for line in order.lines]
+    found = await network.resolve_skus(conn, names)
+    sold = [
+        Units(line_id=line.line_id, sku=sku or line.sku, quantity=line.quantity)
+        for line, sku in zip(order.lines, found, strict=True)
+    ]
+    made_of = await kits.recipes(conn, [sku for sku in found if sku])
+    units = units_by_sku(exploded(sold, made_of))
+    claimed = await claim(conn, order, units, now)
+    reservation = order.reservation or claimed.reservation
+    promised = {"deliver_by": claimed.deliver_by, "reservation": reservation}
+    return order.model_copy(update=promised)
 
 
 async def of_order(conn: AsyncConnection, order: Order) -> Claimed | None:

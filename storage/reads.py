@@ -17,6 +17,7 @@ from domain.records import OrderState
 from domain.sourcing.problem import Decision
 from domain.values import Value
 from storage import decisions
+from storage.shortages import AFFECTED
 from storage.tables import fulfillments, order_events, orders
 
 Item = TypeVar("Item")
@@ -97,6 +98,11 @@ class OrderProgress(Value):
     disturbed: bool
 
 
+# Found with what waits for people, though the order itself goes on: its units are not there.
+STOCK_SHORT: Final = "stock_short"
+_SHORT: Final = f"orders.order_id IN (SELECT order_id FROM ({AFFECTED}) AS a)"  # noqa: S608 - constant
+
+
 async def find_orders(  # noqa: PLR0913 - the filters of a search
     conn: AsyncConnection,
     *,
@@ -112,7 +118,9 @@ async def find_orders(  # noqa: PLR0913 - the filters of a search
 ) -> Page[OrderSummary]:
     """
     Orders, newest first. `q` is an order id, a channel's order id, an e-mail, a postal code,
-    or how a name begins. `channels` and `nodes` are what the asker may see. Raises Invalid(cursor).
+    or how a name begins. `attention` is a code, empty any; `stock_short` has units allocated that
+    are not on their shelf. `channels` and `nodes` are what the asker may see. Raises
+    Invalid(cursor).
     """
     o = orders.c
     wanted: list[ColumnElement[bool]] = []
@@ -124,7 +132,8 @@ async def find_orders(  # noqa: PLR0913 - the filters of a search
         wanted.append(o.nodes.contains([node]))
     if attention is not None:
         any_of = func.cardinality(o.attention) > 0
-        wanted.append(o.attention.contains([attention]) if attention else any_of)
+        waits = o.attention.contains([attention]) if attention else any_of
+        wanted.append(or_(waits, text(_SHORT)) if attention in {"", STOCK_SHORT} else waits)
     if q:
         wanted.append(_mentions(q))
     if channels is not None:

@@ -28,8 +28,8 @@ async def reserve(conn: AsyncConnection, ask: Ask) -> Answer:
     Take units: all or none, or what there is where the ask may be met in part.
 
     A short attempt that takes nothing leaves nothing and may be made again; what was made before
-    stays as it is, and is answered as it was then. Raises Refused(reservation_released,
-    reservation_expired, reservation_fulfilled), NotFound(node), Invalid.
+    stays as it is, and is answered as it was then. Raises Conflict(reservation_released,
+    reservation_expired, reservation_fulfilled, reservation_differs), NotFound(node), Invalid.
     """
     for attempt in range(_TRIES):
         try:
@@ -47,11 +47,15 @@ async def reserve(conn: AsyncConnection, ask: Ask) -> Answer:
 
 async def confirm(conn: AsyncConnection, reservation_id: str, order_id: str) -> None:
     """
-    It is an order's now, and does not run out any more. Raises as `claims.held` does.
+    It is an order's now, and does not run out any more. Raises as `claims.held` does, and
+    Conflict(reservation_used) where it is another order's.
 
     Units that are still held are the order's, even where their time is over.
     """
-    claims.held(await claims.lock_reservation(conn, reservation_id), reservation_id)
+    held = claims.held(await claims.lock_reservation(conn, reservation_id), reservation_id)
+    if held.order_id not in {None, order_id}:
+        message = f"{reservation_id} is order {held.order_id}'s"
+        raise Conflict(message, code="reservation_used")
     await claims.set_reservations(
         conn, [reservation_id], state="committed", expires_at=None, order_id=order_id
     )

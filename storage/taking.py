@@ -16,11 +16,12 @@ import psycopg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.errors import Invalid, Refused
+from domain.errors import Conflict, Invalid, Refused
 from domain.orders import Units
 from storage import availability, claims, ledger
 from storage.availability import Bundle, Sale
-from storage.ledger import SYSTEM
+from storage.carts import Cart, Carts
+from storage.ledger import SYSTEM, NodeNow, Shelves
 
 _MOST: Final = 2**31 - 1
 _WRONG: Final = frozenset({"CD001", "CD002", "23505"})  # not enough; held back; made before
@@ -28,6 +29,11 @@ _COLUMNS: Final = (
     "%s::text[], %s::integer[], %s::text[], %s::text[], %s::integer[],"
     " %s::text[], %s::text[], %s::text[], %s::text[], %s::integer[], %s::text[], %s::text[],"
     " %s::text[], %s::integer[], %s::integer[], %s::text[], %s::text[], %s::text[]"
+)
+# What was asked under a key is written with what was made of it.
+_TOLD: Final = (
+    "WITH told AS (INSERT INTO reservation_requests (reservation_id, channel, digest)"
+    " SELECT * FROM unnest(%s::text[], %s::text[], %s::text[]))"
 )
 _GUESS: Final = f"SELECT reserve_units(true, {_COLUMNS})"
 _WRITE: Final = f"SELECT reserve_units(false, {_COLUMNS})"
@@ -40,7 +46,9 @@ class Ask:
 
     They count for the `channel`, which may have what rules leave to it. With `ttl` the reservation
     ends by itself unless it is confirmed. All units or none, unless it may be made in part
-    (`partial`); of a kit all components or none, always. Raises Invalid for units that cannot be.
+    (`partial`); of a kit all components or none, always. `takes_over` names a reservation of the
+    channel whose units become this one's. `digest` is of what a client asked under its key: the key
+    stands for that and nothing else. Raises Invalid for units that cannot be.
     """
 
     reservation_id: str
@@ -51,6 +59,8 @@ class Ask:
     actor: str = SYSTEM
     ttl: timedelta | None = None
     partial: bool = False
+    takes_over: str | None = None
+    digest: str | None = None
     lines: "tuple[_Line, ...]" = field(init=False)
     kits: tuple[Bundle, ...] = field(init=False)
 
@@ -61,10 +71,15 @@ class Ask:
 
 
 class Answer(NamedTuple):
-    """What was `taken` by line, what is `missing` by SKU; nothing taken leaves nothing behind."""
+    """
+    What was `taken` by line, what is `missing` by SKU; nothing taken leaves nothing behind.
+
+    `cart` is what became of the reservation that was to be taken over, in the first answer.
+    """
 
     taken: dict[str, int]
     missing: dict[str, int]
+    cart: Cart | None = None
 
 
 async def guess(cursor: psycopg.AsyncCursor[Any], asks: Sequence[Ask]) -> list[Answer] | None:
@@ -78,7 +93,7 @@ async def guess(cursor: psycopg.AsyncCursor[Any], asks: Sequence[Ask]) -> list[A
     rows = _Rows()
     answers = [Answer(rows.add(ask, ask.lines), {}) for ask in asks]
     try:
-        await cursor.execute(_GUESS, rows.columns(), prepare=True)
+        await cursor.execute(*rows.written_by(_GUESS), prepare=True)
     except psycopg.Error as error:
         if error.sqlstate not in _WRONG:
             raise
@@ -93,10 +108,15 @@ async def look(conn: AsyncConnection, asks: Sequence[Ask]) -> list[Answer | Refu
     What was made before is answered as it was then; what ended before it was made is refused. The
     keys are different ones. Raises NotFound(node), and IntegrityError where another session makes
     one of the reservations at the same time: the transaction is lost then, and may be tried again.
+
+    What is taken over is free for the one who takes it and for nobody else; where he is short and
+    takes nothing, it stays as it was.
     """
     before = await _made_before(conn, [ask.reservation_id for ask in asks])
     new = [ask for ask in asks if ask.reservation_id not in before]
-    room = await _Room.locked(conn, new)
+    named = {ask.takes_over for ask in new if ask.takes_over is not None}
+    carts = await Carts.locked(conn, named)
+    room = await _Room.locked(conn, new, carts)
     rows = _Rows()
     answers: list[Answer | Refused] = []
     for ask in asks:
@@ -104,17 +124,24 @@ async def look(conn: AsyncConnection, asks: Sequence[Ask]) -> list[Answer | Refu
         if made is not None:
             answers.append(made.answer(ask))
             continue
-        lines, missing = room.take(ask)
-        answers.append(Answer({} if lines is None else rows.add(ask, lines), missing))
+        cart = carts.named(ask.takes_over, ask.channel, ask.order_id)
+        lines, missing = room.take(ask, cart)
+        if lines is None:
+            kept = cart is not None and cart.fate == "taken"
+            answers.append(Answer({}, missing, None if kept else cart))
+            continue
+        carts.give(cart, ask.order_id or ask.reservation_id, ask.actor)
+        answers.append(Answer(rows.add(ask, lines), missing, cart))
+    await carts.end(conn, room.places)
     if rows:
-        await conn.exec_driver_sql(_WRITE, rows.columns())
+        await conn.exec_driver_sql(*rows.written_by(_WRITE))
     return answers
 
 
 def lacking(sale: Sale, ask: Ask) -> dict[str, int]:
     """What would be missing, by SKU, if this were asked of the sale; it stays as it is."""
     mark = sale.mark()
-    _, missing = _Room(sale).take(ask)
+    _, missing = _Room(sale, {}, {}).take(ask, None)
     sale.back(mark)
     return missing
 
@@ -130,11 +157,17 @@ class _Made(NamedTuple):
     """A reservation that is there already."""
 
     state: str
+    digest: str | None
     missing: Mapping[str, tuple[str, int]]
 
     def answer(self, ask: Ask) -> Answer | Refused:
         if self.state not in claims.OPEN:
             return claims.over(ask.reservation_id, self.state)
+        if ask.digest != self.digest:
+            return Conflict(
+                f"{ask.reservation_id} was asked for with other content; use another key for it",
+                code="reservation_differs",
+            )
         missing: Counter[str] = Counter()
         for sku, units in self.missing.values():
             missing[sku] += units
@@ -146,33 +179,67 @@ class _Made(NamedTuple):
 
 
 class _Room:
-    """What is there to take, counted down as it is taken."""
+    """What is there to take, counted down as it is taken. The `places` are locked."""
 
-    def __init__(self, sale: Sale) -> None:
+    def __init__(self, sale: Sale, places: Mapping[str, NodeNow], shelves: Shelves) -> None:
+        self.places = places
         self._sale = sale
+        self._short = Counter({place: shelf.short for place, shelf in shelves.items()})
 
     @classmethod
-    async def locked(cls, conn: AsyncConnection, asks: Sequence[Ask]) -> "_Room":
+    async def locked(cls, conn: AsyncConnection, asks: Sequence[Ask], carts: Carts) -> "_Room":
         """Makes the rows of what never was in stock: see `ledger.open_pool`."""
-        skus = {line.sku for ask in asks for line in ask.lines}
-        places = {
+        skus = {line.sku for ask in asks for line in ask.lines} | carts.skus
+        shelves = carts.shelves | {
             (line.sku, ask.node) for ask in asks if ask.node is not None for line in ask.lines
         }
-        await ledger.lock_nodes(conn, {node for _, node in places})
+        places = await ledger.lock_nodes(conn, {node for _, node in shelves})
         pool = await ledger.open_pool(conn, skus)
-        await ledger.lock_stock(conn, places)
-        pickups, kits = {sku for sku, _ in places}, {kit for ask in asks for kit in ask.kits}
-        return cls(await availability.open_sale(conn, pool, pickups=pickups, kits=kits))
+        found = await ledger.lock_stock(conn, shelves)
+        pickups, kits = {sku for sku, _ in shelves}, {kit for ask in asks for kit in ask.kits}
+        sale = await availability.open_sale(conn, pool, pickups=pickups, kits=kits)
+        return cls(sale, places, found)
 
-    def take(self, ask: Ask) -> tuple[list[_Line] | None, dict[str, int]]:
+    def take(self, ask: Ask, cart: Cart | None) -> tuple[list[_Line] | None, dict[str, int]]:
         """The lines to write, None where nothing may be taken, and what is missing."""
+        own = self._freed(cart) if cart and cart.fate == "taken" else {}
+        where = cart.node if cart else None
+        self._give(own, ask.channel, where)
         if ask.kits:
-            return self._take_kits(ask)
+            lines, missing = self._take_kits(ask)
+        else:
+            lines, missing = self._found(ask, own if where == ask.node else {})
+        if lines is None:
+            self._give({sku: -units for sku, units in own.items()}, ask.channel, where)
+        elif cart and where is not None:  # what it was short of is not there for the next one
+            for sku, units in cart.units.items():
+                self._short[sku, where] = max(self._short[sku, where] - units, 0)
+        return lines, missing
+
+    def _freed(self, cart: Cart) -> dict[str, int]:
+        """What of it is there to take: nothing where its node is down or short of just these."""
+        node = cart.node
+        if node is None or not cart.units:
+            return cart.units
+        if not self.places[node].online:
+            return {}
+        there = {sku: units - self._short[sku, node] for sku, units in cart.units.items()}
+        return {sku: units for sku, units in there.items() if units > 0}
+
+    def _give(self, units: Mapping[str, int], channel: str, node: str | None) -> None:
+        for sku, quantity in units.items():
+            self._sale.took(sku, channel, -quantity, node)
+
+    def _found(
+        self, ask: Ask, kept: Mapping[str, int]
+    ) -> tuple[list[_Line] | None, dict[str, int]]:
+        """What was `kept` for the ask it may have, whatever is held back or was sold since."""
         taken: Counter[str] = Counter()
         missing: Counter[str] = Counter()
         lines = []
         for line in ask.lines:
-            left = self._sale.left(line.sku, ask.channel, ask.node) - taken[line.sku]
+            left = self._sale.left(line.sku, ask.channel, ask.node)
+            left = max(left, kept.get(line.sku, 0)) - taken[line.sku]
             units = min(line.quantity, left)
             taken[line.sku] += units
             if short := line.quantity - units:
@@ -240,6 +307,7 @@ class _Rows:
         self._places: dict[tuple[str, str], int] = {}
         self._reservations: list[tuple[str, str | None, str | None, str, int | None]] = []
         self._lines: list[tuple[str, str, str, int, int, str | None, str | None, str]] = []
+        self._told: list[tuple[str, str, str]] = []
 
     def __bool__(self) -> bool:
         return bool(self._reservations)
@@ -249,6 +317,8 @@ class _Rows:
         name, order_id, node, actor = ask.reservation_id, ask.order_id, ask.node, ask.actor
         seconds = None if ask.ttl is None else max(int(ask.ttl.total_seconds()), 1)
         self._reservations.append((name, order_id, node, ask.channel, seconds))
+        if ask.digest is not None:
+            self._told.append((name, ask.channel, ask.digest))
         taken = {}
         for line_id, sku, quantity, missing in lines:
             taken[line_id] = quantity
@@ -259,7 +329,14 @@ class _Rows:
             self._lines.append(line)
         return taken
 
-    def columns(self) -> tuple[str, ...]:
+    def written_by(self, statement: str) -> tuple[str, tuple[str, ...]]:
+        """The statement, with what clients asked for where some did, and its parameters."""
+        if not self._told:
+            return statement, self._columns()
+        told = tuple(_texts(column) for column in _turned(self._told, 3))
+        return f"{_TOLD} {statement}", (*told, *self._columns())
+
+    def _columns(self) -> tuple[str, ...]:
         pool = {sku: units for sku, units in sorted(self._pool.items()) if units}
         places = {place: units for place, units in sorted(self._places.items()) if units}
         ids, orders, nodes, channels, ttls = _turned(self._reservations, 5)
@@ -310,7 +387,9 @@ def _kits(units: Iterable[Units]) -> tuple[Bundle, ...]:
 async def _made_before(conn: AsyncConnection, ids: Sequence[str]) -> dict[str, _Made]:
     rows = await conn.execute(
         text(
-            "SELECT r.reservation_id, r.state, l.line_id, l.sku, l.missing FROM reservations AS r"
+            "SELECT r.reservation_id, r.state, q.digest, l.line_id, l.sku, l.missing"
+            " FROM reservations AS r"
+            " LEFT JOIN reservation_requests AS q ON q.reservation_id = r.reservation_id"
             " LEFT JOIN reservation_lines AS l"
             " ON l.reservation_id = r.reservation_id AND l.missing > 0"
             " WHERE r.reservation_id = ANY(:ids)"
@@ -319,7 +398,7 @@ async def _made_before(conn: AsyncConnection, ids: Sequence[str]) -> dict[str, _
     )
     made: dict[str, _Made] = {}
     for row in rows:
-        known = made.setdefault(row.reservation_id, _Made(row.state, {}))
+        known = made.setdefault(row.reservation_id, _Made(row.state, row.digest, {}))
         if row.line_id is not None:
             made[row.reservation_id] = known._replace(
                 missing={**known.missing, row.line_id: (row.sku, row.missing)}

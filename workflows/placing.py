@@ -12,7 +12,7 @@ from temporalio.exceptions import FailureError
 from domain.fulfillments import Fulfillment
 from domain.kits import units_of
 from domain.lifecycle import all_moved, moved, split, units_in, with_fulfillment
-from domain.orders import Bucket, DeliveryMethod, OrderStatus
+from domain.orders import Bucket, DeliveryMethod, OrderStatus, reservation_id
 from domain.records import CancelRequest, OrderEvent, OrderState
 from workflows import taking
 from workflows.book import Effect
@@ -99,6 +99,9 @@ class Placing(Conversation):
                 node=order.pickup_node if order.method is DeliveryMethod.PICKUP else None,
                 reserved=self._book.change(held(state), _RESERVED),
                 short=self._book.change(short(state), _SHORT),
+                takes_over=(
+                    reservation_id(order.channel, order.reservation) if order.reservation else None
+                ),
             )
 
             def wrote(reserved: Reserved) -> str:

@@ -52,7 +52,11 @@ class Validated(Value):
 
 
 class Reserve(Value):
-    """Take all units or none. With `node`, at that node at once (pickup); else from the network."""
+    """
+    Take all units or none. With `node`, at that node at once (pickup); else from the network.
+
+    `takes_over` is a cart's reservation: its units become the order's.
+    """
 
     reservation_id: str
     order_id: str
@@ -61,6 +65,7 @@ class Reserve(Value):
     node: str | None
     reserved: Change
     short: Change
+    takes_over: str | None = None
 
 
 class Reserved(Value):

@@ -72,6 +72,7 @@ def translate(
         "email": reading.text(body.get("customer_email")),
         "when_short": when_short,
         "holds": tuple(sorted(holds)),
+        **_carried(body),
     }
     if reading.text(_shipping(body).get("method")) == _PICKUP:
         fields = reading.collected_at(_store(body, settings), fields)
@@ -211,6 +212,15 @@ def _store(body: Document, settings: Mapping[str, Any]) -> str | None:
     )
     sources = reading.part(settings.get("sources"))
     return next((node for node, source in sources.items() if source == code), code or None)
+
+
+def _carried(body: Document) -> Document:
+    """
+    From extension attributes, which a module of the shop declares, else from the order's comments.
+    """
+    declared = reading.part(body.get("extension_attributes")).items()
+    comments = (x.get("comment") for x in reading.parts(body.get("status_histories")))
+    return reading.carried((*declared, *reading.mentioned(body.get("customer_note"), *comments)))
 
 
 def _address(body: Document) -> Address:

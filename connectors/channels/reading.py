@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
+from itertools import islice
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from domain.errors import Invalid
 from domain.money import parse
-from domain.orders import DeliveryMethod, Line, Order
+from domain.orders import RESERVATION_KEY, DeliveryMethod, Line, Order
 
 Document = dict[str, Any]
 
 LARGEST: Final = 4 * 1024 * 1024
 _AMOUNT: Final = re.compile(r"-?\d{1,14}(\.\d{1,12})?")
+_CARRIED: Final = {"crossdock_promise": "promise_token", "crossdock_reservation": "reservation"}
+_MOST_CARRIED: Final = 100
+_FOREIGN: Final = re.compile(r"[^\w.:=@+-]")
+_NAMED: Final = re.compile(
+    r"\b(crossdock_promise|crossdock_reservation)\s*[:=]\s*([^\s<>&]{1,200})"
+)
 _INTEGER: Final = re.compile(r"-?\d{1,19}(\.0{1,12})?")
 
 
@@ -156,6 +163,28 @@ def collected_at(node: str | None, fields: Document) -> Document:
     if node is None:
         return {**fields, "holds": (*fields.get("holds", ()), "pickup_location_unknown")}
     return {**fields, "method": DeliveryMethod.PICKUP, "pickup_node": node}
+
+
+def carried(pairs: Iterable[tuple[Any, Any]]) -> Document:
+    """
+    What a shop's cart carried into its order, as fields of ours: the token of a quote, the key of a
+    reservation. The first of each counts. Whether they are good is not known here; what could be no
+    key is made one, which nobody has, so that the order's story tells of it.
+    """
+    fields: Document = {}
+    for name, value in islice(pairs, _MOST_CARRIED):
+        field, said = _CARRIED.get(text(name, 64)), text(value, 64)
+        if field and said:
+            key = re.fullmatch(RESERVATION_KEY, said) or field == "promise_token"
+            fields.setdefault(field, said if key else _FOREIGN.sub("-", said))
+    return fields
+
+
+def mentioned(*notes: Any) -> Iterator[tuple[str, str]]:
+    """The same where it is written in notes, as `crossdock_reservation: cart-1`."""
+    for note in notes[:_MOST_CARRIED]:
+        for found in _NAMED.finditer(text(note, 2000)):
+            yield found[1], found[2]
 
 
 def unique(ids: Iterable[str]) -> list[str]:

@@ -182,6 +182,10 @@ def _order(  # noqa: PLR0913, PLR0917  # private: the steps of one translation
         email=email,
         when_short=when_short,
         holds=tuple(sorted(holds | ({"unclear_amount"} if total is None else set()))),
+        **reading.carried(
+            (note.get("name"), note.get("value"))
+            for note in reading.parts(body.get("note_attributes"))
+        ),
     )
 
 

@@ -77,6 +77,18 @@ reservation_lines = Table(
     Index("ix_reservation_lines_open", "sku", postgresql_where=text("quantity > 0")),
 )
 
+# What clients asked for under their keys, as digests, and in which order: written in the statement
+# of the reservation. Orders' own reservations have none.
+reservation_requests = Table(
+    "reservation_requests",
+    metadata,
+    Column("id", BigInteger, Identity(), nullable=False),
+    Column("reservation_id", Text, primary_key=True),
+    Column("channel", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Index("ix_reservation_requests_channel", "channel", "id"),
+)
+
 # One fulfillment's units at its node. `capacity_day` is the node's day it has a place on, null
 # where it has none. Void: given back before it was made; a late attempt makes it no more.
 allocations = Table(

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal, TypeVar
 
 import psycopg
@@ -15,10 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Outage, Refused
 from domain.fulfillments import LineQuantity
+from domain.network import Product
 from domain.orders import Units
-from storage import audit, database, network, reservations, stock
+from storage import audit, database, feeds, network, reservations, stock
 from storage.batching import Batcher
 from storage.database import transaction
+from storage.feeds import Delta, Snapshot
 from storage.tables import metadata
 from storage.taking import Ask
 from tests.samples import a_node, a_share
@@ -55,7 +57,15 @@ def reserving(draw: st.DrawFn) -> Verb:
     skus = draw(st.lists(st.sampled_from(SKUS), min_size=1, unique=True))
     units = [Units(line_id=sku, sku=sku, quantity=draw(FEW)) for sku in skus]
     ttl = timedelta(hours=1) if draw(st.booleans()) else None
-    ask = Ask(draw(NAMES), "web-1", units, draw(PLACES), ttl=ttl, partial=draw(st.booleans()))
+    ask = Ask(
+        draw(NAMES),
+        "web-1",
+        units,
+        draw(PLACES),
+        ttl=ttl,
+        partial=draw(st.booleans()),
+        takes_over=draw(st.one_of(st.none(), NAMES)),
+    )
     wanted = {unit.sku: unit.quantity for unit in units}
     many = draw(st.booleans())
 
@@ -115,6 +125,23 @@ def stocking(draw: st.DrawFn) -> Verb:
     return lambda house: house.do(work)
 
 
+@st.composite
+def feeding(draw: st.DrawFn) -> Verb:
+    """A partner tells of a shelf: late, twice, out of order, and of fewer than are allocated."""
+    shelf = {"node": draw(st.sampled_from(NODES)), "sku": draw(st.sampled_from(SKUS))}
+    key, sequence, ago = f"F{draw(st.integers(0, 30))}", draw(st.integers(1, 20)), draw(FEW)
+    source, counts = draw(st.sampled_from(("wms", "pos"))), draw(st.booleans())
+    units = draw(st.integers(0, 6)) if counts else draw(st.integers(-3, 3).filter(bool))
+
+    async def fed(conn: AsyncConnection) -> object:
+        told = {**shelf, "sequence": sequence, "at": datetime.now(UTC) - timedelta(seconds=ago - 1)}
+        snapshot = Snapshot.model_validate({**told, "on_hand": abs(units)})
+        delta = Delta.model_validate({**told, "change": units or 1})
+        return await feeds.take(conn, source, key, [snapshot if counts else delta], "test")
+
+    return lambda house: house.do(fed)
+
+
 async def _run_out(conn: AsyncConnection, name: str) -> object:
     """The time of this reservation is over, and the sweep comes by."""
     over = "UPDATE reservations SET expires_at = now() - interval '1 s' WHERE reservation_id = :id"
@@ -122,7 +149,7 @@ async def _run_out(conn: AsyncConnection, name: str) -> object:
     return await reservations.expire(conn)
 
 
-VERBS = st.one_of(reserving(), reserving(), moving(), stocking())
+VERBS = st.one_of(reserving(), reserving(), moving(), moving(), stocking(), feeding())
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -143,6 +170,7 @@ class AnyOrder(RuleBasedStateMachine):
                 await network.put_node(conn, a_node(code, pickup=True))
                 lines = [(sku, 5) for sku in SKUS]
                 await stock.receive(conn, "first", code, lines, "receipt", "test")
+            await network.put_products(conn, [Product(sku=sku) for sku in SKUS])
 
     @rule(verb=VERBS)
     def one(self, verb: Verb) -> None:
@@ -152,7 +180,7 @@ class AnyOrder(RuleBasedStateMachine):
     def at_once(self, verbs: list[Verb]) -> None:
         self.loop.run(self._all(verbs))
 
-    @rule(verbs=st.lists(reserving(), min_size=2, max_size=6))
+    @rule(verbs=st.lists(VERBS, min_size=2, max_size=6))
     def a_crash_in_the_middle(self, verbs: list[Verb]) -> None:
         self.loop.run(self._all([*verbs, _crash]))
 

@@ -298,3 +298,38 @@ def test_no_document_crashes_the_translation(
     with contextlib.suppress(Invalid):
         order = translated(document(*rows, **changes))
         assert "\x00" not in order.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("changes", "token", "reservation"),
+    [
+        ({"extension_attributes": {"crossdock_promise": "pr_1"}}, "pr_1", ""),
+        ({"extension_attributes": {"crossdock_reservation": ["x"]}}, "", ""),
+        ({"customer_note": "Ring twice. crossdock_reservation: cart-1"}, "", "cart-1"),
+        (
+            {
+                "extension_attributes": {"crossdock_promise": "declared"},
+                "status_histories": [
+                    {"comment": None},
+                    {"comment": "<p>crossdock_promise=pr_2 crossdock_reservation=cart-2</p>"},
+                ],
+            },
+            "declared",
+            "cart-2",
+        ),
+        ({"status_histories": {"comment": "crossdock_promise=pr_2"}}, "", ""),
+        ({"customer_note": "crossdock_promise=" + "y" * 9_000}, "y" * 64, ""),
+        (
+            {"status_histories": [{"comment": "crossdock_promise= " * 1_000}] * 100},
+            "crossdock_promise=",
+            "",
+        ),
+    ],
+)
+def test_what_the_cart_carried_is_the_orders(
+    changes: dict[str, Any], token: str, reservation: str
+) -> None:
+    raw = json.dumps(document(**changes)).encode()
+    order = SHOP.translate("boutique", raw, {}, "backorder")
+    assert isinstance(order, Order)
+    assert (order.promise_token, order.reservation) == (token, reservation)

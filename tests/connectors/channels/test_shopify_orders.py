@@ -385,3 +385,30 @@ def test_no_document_crashes_the_translation(data: st.DataObject) -> None:
         order = translated(body)
         assert "\x00" not in order.model_dump_json()
         order.model_dump_json().encode()
+
+
+@pytest.mark.parametrize(
+    ("notes", "token", "reservation"),
+    [
+        ([], "", ""),
+        (None, "", ""),
+        ("crossdock_promise", "", ""),
+        ([{"name": "crossdock_promise", "value": "pr_1"}], "pr_1", ""),
+        ([{"name": "crossdock_reservation", "value": " cart-1 "}], "", "cart-1"),
+        ([{"name": "gift", "value": "x"}, {"name": "crossdock_promise"}, 3, None], "", ""),
+        (
+            [{"name": "crossdock_reservation", "value": v} for v in ("first", "second")],
+            "",
+            "first",
+        ),
+        ([{"name": "crossdock_reservation", "value": "../o'; --\x00"}], "", "..-o-----"),
+        ([{"name": "crossdock_promise", "value": "x" * 10_000}], "x" * 64, ""),
+        ([{"name": "crossdock_reservation", "value": "é/" * 5_000}], "", "é-" * 32),
+        ([{"name": "n", "value": "v"}] * 100_000, "", ""),
+    ],
+)
+def test_what_the_cart_carried_is_the_orders(notes: Any, token: str, reservation: str) -> None:
+    raw = json.dumps(document(line(), note_attributes=notes)).encode()
+    order = SHOP.translate("webshop", raw, {}, "backorder")
+    assert isinstance(order, Order)
+    assert (order.promise_token, order.reservation) == (token, reservation)

@@ -1,0 +1,28 @@
+"""
+What clients ask for under their own keys is kept, so that a key stands for one request.
+
+Revision 0011.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0011"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "reservation_requests",
+        sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
+        sa.Column("reservation_id", sa.Text(), primary_key=True),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+    )
+    op.create_index("ix_reservation_requests_channel", "reservation_requests", ["channel", "id"])
+
+
+def downgrade() -> None:
+    op.drop_table("reservation_requests")
