@@ -20,6 +20,7 @@ from storage.tables.orders import (
     orders,
     promises,
 )
+from storage.tables.repairs import audit_passes, copies, repairs
 from storage.tables.stock import (
     allocation_lines,
     allocations,
@@ -46,7 +47,9 @@ __all__ = [
     "allocation_lines",
     "allocations",
     "api_keys",
+    "audit_passes",
     "channels",
+    "copies",
     "credentials",
     "decisions",
     "feed_deltas",
@@ -67,6 +70,7 @@ __all__ = [
     "products",
     "promises",
     "rate_cards",
+    "repairs",
     "reservation_lines",
     "reservations",
     "stock",
