@@ -155,6 +155,8 @@ async def _open(conn: AsyncConnection, number: int, wanted: Status) -> Repair:
 
 async def _again(conn: AsyncConnection, kind: str, wrong: Wrong) -> Wrong | None:
     scope = Scope(wrong.skus or None, wrong.relation, wrong.key)
+    if kind == "copy" and _moves(wrong):  # the row that is gone has another key
+        scope = Scope(relation=wrong.relation)
     found = await look(conn, kind, scope)
     same = (w for w in found if (w.relation, dict(w.key)) == (wrong.relation, dict(wrong.key)))
     return next(same, None)
@@ -170,11 +172,11 @@ async def _lock(conn: AsyncConnection, kind: str, wrong: Wrong) -> None:
     image = {**(wrong.before or {}), **(wrong.after or {}), **wrong.key}
     for claim, name in (("reservations", "reservation_id"), ("allocations", "fulfillment_id")):
         if name in image:
-            query = f"SELECT FROM {claim} WHERE {name} = :id FOR UPDATE"  # noqa: S608
+            query = f"SELECT FROM {claim} WHERE {name} = :id FOR UPDATE"
             await conn.execute(text(query), {"id": image[name]})
     if kind == "copy":
         table = metadata.tables[wrong.relation]
-        query = f"SELECT FROM {table.name} AS t WHERE {matches(table, 't', ':key')} FOR UPDATE"  # noqa: S608
+        query = f"SELECT FROM {table.name} AS t WHERE {matches(table, 't', ':key')} FOR UPDATE"
         await conn.execute(text(query), {"key": json.dumps(dict(wrong.key))})
         return
     asked = {"skus": sorted(wrong.skus)}
@@ -204,13 +206,12 @@ async def _make(conn: AsyncConnection, number: int, wrong: Wrong, actor: str) ->
 
 
 async def _write(conn: AsyncConnection, table: Table, wrong: Wrong, after: Image | None) -> None:
-    keys = [column.name for column in table.primary_key]
-    moved = after is not None and any(after.get(name) != wrong.key.get(name) for name in keys)
-    if after is None or (moved and wrong.before is not None):
+    if after is None or _moves(wrong):
         query = f"DELETE FROM {table.name} AS t WHERE {matches(table, 't', ':key')}"  # noqa: S608
         await conn.execute(text(query), {"key": json.dumps(dict(wrong.key))})
     if after is None:
         return
+    keys = [column.name for column in table.primary_key]
     names = [column.name for column in table.columns if column.name in after]
     said = ", ".join(f"{name} = excluded.{name}" for name in names if name not in keys)
     columns = ", ".join(names)
@@ -220,6 +221,14 @@ async def _write(conn: AsyncConnection, table: Table, wrong: Wrong, after: Image
         f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {said}"
     )
     await conn.execute(text(query), {"row": json.dumps(dict(after))})
+
+
+def _moves(wrong: Wrong) -> bool:
+    """Whether the row is to have another key."""
+    if wrong.before is None or wrong.after is None:
+        return False
+    keys = [column.name for column in metadata.tables[wrong.relation].primary_key]
+    return any(wrong.after.get(name) != wrong.key.get(name) for name in keys)
 
 
 async def _decide(
@@ -236,4 +245,3 @@ def _images(wrong: Wrong) -> dict[str, Any]:
 def _repair(row: Row[Any]) -> Repair:
     said = {**row._mapping, "table": row.relation}  # noqa: SLF001 - its public name
     return Repair.model_validate({name: said[name] for name in Repair.model_fields})
-

@@ -74,10 +74,13 @@ async def audit(
             invariant = _TOLD_BY.get(wrong.relation, source.invariant)
             if invariant in invariants:
                 key = ", ".join(str(said) for said in wrong.key.values())
-                rows = _named(wrong.relation, wrong.key)
-                subject = f"{wrong.relation} {key}"
                 findings.append(
-                    Finding(invariant=invariant, subject=subject, message=wrong.finding, rows=rows)
+                    Finding(
+                        invariant=invariant,
+                        subject=f"{wrong.relation} {key}",
+                        message=wrong.finding,
+                        rows=_named(wrong.relation, wrong.key),
+                    )
                 )
     return tuple(findings)
 

@@ -1,4 +1,4 @@
-"""Rows that nothing else determines, against their second copies, which the product's writes keep."""
+"""Rows that nothing else determines, against the second copies that our own writes keep."""
 
 import json
 from typing import Any, Final
@@ -102,14 +102,14 @@ _CLAIMED: Final = {
 
 async def find(conn: AsyncConnection, scope: Scope) -> list[Wrong]:
     """Rows that are not as they were written, rows that are gone, and rows that nobody wrote."""
-    if scope.skus is not None and scope.key is None:
+    if scope.skus is not None and scope.relation is None:
         return []
     wrong: list[Wrong] = []
     for name, query in _QUERIES.items():
         key = scope.key
         if key is not None and scope.relation == "copies":
             key = key["key"] if key["relation"] == name else None
-        elif scope.key is not None and scope.relation != name:
+        elif scope.relation not in {None, name}:
             continue
         rows = await conn.execute(query, {"key": None if key is None else json.dumps(dict(key))})
         wrong += _paired(name, [await _wrong(conn, name, row) for row in rows])

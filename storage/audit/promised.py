@@ -1,4 +1,4 @@
-"""Reservations and the pool, against the movements that made them: two of three sources are right."""
+"""Reservations and the pool, against the movements that made them: two of three are right."""
 
 from typing import Any, Final
 
@@ -158,7 +158,9 @@ async def lines(conn: AsyncConnection, scope: Scope) -> list[Wrong]:
         told, found = row["told"], row["found"]
         changed = told and found and told["sku"] == found["sku"] and found["missing"] == 0
         strange = found and not told and (row["sku"], row["lacks"]) not in lost
-        if found and (said == "agreed" and (changed or strange)) or (strange and not row["lacks"]):
+        if (found and (said == "agreed" and (changed or strange))) or (
+            strange and not row["lacks"]
+        ):
             wrong.append(copies.adopted("reservation_lines", key, found, row["seal"]))
             continue
         message = "gone" if found is None else "not as its movements made it"
@@ -168,7 +170,7 @@ async def lines(conn: AsyncConnection, scope: Scope) -> list[Wrong]:
 
 
 async def untold(conn: AsyncConnection, scope: Scope) -> list[Wrong]:
-    """Promises that lines and pool agree on and the movements do not: a movement makes up for it."""
+    """Promises that lines and pool agree on and movements do not: one more makes up for it."""
     wrong = []
     for row in (await conn.execute(_UNTOLD, scope.asked)).all():
         odd = [
@@ -178,9 +180,14 @@ async def untold(conn: AsyncConnection, scope: Scope) -> list[Wrong]:
         ]
         of = odd[0] if len(odd) == 1 else None
         after = {
-            **{"sku": row.sku, "node": None, "stated_by": None},
-            **{"on_hand_delta": 0, "allocated_delta": 0, "reserved_delta": row.units},
-            **{"key": of["id"] if of else "repair", "line_id": of["line_id"] if of else None},
+            "sku": row.sku,
+            "node": None,
+            "stated_by": None,
+            "on_hand_delta": 0,
+            "allocated_delta": 0,
+            "reserved_delta": row.units,
+            "key": of["id"] if of else "repair",
+            "line_id": of["line_id"] if of else None,
             "order_id": of["order_id"] if of else None,
             **({"at": of["at"].isoformat()} if of and of["at"] else {}),
         }
@@ -223,7 +230,7 @@ async def _odd_lines(conn: AsyncConnection, scope: Scope) -> list[RowMapping]:
 
 
 async def _voted(conn: AsyncConnection, sku: str, node: str | None) -> str:
-    """`untold`: a movement is what is wrong, two others agree; `agreed`: all three do; else `off`."""
+    """`untold`: a movement is wrong, two others agree; `agreed`: all three do; else `off`."""
     if node is None:
         row = (await conn.execute(_VOTES, {"skus": [sku]})).first()
     else:

@@ -1,9 +1,9 @@
 """Shelves and their movements: what two of stock, movements, claims and pool say is the truth."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.audit import chain, units
@@ -110,7 +110,7 @@ ORDER BY sku, node
 
 class _Shelf(NamedTuple):
     place: _Place
-    row: Mapping[str, Any]
+    row: RowMapping
     moved: Sequence[Image]
     on_hand: int
     allocated: int
@@ -137,6 +137,7 @@ async def find(conn: AsyncConnection, scope: Scope) -> list[Wrong]:
         shelf = await _judged(conn, place)
         if shelf is None:
             strays += await _movements(conn, place)
+            wrong += await _nowhere(conn, place)
             continue
         told = chain.read(shelf.moved, shelf.end)
         gaps += [(shelf, gap) for gap in told.gaps]
@@ -181,7 +182,8 @@ async def _judged(conn: AsyncConnection, place: _Place) -> _Shelf | None:
     """What is on the shelf by most of those that know; None where there is no such shelf."""
     row = (await conn.execute(_SHELF, {"sku": place[0], "node": place[1]})).mappings().one()
     moved = await _movements(conn, place)
-    if not row["known"] or (row["found"] is None and not row["pooled"]):
+    nobody_knows = not moved if row["found"] else not row["pooled"]
+    if not row["known"] or (nobody_knows and not row["held"]):
         return None
     ends = chain.ends(moved)
     found = row["found"] or {"on_hand": None, "allocated": None}
@@ -200,6 +202,14 @@ async def _judged(conn: AsyncConnection, place: _Place) -> _Shelf | None:
     return _Shelf(place, row, moved, on_hand, allocated, sure)
 
 
+async def _nowhere(conn: AsyncConnection, place: _Place) -> list[Wrong]:
+    """A shelf's row that no movement and no claim knows."""
+    query = text("SELECT to_jsonb(s) AS row FROM stock AS s WHERE sku = :sku AND node = :node")
+    row = (await conn.execute(query, {"sku": place[0], "node": place[1]})).scalar()
+    key = {"sku": place[0], "node": place[1]}
+    return [Wrong("stock", key, "no movement tells of it", row, None, sure=False)] if row else []
+
+
 async def _stock(conn: AsyncConnection, shelf: _Shelf) -> list[Wrong]:
     """The shelf's own row, where it is not as it is to be."""
     sku, node = shelf.place
@@ -209,7 +219,8 @@ async def _stock(conn: AsyncConnection, shelf: _Shelf) -> list[Wrong]:
     votes = [told, missed, *([found["short"]] if found else [])]
     after = {
         **(found or {"sku": sku, "node": node}),
-        **{"on_hand": shelf.on_hand, "allocated": shelf.allocated},
+        "on_hand": shelf.on_hand,
+        "allocated": shelf.allocated,
         "short": max(votes, key=votes.count),
     }
     if found is None:
@@ -286,13 +297,20 @@ async def _restored(conn: AsyncConnection, shelf: _Shelf, gap: Gap) -> Wrong:
     at = line["at"].isoformat() if line else gap.next["at"] if gap.next else None
     number = await _number(conn, gap, None)
     after: dict[str, Any] = {
+        "sku": sku,
+        "node": node,
+        "reserved_delta": 0,
+        "on_hand_delta": on_hand,
+        "allocated_delta": allocated,
+        "on_hand_before": gap.was[0],
+        "on_hand_after": gap.now[0],
+        "allocated_before": gap.was[1],
+        "allocated_after": gap.now[1],
+        "key": line.get("key", "repair"),
+        "line_id": line.get("line_id"),
+        "order_id": line.get("order_id"),
+        "stated_by": _stated(shelf, on_hand, allocated),
         **({"id": number} if number is not None else {}),
-        **{"sku": sku, "node": node, "reserved_delta": 0},
-        **{"on_hand_delta": on_hand, "allocated_delta": allocated},
-        **{"on_hand_before": gap.was[0], "on_hand_after": gap.now[0]},
-        **{"allocated_before": gap.was[1], "allocated_after": gap.now[1]},
-        **{"key": line.get("key", "repair"), "line_id": line.get("line_id")},
-        **{"order_id": line.get("order_id"), "stated_by": _stated(shelf, on_hand, allocated)},
         **({"at": at} if at else {}),
     }
     key = {"sku": sku, "node": node, "after": gap.last["id"] if gap.last else 0}

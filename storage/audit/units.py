@@ -15,7 +15,8 @@ CHECKS: Final = (
             AND (CAST(:skus AS text[]) IS NULL OR sku = ANY(:skus)) GROUP BY sku, node),
         s AS (SELECT * FROM stock WHERE CAST(:skus AS text[]) IS NULL OR sku = ANY(:skus))
         SELECT coalesce(s.sku, t.sku) || ' at ' || coalesce(s.node, t.node) AS subject,
-          jsonb_build_object('sku', coalesce(s.sku, t.sku), 'node', coalesce(s.node, t.node)) AS key,
+          jsonb_build_object('sku', coalesce(s.sku, t.sku), 'node', coalesce(s.node, t.node))
+            AS key,
           format('on hand %s and allocated %s, but the movements sum to %s and %s',
             s.on_hand, s.allocated, t.on_hand, t.allocated) AS message
         FROM s FULL JOIN told AS t ON t.sku = s.sku AND t.node = s.node
@@ -60,7 +61,8 @@ CHECKS: Final = (
           WHERE CAST(:skus AS text[]) IS NULL OR sku = ANY(:skus) GROUP BY sku, node),
         s AS (SELECT * FROM stock WHERE CAST(:skus AS text[]) IS NULL OR sku = ANY(:skus))
         SELECT coalesce(s.sku, h.sku) || ' at ' || coalesce(s.node, h.node) AS subject,
-          jsonb_build_object('sku', coalesce(s.sku, h.sku), 'node', coalesce(s.node, h.node)) AS key,
+          jsonb_build_object('sku', coalesce(s.sku, h.sku), 'node', coalesce(s.node, h.node))
+            AS key,
           format('allocated %s, but fulfillments and pickups hold %s',
             coalesce(s.allocated, 0), coalesce(h.units, 0)) AS message
         FROM s FULL JOIN held AS h ON h.sku = s.sku AND h.node = s.node
@@ -85,7 +87,8 @@ CHECKS: Final = (
         kept AS (
           SELECT DISTINCT sku FROM stock
           WHERE CAST(:skus AS text[]) IS NULL OR sku = ANY(:skus))
-        SELECT sku AS subject, jsonb_build_object('sku', sku) AS key, format('available is %s, but %s are free online and %s reserved',
+        SELECT sku AS subject, jsonb_build_object('sku', sku) AS key,
+          format('available is %s, but %s are free online and %s reserved',
             coalesce(p.available, 0), coalesce(f.units, 0), coalesce(r.units, 0)) AS message
         FROM p FULL JOIN free AS f USING (sku) FULL JOIN promised AS r USING (sku)
         FULL JOIN kept AS k USING (sku)
@@ -206,7 +209,7 @@ CHECKS: Final = (
         WITH held AS (
           SELECT node, capacity_day AS day, count(*) AS places FROM allocations
           WHERE capacity_day IS NOT NULL GROUP BY node, capacity_day)
-        SELECT node || ' on ' || day AS subject,
+        SELECT format('%s on %s', node, day) AS subject,
           jsonb_build_object('node', node, 'day', day) AS key,
           format('%s fulfillments taken on where %s hold a place, of %s', coalesce(used, 0),
             coalesce(places, 0), coalesce(capacity::text, 'any number')) AS message

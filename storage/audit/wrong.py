@@ -1,4 +1,4 @@
-"""A row that is wrong, what it is and what it is to be: what a source of truth says of its tables."""
+"""A row that is wrong, as it is and as it is to be: what a source of truth says of its tables."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, NamedTuple

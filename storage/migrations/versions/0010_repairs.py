@@ -174,9 +174,7 @@ def _tables() -> None:
         sa.Column("decided_at", instant),
         sa.Column("decided_by", sa.Text()),
         sa.CheckConstraint("policy IN ('apply', 'propose')", name="policy"),
-        sa.CheckConstraint(
-            "status IN ('proposed', 'applied', 'refused', 'gone')", name="status"
-        ),
+        sa.CheckConstraint("status IN ('proposed', 'applied', 'refused', 'gone')", name="status"),
         sa.PrimaryKeyConstraint("id", name="pk_repairs"),
     )
     op.create_index(
