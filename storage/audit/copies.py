@@ -1,6 +1,7 @@
 """Rows that nothing else determines, against the second copies that our own writes keep."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Row, Table, bindparam, text
@@ -107,12 +108,12 @@ async def find(conn: AsyncConnection, scope: Scope) -> list[Wrong]:
     wrong: list[Wrong] = []
     for name, query in _QUERIES.items():
         key = scope.key
-        if key is not None and scope.relation == "copies":
-            key = key["key"] if key["relation"] == name else None
+        if scope.relation == "copies":
+            key = key["key"] if key is not None and key["relation"] == name else None
         elif scope.relation not in {None, name}:
             continue
         rows = await conn.execute(query, {"key": None if key is None else json.dumps(dict(key))})
-        wrong += _paired(name, [await _wrong(conn, name, row) for row in rows])
+        wrong += await _paired(conn, name, rows.all())
     return wrong
 
 
@@ -121,36 +122,34 @@ async def alone(conn: AsyncConnection, name: str) -> bool:
     return (await conn.execute(_QUERIES[name], {"key": None})).first() is None
 
 
-def _paired(name: str, wrong: list[Wrong]) -> list[Wrong]:
+async def _paired(conn: AsyncConnection, name: str, rows: Sequence[Row[Any]]) -> list[Wrong]:
     """A row that is gone and one that nobody wrote, else the same: its key was altered."""
     keys = {column.name for column in _TABLES[name].primary_key}
-    gone = {_rest(w.after, keys): w for w in wrong if w.before is None and w.after}
-    told, used = [], set()
-    for w in wrong:
-        was = gone.get(_rest(w.before, keys)) if w.before and w.after is None else None
-        if was is None or was.after is None:
-            told.append(w)
-            continue
-        used.add(id(was))
-        names = ", ".join(c for c in sorted(keys) if w.before and w.before[c] != was.after[c])
-        told.append(Wrong(name, w.key, f"altered in {names}", w.before, was.after))
-    return [w for w in told if id(w) not in used]
+    gone = {_rest(row.kept, keys): row for row in rows if row.found is None and row.sealed}
+    wrong = []
+    for row in rows:
+        was = gone.pop(_rest(row.found, keys), None) if row.kept is None else None
+        if was is not None:
+            names = ", ".join(c for c in sorted(keys) if row.found[c] != was.kept[c])
+            wrong.append(Wrong(name, row.key, f"altered in {names}", row.found, was.kept))
+        elif row.kept is None:
+            wrong.append(await _alone(conn, name, row))
+        elif row.found is not None or not row.sealed:
+            wrong.append(_wrong(name, row))
+    said = "this row is gone"
+    return wrong + [Wrong(name, row.key, said, None, row.kept) for row in gone.values()]
 
 
 def _rest(row: Image | None, keys: set[str]) -> str:
     return json.dumps({c: said for c, said in (row or {}).items() if c not in keys}, sort_keys=True)
 
 
-async def _wrong(conn: AsyncConnection, name: str, row: Row[Any]) -> Wrong:
+def _wrong(name: str, row: Row[Any]) -> Wrong:
     if not row.sealed:
         copy = {"relation": name, "key": row.key}
         found = {**copy, "row": row.found, "seal": row.seal} if row.found else None
         said = f"the second copy of a row of {name} was altered"
         return Wrong("copies", copy, said, {**copy, "row": row.kept}, found, found is not None)
-    if row.kept is None:
-        return await _alone(conn, name, row)
-    if row.found is None:
-        return Wrong(name, row.key, "this row is gone", None, row.kept)
     other = sorted(c for c, said in row.kept.items() if row.found.get(c) != said)
     said = f"altered in {', '.join(other)}"
     return Wrong(name, row.key, said, row.found, {**row.found, **row.kept})

@@ -95,7 +95,7 @@ sums AS (
       (coalesce(m.on_hand, 0), coalesce(m.allocated, 0)) AS shelves
   FROM pools AS p FULL JOIN free AS f USING (sku) FULL JOIN lines AS l USING (sku)
   FULL JOIN moved AS m USING (sku))
-"""
+"""  # noqa: S608
 _UNTOLD: Final = text(f"""
 {_SUMS} SELECT sku, lines - moved AS units FROM sums
 WHERE lines <> moved AND lines = free - coalesce(available, 0) AND NOT odd ORDER BY sku

@@ -238,24 +238,50 @@ async def _matched(
     conn: AsyncConnection, gaps: Iterable[tuple[_Shelf, Gap]], strays: Iterable[Image]
 ) -> list[Wrong]:
     """A stray goes where it is missing; what is missing and nowhere is told anew."""
-    wrong = []
+    wrong: list[Wrong] = []
     left = list(strays)
+    shifted: set[_Place] = set()
     for shelf, gap in gaps:
-        stray = next((s for s in left if _fits(s, gap)), None)
-        if stray is None:
-            wrong.append(await _restored(conn, shelf, gap))
+        if shelf.place in shifted:
             continue
-        left.remove(stray)
-        sku, node = shelf.place
-        number = await _number(conn, gap, stray["id"])
-        after = {**stray, "sku": sku, "node": node, "id": number}
-        wrong.append(_movement(stray, "strayed from its shelf", after, sure=shelf.sure))
+        stray = next((s for s in left if _fits(s, gap)), None)
+        number = await _number(conn, gap, stray["id"] if stray else None)
+        if number is None and gap.next is not None:
+            shifted.add(shelf.place)
+            wrong += _shifted(shelf, gap, gap.next)
+        elif stray is None:
+            wrong.append(await _restored(conn, shelf, gap, number))
+        else:
+            left.remove(stray)
+            sku, node = shelf.place
+            after = {**stray, "sku": sku, "node": node, "id": number or stray["id"]}
+            wrong.append(_movement(stray, "strayed from its shelf", after, sure=shelf.sure))
     for stray in left:
         if stray["reserved_delta"]:
             after = {**stray, "node": None}
             wrong.append(_movement(stray, "a promise of the network stands at a node", after))
         else:
             wrong.append(_movement(stray, "belongs to no shelf", None, sure=False))
+    return wrong
+
+
+def _shifted(shelf: _Shelf, gap: Gap, first: Image) -> list[Wrong]:
+    """
+    Movements with no number free between them, so that none is missing: the shelf itself was
+    altered, and what moved since told of it as it then was.
+    """
+    by = {"on_hand": gap.was[0] - gap.now[0], "allocated": gap.was[1] - gap.now[1]}
+    said = "tells of a shelf that was altered before it"
+    wrong = []
+    for row in shelf.moved[shelf.moved.index(first) :]:
+        names = [(f"{side}_{when}", n) for side, n in by.items() for when in ("before", "after")]
+        after = {**row, **{name: row[name] + n for name, n in names}}
+        wrong.append(_movement(row, said, after, sure=shelf.sure))
+    found, last = shelf.row["found"], shelf.moved[-1]
+    end = {side: last[f"{side}_after"] + n for side, n in by.items()}
+    if found is not None and {**found, **end} != found:
+        key = {"sku": shelf.place[0], "node": shelf.place[1]}
+        wrong.append(Wrong("stock", key, said, found, {**found, **end}, shelf.sure))
     return wrong
 
 
@@ -275,7 +301,7 @@ def _fits(stray: Image, gap: Gap) -> bool:
 
 
 async def _number(conn: AsyncConnection, gap: Gap, now: int | None) -> int | None:
-    """A number between those of its neighbours: its own, or one that is free. None: the next."""
+    """A number between its neighbours': its own, or one that is free. None: the next, or none."""
     since = gap.last["id"] if gap.last else 0
     if gap.next is None:
         return now if now is not None and now > since else None
@@ -283,11 +309,11 @@ async def _number(conn: AsyncConnection, gap: Gap, now: int | None) -> int | Non
     if now is not None and since < now < until:
         return now
     free = await conn.execute(_FREE_ID, {"since": since, "until": until})
-    number: int = free.scalar_one()
+    number: int | None = free.scalar()
     return number
 
 
-async def _restored(conn: AsyncConnection, shelf: _Shelf, gap: Gap) -> Wrong:
+async def _restored(conn: AsyncConnection, shelf: _Shelf, gap: Gap, number: int | None) -> Wrong:
     """The movement that is missing, as far as its neighbours and the claims determine it."""
     sku, node = shelf.place
     on_hand, allocated = gap.now[0] - gap.was[0], gap.now[1] - gap.was[1]
@@ -295,7 +321,6 @@ async def _restored(conn: AsyncConnection, shelf: _Shelf, gap: Gap) -> Wrong:
     lines = (await conn.execute(_PICKUP, asked)).all() if allocated > 0 and not on_hand else []
     line = lines[0]._mapping if len(lines) == 1 else {}  # noqa: SLF001 - its public name
     at = line["at"].isoformat() if line else gap.next["at"] if gap.next else None
-    number = await _number(conn, gap, None)
     after: dict[str, Any] = {
         "sku": sku,
         "node": node,
