@@ -54,6 +54,10 @@ lines AS (SELECT * FROM reservation_lines WHERE {_SKUS} AND {_OF.format("reserva
 SELECT coalesce(t.id, l.reservation_id) AS id, coalesce(t.line_id, l.line_id) AS line_id,
   coalesce(t.sku, l.sku) AS sku, CASE WHEN t.id IS NULL THEN r.node ELSE t.node END AS node,
   coalesce(l.quantity, 0) - coalesce(t.units, 0) AS lacks, r.order_id, r.at,
+  r.reservation_id IS NOT NULL AND NOT EXISTS (
+    SELECT FROM reservation_lines AS x WHERE x.reservation_id = l.reservation_id
+      AND x.line_id <> l.line_id AND (x.sku, x.quantity, x.missing) = (l.sku, 0, l.missing)
+      AND l.quantity = 0) AS lone,
   (SELECT to_jsonb(x) FROM reservation_lines AS x WHERE x.reservation_id = t.id
      AND x.line_id = t.line_id OR x.reservation_id = l.reservation_id AND x.line_id = l.line_id)
     AS found,
@@ -101,7 +105,7 @@ _UNTOLD: Final = text(f"""
 WHERE lines <> moved AND lines = free - coalesce(available, 0) AND NOT odd ORDER BY sku
 """)  # noqa: S608
 _POOLS: Final = text(f"""
-{_SUMS} SELECT sku, found, free - lines AS available FROM sums
+{_SUMS} SELECT sku, found, free - lines AS available, stocked OR lines <> 0 AS known FROM sums
 WHERE lines = moved AND shelves AND NOT odd AND CASE WHEN available IS NULL
   THEN stocked OR lines <> 0 ELSE available <> free - lines END ORDER BY sku
 """)  # noqa: S608
@@ -157,7 +161,8 @@ async def lines(conn: AsyncConnection, scope: Scope) -> list[Wrong]:
         key = {"reservation_id": row["id"], "line_id": row["line_id"]}
         told, found = row["told"], row["found"]
         changed = told and found and told["sku"] == found["sku"] and found["missing"] == 0
-        strange = found and not told and (row["sku"], row["lacks"]) not in lost
+        new = (row["sku"], row["lacks"]) not in lost
+        strange = found and not told and row["lone"] and new
         if (found and (said == "agreed" and (changed or strange))) or (
             strange and not row["lacks"]
         ):
@@ -206,9 +211,9 @@ async def pools(conn: AsyncConnection, scope: Scope) -> list[Wrong]:
         Wrong(
             "pool",
             {"sku": row.sku},
-            f"available is to be {row.available}",
+            f"available is to be {row.available}" if row.known else "nobody knows of this SKU",
             row.found,
-            {"sku": row.sku, "available": row.available},
+            {"sku": row.sku, "available": row.available} if row.known else None,
         )
         for row in rows
     ]

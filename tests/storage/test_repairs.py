@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import CheckConstraint, Column, Date, DateTime, Integer, Table, select, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.fulfillments import LineQuantity
@@ -181,6 +182,26 @@ async def _mended(conn: AsyncConnection, case: str) -> None:
     raise AssertionError(f"{case}: {made} leaves {left}")
 
 
+async def _truth(conn: AsyncConnection, table: Table) -> list[tuple[Any, ...]]:
+    """What must be again as it was: every row, and of the movements what they come to."""
+    if table is tables.movements:
+        sums = (
+            "SELECT sku, node, sum(on_hand_delta), sum(allocated_delta), sum(reserved_delta),"
+            " sum(on_hand_delta) FILTER (WHERE stated_by = 'shortage') FROM movements"
+            " GROUP BY sku, node HAVING count(*) FILTER (WHERE reserved_delta <> 0) = 0"
+            " OR sum(reserved_delta) <> 0 ORDER BY sku, node"
+        )
+        return [tuple(row) for row in await conn.execute(text(sums))]
+    query = select(table).order_by(*table.primary_key)
+    if table is tables.pool:  # none of what nobody knows is nothing
+        query = query.where(tables.pool.c.available != 0)
+    rows = await conn.execute(query)
+    # Of a count its movement keeps the moment, taken a moment after the shelf's.
+    return [
+        tuple(round(v.timestamp()) if isinstance(v, datetime) else v for v in row) for row in rows
+    ]
+
+
 def _key(table: Table) -> str:
     return " AND ".join(f"{column.name} = :{column.name}" for column in table.primary_key)
 
@@ -235,16 +256,24 @@ async def test_a_true_record_has_no_findings(shop: AsyncEngine) -> None:
         assert await mend(conn) == []
 
 
+@pytest.mark.parametrize("column", sorted(TOLD_ONCE))
+async def test_what_a_movement_told_is_not_told_anew(shop: AsyncEngine, column: str) -> None:
+    async with shop.connect() as conn:
+        with pytest.raises(DBAPIError, match="only grows"):
+            await conn.execute(text(f"UPDATE movements SET {column} = {column}"))  # noqa: S608
+
+
 @pytest.mark.parametrize("table", STOCK_TABLES, ids=lambda table: table.name)
 async def test_any_one_row_deleted_by_hand_is_mended(shop: AsyncEngine, table: Table) -> None:
     async with shop.connect() as conn:
-        rows = await _rows(conn, table)
+        rows, truth = await _rows(conn, table), await _truth(conn, table)
         assert rows
         for row in _some(rows, 6):
             async with conn.begin_nested() as undone:
                 query = f"DELETE FROM {table.name} WHERE {_key(table)}"  # noqa: S608 - of names of ours
                 await Hand(conn).does(query, **_keys(table, row))
                 await _mended(conn, f"deleted {row}")
+                assert await _truth(conn, table) == truth
                 await undone.rollback()
 
 
@@ -259,7 +288,7 @@ async def test_any_one_row_altered_by_hand_is_mended(
     table = column.table
     assert isinstance(table, Table)
     async with shop.connect() as conn:
-        rows = await _rows(conn, table)
+        rows, truth = await _rows(conn, table), await _truth(conn, table)
         for check in [c.name for c in table.constraints if isinstance(c, CheckConstraint)]:
             await conn.execute(text(f"ALTER TABLE {table.name} DROP CONSTRAINT {check}"))
         for row in _some(rows, 2):
@@ -268,4 +297,5 @@ async def test_any_one_row_altered_by_hand_is_mended(
                 query = f"UPDATE {table.name} SET {column.name} = {to} WHERE {_key(table)}"  # noqa: S608 - of names of ours
                 await Hand(conn).does(query, **_keys(table, row))
                 await _mended(conn, f"{column} of {row}")
+                assert await _truth(conn, table) == truth
                 await undone.rollback()
