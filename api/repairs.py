@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
-from api import problems
+from api import examples, problems
 from api.schemas import AfterEntry, Closed
 from api.security import Operates, actor, whole_network
 from api.services import Serving
@@ -31,6 +31,8 @@ class FindRepairs(AfterEntry):
 
 class RefuseRepair(Closed):
     """Why the row is to stay as it is."""
+
+    model_config = examples.of({"note": "counted by two of us: it is seventy"})
 
     note: Annotated[str, Field(max_length=1000)] = ""
 

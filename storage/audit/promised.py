@@ -132,6 +132,11 @@ async def heads(conn: AsyncConnection, scope: Scope) -> list[Wrong]:
     wrong = []
     for row in rows:
         key = {"reservation_id": row.id}
+        if row.found and row.told and row.found["node"] != row.told["node"]:
+            query = text("SELECT DISTINCT sku FROM reservation_lines WHERE reservation_id = :of")
+            skus = (await conn.execute(query, {"of": row.id})).scalars().all()
+            if "untold" in {await _voted(conn, sku, row.found["node"]) for sku in skus}:
+                continue  # it is a movement that names another node
         if row.found and _went_on(row.found, row.told, row.holds):
             wrong.append(copies.adopted("reservations", key, row.found, row.seal))
             continue
@@ -155,11 +160,12 @@ async def lines(conn: AsyncConnection, scope: Scope) -> list[Wrong]:
     odd = await _odd_lines(conn, scope)
     lost = {(row["sku"], -row["lacks"]) for row in odd if row["found"] is None}
     for row in odd:
+        told, found = row["told"], row["found"]
         said = await _voted(conn, row["sku"], row["node"])
-        if said == "untold":
+        of = found["sku"] if found else row["sku"]
+        if "untold" in {said, await _voted(conn, of, row["node"])}:
             continue
         key = {"reservation_id": row["id"], "line_id": row["line_id"]}
-        told, found = row["told"], row["found"]
         changed = told and found and told["sku"] == found["sku"] and found["missing"] == 0
         new = (row["sku"], row["lacks"]) not in lost
         strange = found and not told and row["lone"] and new

@@ -33,6 +33,9 @@ SELECT to_jsonb(m) AS row FROM movements AS m WHERE sku = :sku AND node = :node 
 # is online, and what a feed counted there and moved since.
 _SHELF: Final = text("""
 SELECT to_jsonb(s) AS found, n.code IS NOT NULL AS known, p.sku IS NOT NULL AS pooled,
+  (SELECT sum(on_hand) FROM stock AS o WHERE o.sku = d.sku) IS DISTINCT FROM (
+    SELECT sum(on_hand_delta) FROM movements AS m
+    WHERE m.sku = d.sku AND node IN (SELECT code FROM nodes)) AS untold,
   (SELECT coalesce(sum(quantity), 0) FROM (
     SELECT l.quantity FROM allocation_lines AS l JOIN allocations AS a USING (fulfillment_id)
     WHERE l.sku = d.sku AND a.node = d.node
@@ -182,7 +185,7 @@ async def _judged(conn: AsyncConnection, place: _Place) -> _Shelf | None:
     """What is on the shelf by most of those that know; None where there is no such shelf."""
     row = (await conn.execute(_SHELF, {"sku": place[0], "node": place[1]})).mappings().one()
     moved = await _movements(conn, place)
-    nobody_knows = not moved if row["found"] else not row["pooled"]
+    nobody_knows = not moved and not _pooled(row) if row["found"] else not row["pooled"]
     if not row["known"] or (nobody_knows and not row["held"]):
         return None
     ends = chain.ends(moved)
@@ -200,6 +203,12 @@ async def _judged(conn: AsyncConnection, place: _Place) -> _Shelf | None:
         on_hand = by_pool if by_pool in known else ends[0][0]
         sure = sure and (by_pool in known or found["on_hand"] is None)
     return _Shelf(place, row, moved, on_hand, allocated, sure)
+
+
+def _pooled(row: RowMapping) -> bool:
+    """Whether the pool knows of units that the shelf has, and no movement of the SKU does."""
+    found = row["found"]
+    return bool(row["untold"] and row["free"] == found["on_hand"] - found["allocated"])
 
 
 async def _nowhere(conn: AsyncConnection, place: _Place) -> list[Wrong]:
