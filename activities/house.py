@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import httpx
@@ -14,6 +15,7 @@ from connectors.nodes import NodeAdapter
 from domain.errors import Invalid, NotFound, Outage
 from storage import network
 from storage.network import Channel
+from storage.repairs import POLICIES, Policy
 from workflows.addressing import ORDERS
 from workflows.codec import Keyring
 from workflows.messages import Patience
@@ -30,6 +32,9 @@ class House:
     patience: Patience = Patience()
     queue: str = ORDERS
     poll_seconds: float = 30.0
+    audit_seconds: float = 30.0
+    audit_full_seconds: float = 3600.0
+    policies: Mapping[str, Policy] = field(default_factory=lambda: POLICIES)
     nodes: dict[str, NodeAdapter] = field(init=False)
     channels: dict[str, ChannelAdapter] = field(init=False)
 

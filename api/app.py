@@ -21,6 +21,7 @@ from api import (
     problems,
     promises,
     rates,
+    repairs,
     reservations,
     security,
     sessions,
@@ -39,6 +40,7 @@ _TAGS: Final = [
     {"name": "nodes", "description": "The places that fulfill, and whether they are up."},
     {"name": "rates", "description": "What it costs to send a package, by service."},
     {"name": "stock", "description": "Products, units on hand, and what may be sold."},
+    {"name": "repairs", "description": "What is wrong in the books, and what is done about it."},
     {
         "name": "channels",
         "description": "Where orders come from, what became of each, and their secrets.",
@@ -84,7 +86,7 @@ def create_app(services: Services) -> FastAPI:
     reservations.install(app, services)
     problems.install(app)
     stocks = (stock, availability, stock_rules, feeds)
-    settings = (nodes, rates, *stocks, channels)
+    settings = (nodes, rates, *stocks, repairs, channels)
     for module in (orders, commands, promises, reservations, fulfillments, *settings, intake_log):
         app.include_router(module.router, responses=_COMMON)
     for router in (webhooks.router, codec.router, health.router, sessions.router):

@@ -17,6 +17,7 @@ from storage import audit as tables
 from storage import standing
 from storage.audit import Finding
 from storage.database import transaction
+from storage.repairs import Repair
 from storage.standing import Standing
 from workflows.addressing import order_workflow_id
 
@@ -42,6 +43,7 @@ class AuditReport(Value):
 
     findings: tuple[Finding, ...]
     checked: Checked
+    repairs: tuple[Repair, ...] = ()
 
     @property
     def errors(self) -> tuple[Finding, ...]:

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from domain.errors import Invalid
+from storage.repairs import POLICIES, Policy
 from workflows.addressing import ROLES, Role
 from workflows.codec import Keyring
 from workflows.messages import Patience
@@ -30,8 +31,8 @@ class Settings(BaseSettings):
     """
     What a process needs to know of its surroundings; each is the variable CROSSDOCK_<NAME>.
 
-    `keys` and `patience` are JSON. `read_database_url` may name a replica; empty is the same
-    database. `api_url` and `ui_url` are the addresses that browsers and partners use.
+    `keys`, `patience` and `repairs` are JSON. `read_database_url` may name a replica; empty is the
+    same database. `api_url` and `ui_url` are the addresses that browsers and partners use.
     `sandbox_file` says who the sandbox partners are, where there are any.
     """
 
@@ -51,6 +52,9 @@ class Settings(BaseSettings):
     patience: Patience = Patience()
     reconcile_seconds: float = Field(default=60, gt=0)
     poll_seconds: float = Field(default=30, gt=0)
+    audit_seconds: float = Field(default=30, ge=0)
+    audit_full_seconds: float = Field(default=3600, gt=0)
+    repairs: dict[str, Policy] = Field(default_factory=dict)
     worker_roles: tuple[Role, ...] = ROLES
     sandbox_file: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -59,6 +63,13 @@ class Settings(BaseSettings):
         """Raises Invalid for keys that are not 32 bytes of base64."""
         keys = {kid: _decoded(kid, key.get_secret_value()) for kid, key in self.keys.items()}
         return Keyring(keys, self.active_key)
+
+    def policies(self) -> dict[str, Policy]:
+        """What becomes of repairs, by table. Raises Invalid for a table that has none."""
+        if unknown := sorted(self.repairs.keys() - POLICIES.keys()):
+            known = ", ".join(sorted(POLICIES))
+            raise Invalid(f"CROSSDOCK_REPAIRS: {unknown[0]} is none of {known}")
+        return {**POLICIES, **self.repairs}
 
 
 class Launch(BaseSettings):

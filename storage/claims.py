@@ -165,17 +165,14 @@ async def add_to_reservation(
         quantities[unit.line_id, unit.sku] += unit.quantity
     if not quantities:
         return
-    statement = upsert(reservation_lines)
-    await conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=["reservation_id", "line_id"],
-            set_={"quantity": reservation_lines.c.quantity + statement.excluded.quantity},
-        ),
-        [
-            {"reservation_id": reservation_id, "line_id": line, "sku": sku, "quantity": quantity}
-            for (line, sku), quantity in quantities.items()
-        ],
-    )
+    rows = [
+        {"reservation_id": reservation_id, "line_id": line, "sku": sku, "quantity": 0}
+        for line, sku in quantities
+    ]
+    # Of none first, as no movement makes a line: what then changes in it has its second copy.
+    await conn.execute(upsert(reservation_lines).on_conflict_do_nothing(), rows)
+    deltas = {line: quantity for (line, _), quantity in quantities.items()}
+    await add_units(conn, reservation_id, deltas)
 
 
 async def reserved_skus(

@@ -25,6 +25,8 @@ from domain.errors import Outage, Refused
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK: Final = 7_217_001  # any number, the same in every process that migrates
+# By it the database knows the product's own writes: see `keep_copy` in migration 0010.
+NAME: Final = "crossdock"
 _NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
@@ -49,7 +51,7 @@ def engine(url: str, *, size: int = 10, read_only: bool = False) -> AsyncEngine:
         hide_parameters=True,
         connect_args={
             "connect_timeout": 3,
-            "application_name": "crossdock",
+            "application_name": NAME,
             "tcp_user_timeout": 10_000,
             "options": " ".join(f"-c {setting}" for setting in settings),
         },
@@ -94,7 +96,8 @@ def migrate(url: str) -> None:
     """Bring the schema to the newest version. Of several callers one works, the others wait."""
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    sync_engine = create_engine(_normal(url), connect_args={"connect_timeout": 10})
+    as_house = {"connect_timeout": 10, "application_name": NAME, "options": "-c timezone=UTC"}
+    sync_engine = create_engine(_normal(url), connect_args=as_house)
     try:
         with sync_engine.begin() as conn:
             conn.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))

@@ -106,7 +106,7 @@ told AS (
       m.allocated_was + sum(p.allocated) OVER w AS allocated_after
     FROM posted AS p LEFT JOIN moved AS m ON m.sku = p.sku AND m.node = p.node
     WINDOW w AS (PARTITION BY p.sku, p.node ORDER BY p.n)) AS each
-  WHERE (on_hand, allocated, reserved) <> (0, 0, 0) ORDER BY n, sku, node)
+  WHERE (on_hand, allocated, reserved) <> (0, 0, 0) OR stated_by = 'count' ORDER BY n, sku, node)
 SELECT sku, node, m.short, m.on_hand - m.short AS there, m.allocated, l.cause, l.actor, l.key
 FROM moved AS m JOIN last AS l USING (sku, node) WHERE m.short <> m.short_was
 """
@@ -259,8 +259,12 @@ async def post(
 async def post_all(
     conn: AsyncConnection, told: Iterable[tuple[Entry, Why]], nodes: Mapping[str, NodeNow]
 ) -> None:
-    """The same for units that move for different reasons."""
-    moved = [(e, why) for e, why in told if e.on_hand or e.allocated or e.reserved]
+    """The same for units that move for different reasons. A count that changes nothing is told."""
+    moved = [
+        (e, why)
+        for e, why in told
+        if e.on_hand or e.allocated or e.reserved or why.stated_by == "count"
+    ]
     if not moved:
         return
     columns = zip(*((*entry, *why) for entry, why in moved), strict=True)

@@ -36,6 +36,9 @@ async def run(settings: Settings, pulse: Path | None) -> None:
             http=await stack.enter_async_context(httpx.AsyncClient(timeout=_PARTNER_SECONDS)),
             patience=settings.patience,
             poll_seconds=settings.poll_seconds,
+            audit_seconds=settings.audit_seconds,
+            audit_full_seconds=settings.audit_full_seconds,
+            policies=settings.policies(),
         )
         beating = asyncio.create_task(beat(client, _queue(settings), pulse)) if pulse else None
         try:

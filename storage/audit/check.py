@@ -10,11 +10,18 @@ Severity = Literal["error", "warning"]
 
 
 class Check(NamedTuple):
-    """`query` answers `subject` and `message` for each breach; it may use `WORDS` and `grace`."""
+    """
+    `query` answers `subject` and `message` for each breach; it may use `WORDS` and `grace`.
+
+    Where there is a `relation`, it answers the `key` of the row in it that is wrong, or seems so.
+    With `by_sku` it looks at the SKUs in `skus` alone where that is not null.
+    """
 
     invariant: int
     query: str
     severity: Severity = "error"
+    relation: str = ""
+    by_sku: bool = False
 
 
 def _values(*words: StrEnum) -> list[str]:

@@ -148,46 +148,54 @@ CHECKS: Final = (
     Check(
         5,
         """
-        SELECT o.order_id AS subject,
+        SELECT o.order_id AS subject, jsonb_build_object(
+            'reservation_id', l.reservation_id, 'line_id', l.line_id) AS key,
           format('%s, but reservation %s still holds %s of %s', o.status, l.reservation_id,
             l.quantity, l.sku) AS message
         FROM orders AS o JOIN reservations AS r USING (order_id)
         JOIN reservation_lines AS l USING (reservation_id)
         WHERE o.terminal_at IS NOT NULL AND l.quantity > 0
         """,
+        relation="reservation_lines",
     ),
     Check(
         5,
         """
-        SELECT o.order_id AS subject,
+        SELECT o.order_id AS subject, jsonb_build_object(
+            'fulfillment_id', l.fulfillment_id, 'line_id', l.line_id) AS key,
           format('%s, but %s still has %s of %s allocated', o.status, a.fulfillment_id, l.quantity,
             l.sku) AS message
         FROM orders AS o JOIN allocations AS a USING (order_id)
         JOIN allocation_lines AS l USING (fulfillment_id)
         WHERE o.terminal_at IS NOT NULL AND l.quantity > 0
         """,
+        relation="allocation_lines",
     ),
     Check(
         5,
         """
         SELECT a.fulfillment_id AS subject,
+          jsonb_build_object('fulfillment_id', a.fulfillment_id) AS key,
           format('gave everything back, but keeps its place at %s on %s', a.node, a.capacity_day)
             AS message
         FROM allocations AS a JOIN allocation_lines AS l USING (fulfillment_id)
         WHERE a.capacity_day IS NOT NULL
         GROUP BY a.fulfillment_id, a.node, a.capacity_day HAVING sum(l.quantity + l.shipped) = 0
         """,
+        relation="allocations",
     ),
     Check(
         5,
         """
         SELECT f.fulfillment_id AS subject,
+          jsonb_build_object('fulfillment_id', f.fulfillment_id) AS key,
           format('its order is %s, but it is %s with request %s', o.status, f.status, f.request)
             AS message
         FROM orders AS o JOIN fulfillments AS f USING (order_id)
         WHERE o.terminal_at IS NOT NULL
           AND (f.status <> ALL(:ended) OR f.request = ANY(:open_requests))
         """,
+        relation="fulfillments",
     ),
     # --- 6. Money: parts sum to the whole, to the cent
     Check(

@@ -20,6 +20,7 @@ from storage.tables.orders import (
     orders,
     promises,
 )
+from storage.tables.repairs import audit_passes, copies, repairs
 from storage.tables.stock import (
     allocation_lines,
     allocations,
@@ -47,7 +48,9 @@ __all__ = [
     "allocation_lines",
     "allocations",
     "api_keys",
+    "audit_passes",
     "channels",
+    "copies",
     "credentials",
     "decisions",
     "feed_deltas",
@@ -68,6 +71,7 @@ __all__ = [
     "products",
     "promises",
     "rate_cards",
+    "repairs",
     "reservation_lines",
     "reservation_requests",
     "reservations",

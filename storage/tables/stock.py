@@ -141,7 +141,8 @@ operations = Table(
 
 # The append-only ledger: stock and reservations are the sums of it. What stood on the shelf before
 # and after is told where there is a node. `stated_by` says whose statement made the difference
-# (`count`, `feed:{source}`, `load:{id}`, `shortage`); null where units moved.
+# (`count`, `feed:{source}`, `load:{id}`, `shortage`); null where units moved. `line_id` is the line
+# of the reservation `key` that the movement made. Rows are written once: a trigger sees to it.
 movements = Table(
     "movements",
     metadata,
@@ -161,6 +162,7 @@ movements = Table(
     Column("key", Text, nullable=False),
     Column("stated_by", Text),
     now("at"),
+    Column("line_id", Text),
     CheckConstraint("cause <> '' AND actor <> ''", name="told"),
     Index("ix_movements_sku_node", "sku", "node"),
     Index(

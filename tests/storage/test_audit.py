@@ -229,6 +229,7 @@ async def test_each_kind_of_lie_is_found(world: AsyncEngine, lie: str) -> None:
     invariant, statements = LIES[lie]
     await _three_orders(world)
     async with world.connect() as conn:  # never committed
+        await conn.execute(text("SET LOCAL crossdock.repair = 'a lie'"))
         for statement in statements.split(";"):
             await conn.execute(text(statement))
         found = await audit.audit(conn, grace=timedelta(hours=1))

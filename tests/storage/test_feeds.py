@@ -433,5 +433,6 @@ async def test_each_lie_about_feeds_is_found(shop: AsyncEngine, lie: str) -> Non
     await take(shop, snapshot(2, 2, sku="B"))
     await clean(shop)
     async with shop.connect() as conn:  # never committed
+        await conn.execute(text("SET LOCAL crossdock.repair = 'a lie'"))
         await conn.execute(text(LIES[lie]))
         assert 1 in {finding.invariant for finding in await audit.audit(conn)}
