@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from typing import Any
 
-import hypothesis  # noqa: F401 - else its plugin compiles it at the end, beside other threads
+import hypothesis  # else its plugin compiles it at the end, beside other threads
 import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -16,6 +16,10 @@ from storage import database
 
 _TEMPLATE = "migrated"
 _number = count(1)
+
+# A busy machine may take its time over an example.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
