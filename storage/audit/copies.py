@@ -22,6 +22,7 @@ COPIED: Final = (
     tables.allocation_lines,
     tables.reservations,
     tables.reservation_lines,
+    tables.reservation_requests,
     tables.node_capacity,
     tables.operations,
     tables.stock_exceptions,

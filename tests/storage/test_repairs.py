@@ -128,6 +128,7 @@ async def _carts(engine: AsyncEngine) -> None:
     async with transaction(engine) as conn:
         for name in ("held", "confirmed", "moved", "late", "let-go"):
             await reservations.reserve(conn, Ask(name, None, unit, channel="web", ttl=hour))
+        await reservations.reserve(conn, Ask("web/asked", None, unit, ttl=hour, digest="d"))
         many = [Units(line_id="1", sku="B", quantity=99), Units(line_id="2", sku="D", quantity=1)]
         await reservations.reserve(conn, Ask("part", None, many, ttl=hour, partial=True))
         await reservations.confirm(conn, "confirmed", "web-7")

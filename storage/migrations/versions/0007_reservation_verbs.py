@@ -85,24 +85,25 @@ BEGIN
     AS t (id, line_id, sku, quantity, short);
   IF cardinality(place_skus) = 0 THEN
     INSERT INTO movements (sku, on_hand_delta, allocated_delta, reserved_delta,
-      cause, actor, order_id, key)
+      cause, actor, order_id, key, line_id)
     SELECT sku, 0, 0, quantity,
-      coalesce('reserved for ' || order_id, 'reserved'), actor, order_id, id
-    FROM unnest(line_of, line_skus, quantities, line_orders, actors)
-      AS t (id, sku, quantity, order_id, actor)
+      coalesce('reserved for ' || order_id, 'reserved'), actor, order_id, id, line_id
+    FROM unnest(line_of, line_skus, quantities, line_orders, actors, line_ids)
+      AS t (id, sku, quantity, order_id, actor, line_id)
     WHERE quantity > 0;
     RETURN;
   END IF;
   INSERT INTO movements (sku, node, on_hand_delta, allocated_delta, reserved_delta,
-    on_hand_before, on_hand_after, allocated_before, allocated_after, cause, actor, order_id, key)
+    on_hand_before, on_hand_after, allocated_before, allocated_after,
+    cause, actor, order_id, key, line_id)
   SELECT sku, node, 0, CASE WHEN node IS NULL THEN 0 ELSE quantity END,
     CASE WHEN node IS NULL THEN quantity ELSE 0 END,
     on_hand, on_hand, allocated_after - quantity, allocated_after,
-    coalesce('reserved for ' || order_id, 'reserved'), actor, order_id, id
+    coalesce('reserved for ' || order_id, 'reserved'), actor, order_id, id, line_id
   FROM (
     SELECT t.*, s.on_hand, s.allocated - sum(quantity) OVER w + quantity AS allocated_after
-    FROM unnest(line_of, line_skus, quantities, line_orders, line_nodes, actors)
-      WITH ORDINALITY AS t (id, sku, quantity, order_id, node, actor, n)
+    FROM unnest(line_of, line_skus, quantities, line_orders, line_nodes, actors, line_ids)
+      WITH ORDINALITY AS t (id, sku, quantity, order_id, node, actor, line_id, n)
     LEFT JOIN stock AS s ON s.sku = t.sku AND s.node = t.node
     WHERE quantity > 0
     WINDOW w AS (PARTITION BY t.sku, t.node ORDER BY n DESC)) AS each
@@ -130,6 +131,8 @@ def upgrade() -> None:
     op.add_column(
         "reservation_lines", sa.Column("missing", sa.Integer(), nullable=False, server_default="0")
     )
+    # The line of a reservation that a movement made: with it the line can be told from the ledger.
+    op.add_column("movements", sa.Column("line_id", sa.Text()))
     # What these cost a hot SKU is much of its time, and nothing reads by them. A line is written
     # only with its reservation, units at a node only with those of its stock, which knows the node,
     # and the auditor compares all with the movements.
@@ -155,6 +158,7 @@ def downgrade() -> None:
         ["reservation_id"],
         ["reservation_id"],
     )
+    op.drop_column("movements", "line_id")
     op.drop_column("reservation_lines", "missing")
     op.drop_index("ix_reservations_expiring", table_name="reservations")
     op.drop_constraint("ck_reservations_expires", "reservations")

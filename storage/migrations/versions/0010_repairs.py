@@ -99,21 +99,6 @@ FROM stock WHERE counted_by = 'count'
 
 def upgrade() -> None:
     _tables()
-    # The line of a reservation that a movement made: with it the line can be told from the ledger.
-    op.add_column("movements", sa.Column("line_id", sa.Text()))
-    told = "coalesce('reserved for ' || order_id, 'reserved'), actor, order_id, id"
-    _rewrite(
-        ("cause, actor, order_id, key)", "cause, actor, order_id, key, line_id)"),
-        (told, f"{told}, line_id"),
-        (
-            "unnest(line_of, line_skus, quantities, line_orders, line_nodes, actors)",
-            "unnest(line_of, line_skus, quantities, line_orders, line_nodes, actors, line_ids)",
-        ),
-        (
-            "AS t (id, sku, quantity, order_id, node, actor, n)",
-            "AS t (id, sku, quantity, order_id, node, actor, line_id, n)",
-        ),
-    )
     op.execute(_TELL_COUNTS)
     for function in (_SEAL, _KEEP_COPY, _APPEND_ONLY, _DECIDED):
         op.execute(function)
@@ -138,13 +123,6 @@ def downgrade() -> None:
         op.drop_table(table)
     for function in ("keep_copy", "append_only", "decided_once", "copy_seal"):
         op.execute(f"DROP FUNCTION {function}")
-    _rewrite(
-        (", line_id)\n  SELECT sku, node, 0", ")\n  SELECT sku, node, 0"),
-        ("order_id, id, line_id", "order_id, id"),
-        ("actors, line_ids)", "actors)"),
-        ("actor, line_id, n)", "actor, n)"),
-    )
-    op.drop_column("movements", "line_id")
 
 
 def _tables() -> None:
@@ -192,17 +170,6 @@ def _tables() -> None:
         sa.Column("findings", sa.Integer()),
         sa.PrimaryKeyConstraint("kind", name="pk_audit_passes"),
     )
-
-
-def _rewrite(*changes: tuple[str, str]) -> None:
-    """Change `reserve_units` in these places, as it stands now."""
-    query = "SELECT pg_get_functiondef('reserve_units'::regproc)"
-    body = str(op.get_bind().execute(sa.text(query)).scalar_one())
-    for old, new in changes:
-        if body.count(old) != 1:
-            raise RuntimeError(f"reserve_units does not have {old!r} once")
-        body = body.replace(old, new)
-    op.get_bind().exec_driver_sql(body.replace("%", "%%"))
 
 
 def _copied(table: str, key: tuple[str, ...]) -> None:

@@ -22,6 +22,10 @@ def upgrade() -> None:
         sa.Column("digest", sa.Text(), nullable=False),
     )
     op.create_index("ix_reservation_requests_channel", "reservation_requests", ["channel", "id"])
+    op.execute(
+        "CREATE TRIGGER keep_copy AFTER INSERT OR UPDATE OR DELETE ON reservation_requests"
+        " FOR EACH ROW EXECUTE FUNCTION keep_copy('reservation_id')"
+    )
 
 
 def downgrade() -> None:
