@@ -10,7 +10,7 @@ from temporalio import activity
 from domain.calendars import pickup_until
 from domain.errors import NotFound
 from domain.lifecycle import with_fulfillment
-from domain.records import Change
+from domain.records import Change, OrderEvent
 from storage import network, records, reservations, stock
 from storage.batching import Batcher
 from storage.database import transaction
@@ -41,16 +41,20 @@ class Stock(ports.Stock):
             request.units,
             request.node,
             channel=request.channel,
+            waits=request.waits,
         )
 
         def leads_to(answer: Answer) -> Change:
             if not answer.missing:
                 return request.reserved
             short = request.short.state.model_copy(update={"short": answer.missing})
-            return request.short.model_copy(update={"state": short})
+            return request.short.model_copy(
+                update={"state": short, "events": _dated(request.short.events, answer.expected)}
+            )
 
         answer = await self._batcher.reserve(ask, leads_to)
-        return Reserved(ok=not answer.missing, missing=answer.missing)
+        missing, expected = answer.missing, answer.expected
+        return Reserved(ok=not missing, missing=missing, expected=expected)
 
     @activity.defn
     async def release(self, request: Release) -> None:
@@ -104,6 +108,18 @@ class Stock(ports.Stock):
             after = with_fulfillment(state, f.model_copy(update={"pickup_until": until}))
             await records.apply(conn, request.change.model_copy(update={"state": after}))
         return until
+
+
+def _dated(events: tuple[OrderEvent, ...], expected: datetime | None) -> tuple[OrderEvent, ...]:
+    """The events of an order that is short, with the date on which it need not be any more."""
+    if expected is None:
+        return events
+    told = f"; expected {expected:%Y-%m-%d}"
+    data = {"expected": expected.isoformat()}
+    return tuple(
+        event.model_copy(update={"summary": event.summary + told, "data": event.data | data})
+        for event in events
+    )
 
 
 def _cause(key: str) -> str:

@@ -25,6 +25,7 @@ from api import (
     sessions,
     stock,
     stock_rules,
+    supplies,
     webhooks,
 )
 from api.limits import Limits
@@ -72,7 +73,7 @@ def create_app(services: Services) -> FastAPI:
     security.install(app.state, services)
     availability.install(app.state, services)
     problems.install(app)
-    stocks = (stock, availability, stock_rules, feeds)
+    stocks = (stock, availability, stock_rules, feeds, supplies)
     settings = (nodes, rates, *stocks, channels)
     for module in (orders, commands, promises, fulfillments, *settings, intake_log):
         app.include_router(module.router, responses=_COMMON)

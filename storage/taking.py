@@ -9,7 +9,7 @@ nothing to ask; the statement that writes finds out. Both write by the function 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -40,7 +40,8 @@ class Ask:
 
     They count for the `channel`, which may have what rules leave to it. With `ttl` the reservation
     ends by itself unless it is confirmed. All units or none, unless it may be made in part
-    (`partial`). Raises Invalid for units that cannot be.
+    (`partial`). An order that is short `waits`, see `backorders`. Raises Invalid for units that
+    cannot be.
     """
 
     reservation_id: str
@@ -51,6 +52,7 @@ class Ask:
     actor: str = SYSTEM
     ttl: timedelta | None = None
     partial: bool = False
+    waits: bool = False
     lines: "tuple[_Line, ...]" = field(init=False)
 
     def __post_init__(self, units: Iterable[Units]) -> None:
@@ -58,10 +60,14 @@ class Ask:
 
 
 class Answer(NamedTuple):
-    """What was `taken` by line, what is `missing` by SKU; nothing taken leaves nothing behind."""
+    """
+    What was `taken` by line, what is `missing` by SKU; nothing taken leaves nothing behind. Of an
+    order that waits, `expected` is when named supply has brought it, where that is known.
+    """
 
     taken: dict[str, int]
     missing: dict[str, int]
+    expected: datetime | None = None
 
 
 async def guess(cursor: psycopg.AsyncCursor[Any], asks: Sequence[Ask]) -> list[Answer] | None:
@@ -92,8 +98,9 @@ async def look(conn: AsyncConnection, asks: Sequence[Ask]) -> list[Answer | Refu
     one of the reservations at the same time: the transaction is lost then, and may be tried again.
     """
     before = await _made_before(conn, [ask.reservation_id for ask in asks])
-    new = [ask for ask in asks if ask.reservation_id not in before]
-    room = await _Room.locked(conn, new)
+    room = await _Room.locked(
+        conn, [ask for ask in asks if ask.waits or ask.reservation_id not in before]
+    )
     rows = _Rows()
     answers: list[Answer | Refused] = []
     for ask in asks:

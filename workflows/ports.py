@@ -49,7 +49,10 @@ class Validated(Value):
 
 
 class Reserve(Value):
-    """Take all units or none. With `node`, at that node at once (pickup); else from the network."""
+    """
+    Take all units or none. With `node`, at that node at once (pickup); else from the network.
+    Short, an order that `waits` claims named supply.
+    """
 
     reservation_id: str
     order_id: str
@@ -58,13 +61,18 @@ class Reserve(Value):
     node: str | None
     reserved: Change
     short: Change
+    waits: bool = False
 
 
 class Reserved(Value):
-    """`missing` maps SKU to units short, where not ok."""
+    """
+    `missing` maps SKU to units short, where not ok; `expected` is when named supply has brought
+    all of it, where that is known.
+    """
 
     ok: bool
     missing: dict[str, int] = {}
+    expected: datetime | None = None
 
 
 class SourceOrder(Value):

@@ -39,6 +39,7 @@ from storage.tables.stock import (
     stock_rules,
     stock_watches,
 )
+from storage.tables.supply import backorder_lines, backorders, supplies, supply_claims
 
 __all__ = [
     "FROM_CHANNELS",
@@ -46,6 +47,8 @@ __all__ = [
     "allocation_lines",
     "allocations",
     "api_keys",
+    "backorder_lines",
+    "backorders",
     "channels",
     "credentials",
     "decisions",
@@ -76,4 +79,6 @@ __all__ = [
     "stock_rule_log",
     "stock_rules",
     "stock_watches",
+    "supplies",
+    "supply_claims",
 ]
