@@ -83,8 +83,8 @@ async def promise(body: QuoteCart, access: WritesOrders, services: Serving) -> Q
 
     Every option is what the sourcing engine would decide for the order now: nodes, cost, dates, and
     until when they hold. Stock is read when asked, at `stock_as_of`. A cart that is short is quoted
-    as of when supply that is to come brings the rest: `available_from`. Nothing is written or held but
-    the tokens, where asked for.
+    as of when supply that is to come brings the rest: `available_from`. Nothing is written or held
+    but the tokens, where asked for.
     """
     if not sees_order(access, body.channel):
         raise Forbidden(f"this key may not quote for channel {body.channel}")

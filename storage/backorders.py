@@ -132,7 +132,7 @@ async def leave(conn: AsyncConnection, order_id: str) -> None:
         back = ledger.promised({sku: -n for sku, n in units.items()}, node)
         await ledger.post(conn, back, places, Why("waits no more", SYSTEM, name, order_id))
     await conn.execute(delete(backorders).where(backorders.c.order_id == order_id))
-    await rematch(conn, skus, f"{order_id} waits no more")
+    await rematch(conn, skus, "one before it waits no more")
 
 
 async def came(  # noqa: PLR0913, PLR0917 - what came, and of which supply
@@ -232,7 +232,7 @@ async def _joined(conn: AsyncConnection, ask: Ask, answer: Answer) -> Answer:
         return Answer({line.line_id: line.quantity for line in ask.lines}, {})
     if there and await _covered(conn, ask, missing):
         await _hold(conn, claimant, there)
-    await rematch(conn, skus, f"{order_id} waits", quiet=order_id)
+    await rematch(conn, skus, "one before it waits", quiet=order_id)
     query = select(backorders.c.expected_at).where(backorders.c.order_id == order_id)
     expected = (await conn.execute(query)).scalar_one()
     return Answer({}, {sku: sum(n.values()) for sku, n in missing.items()}, expected)
@@ -261,7 +261,7 @@ async def _taken(conn: AsyncConnection, ask: Ask) -> None:
     """The order has all it wants: what was held for it is its own, and it is out of the line."""
     await claims.set_reservations(conn, [ask.reservation_id], order_id=ask.order_id)
     await conn.execute(delete(backorders).where(backorders.c.order_id == ask.order_id))
-    await rematch(conn, {line.sku for line in ask.lines}, f"{ask.order_id} has its units")
+    await rematch(conn, {line.sku for line in ask.lines}, "one before it has its units")
 
 
 async def _write(conn: AsyncConnection, ask: Ask) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.values import Value
-from storage.audit import orders, units
+from storage.audit import orders, supply, units
 from storage.audit.check import WORDS, Severity
 
 
@@ -28,7 +28,7 @@ async def audit(
     What has waited for less than `grace` is not late yet.
     """
     findings: list[Finding] = []
-    for check in (*units.CHECKS, *orders.CHECKS):
+    for check in (*units.CHECKS, *supply.CHECKS, *orders.CHECKS):
         rows = await conn.execute(text(check.query), {**WORDS, "grace": grace})
         findings += [
             Finding(
