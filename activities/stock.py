@@ -54,19 +54,22 @@ class Stock(ports.Stock):
             request.node,
             channel=request.channel,
             takes_over=request.takes_over,
+            waits=request.waits,
         )
 
         def leads_to(answer: Answer) -> Change:
             change = request.reserved
             if answer.missing:
                 short = request.short.state.model_copy(update={"short": answer.missing})
-                change = request.short.model_copy(update={"state": short})
+                events = _dated(request.short.events, answer.expected)
+                change = request.short.model_copy(update={"state": short, "events": events})
             if answer.cart is None:
                 return change
             return change.model_copy(update={"events": (*change.events, _told(answer.cart))})
 
         answer = await self._batcher.reserve(ask, leads_to)
-        return Reserved(ok=not answer.missing, missing=answer.missing)
+        missing, expected = answer.missing, answer.expected
+        return Reserved(ok=not missing, missing=missing, expected=expected)
 
     @activity.defn
     async def release(self, request: Release) -> None:
@@ -130,6 +133,18 @@ def _told(cart: Cart) -> OrderEvent:
         summary=f"reservation {cart.reservation_id} {_FATES[cart.fate]}",
         cause="reserve",
         data={"reservation": cart.reservation_id, "fate": cart.fate},
+    )
+
+
+def _dated(events: tuple[OrderEvent, ...], expected: datetime | None) -> tuple[OrderEvent, ...]:
+    """The events of an order that is short, with the date on which it need not be any more."""
+    if expected is None:
+        return events
+    told = f"; expected {expected:%Y-%m-%d}"
+    data = {"expected": expected.isoformat()}
+    return tuple(
+        event.model_copy(update={"summary": event.summary + told, "data": event.data | data})
+        for event in events
     )
 
 

@@ -13,6 +13,7 @@ from domain.orders import Bucket, Hold, Order, OrderStatus
 from domain.records import Attention, CancelRequest
 from domain.sourcing.problem import CostParts
 from domain.values import Value
+from storage.backorders import Awaited
 from storage.reads import TimelineEvent
 
 
@@ -135,8 +136,9 @@ class OrderCard(Value):
     All that customer service asks of an order, in one answer.
 
     Where is it (`status`, `sentence`, `lines`, `fulfillments`), when will it come (`promise`), why
-    from there (`why`), what went wrong (`problems`), who did what (`timeline`: the newest 50, the
-    oldest of them first; `cancel`: who asked to cancel it, and why).
+    from there (`why`), from which supply (`awaits`, where it waits for stock), what went wrong
+    (`problems`), who did what (`timeline`: the newest 50, the oldest of them first; `cancel`: who
+    asked to cancel it, and why).
     """
 
     order_id: str
@@ -151,6 +153,7 @@ class OrderCard(Value):
     fulfillments: tuple[Fulfillment, ...]
     promise: PromiseView
     why: Why | None = None
+    awaits: tuple[Awaited, ...] = ()
     problems: tuple[ProblemView, ...] = ()
     timeline: tuple[TimelineEvent, ...] = ()
     accepted_at: datetime

@@ -27,6 +27,7 @@ from api import (
     sessions,
     stock,
     stock_rules,
+    supplies,
     webhooks,
 )
 from api.limits import Limits
@@ -85,7 +86,7 @@ def create_app(services: Services) -> FastAPI:
     availability.install(app.state, services)
     reservations.install(app, services)
     problems.install(app)
-    stocks = (stock, availability, stock_rules, feeds)
+    stocks = (stock, availability, stock_rules, feeds, supplies)
     settings = (nodes, rates, *stocks, repairs, channels)
     for module in (orders, commands, promises, reservations, fulfillments, *settings, intake_log):
         app.include_router(module.router, responses=_COMMON)

@@ -163,7 +163,7 @@ async def _answered(
     access: Access, view: StockView, how: HowToAnswer, wanted: Mapping[str, int]
 ) -> Response:
     whole_network(access)
-    question = Question(_own_channel(access, how.channel), wanted, how, _place(how))
+    question = Question(own_channel(access, how.channel), wanted, how, _place(how))
     said = answer(await view.read(list(wanted)), question)
     return Response(to_json(said), media_type="application/json")
 
@@ -306,7 +306,7 @@ def _place(asked: HowToAnswer) -> Place | None:
     return place
 
 
-def _own_channel(access: Access, channel: str) -> str:
+def own_channel(access: Access, channel: str) -> str:
     """The channel to answer for. A key bound to one need not name it."""
     if access.channels is None or channel in access.channels:
         return channel

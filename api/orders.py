@@ -21,7 +21,7 @@ from domain.errors import Conflict, NotFound, Outage, Refused
 from domain.orders import Order, OrderStatus
 from domain.records import OrderState
 from domain.sourcing.problem import Decision
-from storage import decisions, intake, reads, records
+from storage import backorders, decisions, intake, reads, records
 from storage.access import Access
 from storage.database import transaction
 from storage.reads import OrderSummary, Page, TimelineEvent
@@ -94,11 +94,12 @@ async def card(order_id: str, access: ReadsOrders, services: Serving) -> OrderCa
     async with transaction(services.read_engine) as conn:
         record = await reads.order_card(conn, order_id)
         declined = None if record else await intake.declined(conn, order_id)
+        awaits = await backorders.awaited(conn, order_id)
     if declined is not None and sees_order(access, declined.channel):
         raise NotFound(f"there is no order {order_id}: {story.declined(declined)}")
     if record is None or not sees_order(access, record.order.channel):
         raise no_order(order_id)
-    return story.card(record)
+    return story.card(record, awaits)
 
 
 @router.get("/{order_id}/timeline", responses=problems.documented(404))

@@ -18,13 +18,15 @@ from api.reservations import Door
 from api.schemas import Closed, Code, PlacedAddress
 from api.security import WritesOrders, actor, sees_order
 from api.services import Services, Serving
+from domain import supply
 from domain.errors import Invalid, Outage
 from domain.geography import locate
 from domain.kits import exploded
 from domain.orders import DeliveryMethod, Order, Units, reservation_id
 from domain.promises import Promise, destination, promised_packages, units_by_sku
-from domain.quoting import Cart, Offer, Quote, quote
-from storage import availability, kits, network, promises, snapshot, stock
+from domain.quoting import Cart, Cutoff, Offer, Quote, ShipOption, quote
+from domain.supply import Coming
+from storage import availability, kits, network, promises, snapshot, stock, supplies
 from storage.availability import Sale
 from storage.batching import Batcher
 from storage.database import transaction
@@ -91,7 +93,8 @@ async def promise(body: QuoteCart, access: WritesOrders, services: Serving, door
     Quote a cart: each service that ships it, and stores near by that have all or some of it.
 
     Every option is what the sourcing engine would decide for the order now: nodes, cost, dates, and
-    until when they hold. Stock is read when asked, at `stock_as_of`. Nothing is written but the
+    until when they hold. Stock is read when asked, at `stock_as_of`. A cart that is short is quoted
+    as of when supply that is to come brings the rest: `available_from`. Nothing is written but the
     tokens, and nothing held but by `hold`, where asked for.
     """
     if not sees_order(access, body.channel):
@@ -136,10 +139,14 @@ async def promised(services: Services, order: Order) -> Order:
 
 
 class Sellable(NamedTuple):
-    """What the channel may sell now: units by SKU, and by store and SKU."""
+    """
+    What the channel may sell now: units by SKU, and by store and SKU. And what is still to come to
+    nodes that ship for it, and nobody waits for.
+    """
 
     to_ship: dict[str, int]
     at_stores: dict[str, dict[str, int]]
+    coming: dict[str, tuple[Coming, ...]]
 
 
 async def _read(services: Services, body: QuoteCart) -> tuple[Cart, Snapshot, Sellable]:
@@ -165,6 +172,8 @@ async def _read(services: Services, body: QuoteCart) -> tuple[Cart, Snapshot, Se
         pool = await stock.available(conn, skus)
         stocked = skus if pickup else ()
         sale = await availability.open_sale(conn, pool, pickups=stocked, kits=ask.kits)
+        coming = await supplies.unclaimed(conn, skus)
+    ships = {n.code for n in now.nodes if n.ships and n.status == "online"} - now.hidden.keys()
     may = Sellable(
         to_ship=_to_ship(sale, ask, skus),
         at_stores={
@@ -172,6 +181,7 @@ async def _read(services: Services, body: QuoteCart) -> tuple[Cart, Snapshot, Se
             for node in now.nodes
             if node.pickup and pickup
         },
+        coming={sku: tuple(c for c in coming[sku] if c.node in ships) for sku in skus},
     )
     cart = Cart(
         lines=lines,
@@ -197,13 +207,54 @@ def _to_ship(sale: Sale, ask: Ask, skus: Iterable[str]) -> dict[str, int]:
 
 def _quoted(now: Snapshot, cart: Cart, may: Sellable, as_of: datetime, services: Services) -> Quote:
     _located(cart)
-    return quote(
+    made = quote(
         now,
         cart,
         sellable=may.to_ship,
         pickable=may.at_stores,
         as_of=as_of,
         solve=services.solve,
+    )
+    if made.ship or DeliveryMethod.SHIP not in cart.methods:
+        return made
+    return made.model_copy(update={"ship": _later(now, cart, may, as_of, services)})
+
+
+def _later(
+    now: Snapshot, cart: Cart, may: Sellable, as_of: datetime, services: Services
+) -> tuple[ShipOption, ...]:
+    """What ships the cart once what is to come is there: the same dry run, as of that instant."""
+    there = supply.whole_by(as_of, units_by_sku(cart.lines), may.to_ship, may.coming)
+    if there is None or there <= as_of:
+        return ()
+    ahead = now.model_copy(
+        update={
+            "stock": supply.arrived(now.stock, may.coming, there),
+            "capacity_left": {
+                n.code: n.capacity_per_day for n in now.nodes if n.capacity_per_day is not None
+            },
+        }
+    )
+    made = quote(
+        ahead,
+        cart.model_copy(update={"methods": (DeliveryMethod.SHIP,)}),
+        sellable={
+            sku: units + sum(c.units for c in may.coming[sku] if c.expected_at <= there)
+            for sku, units in may.to_ship.items()
+        },
+        as_of=there,
+        solve=services.solve,
+    )
+    return tuple(
+        option.model_copy(
+            update={
+                "available_from": there,
+                "cutoff": Cutoff(
+                    at=option.cutoff.at, seconds=int((option.cutoff.at - as_of).total_seconds())
+                ),
+            }
+        )
+        for option in made.ship
     )
 
 
@@ -291,8 +342,11 @@ async def _with_tokens(
 
 
 def _with_token(offer: AnOffer, lasts: datetime) -> AnOffer:
-    """The offer with a token that ends at its cut-off at the latest; none where it has no plan."""
-    if not offer.packages:
+    """
+    The offer with a token that ends at its cut-off at the latest; none where it has no plan, or one
+    for goods that are still to come.
+    """
+    if not offer.packages or offer.available_from is not None:
         return offer
     until = min(lasts, offer.cutoff.at)
     token = f"pr_{secrets.token_urlsafe(18)}"

@@ -221,8 +221,16 @@ class CountedLine(Closed):
     on_hand: Units
 
 
+class NamedSupply(Closed):
+    source: Text
+    ref: Code
+
+
 class ReceiveStock(Closed):
-    """Units that came in. `key` makes sending it twice receiving it once."""
+    """
+    Units that came in. `key` makes sending it twice receiving it once. Of a named `supply` they go
+    to the orders that wait for it, first come first, before anyone else may have them.
+    """
 
     model_config = examples.of(
         {"node": "DC-DAL", "key": "asn-4711", "lines": [{"sku": "SKU-0001", "quantity": 40}]}
@@ -231,6 +239,7 @@ class ReceiveStock(Closed):
     node: Text
     key: Code
     lines: Annotated[tuple[ReceivedLine, ...], Field(min_length=1, max_length=1000)]
+    supply: NamedSupply | None = None
 
 
 class CountStock(Closed):

@@ -45,7 +45,10 @@ async def receive(body: ReceiveStock, access: WritesStock, services: Serving) ->
     own_node(access, body.node)
     lines = [(line.sku, line.quantity) for line in body.lines]
     async with transaction(services.engine) as conn:
-        new = await stock.receive(conn, body.key, body.node, lines, "received", actor(access))
+        named = (body.supply.source, body.supply.ref) if body.supply else None
+        new = await stock.receive(
+            conn, body.key, body.node, lines, "received", actor(access), named
+        )
         came = {sku for sku, _ in lines} if new else set()
         woken = await wake_backordered(conn, came, f"receipt:{body.node}:{body.key}")
     return StockChange(new=new, woken=woken)

@@ -24,6 +24,7 @@ from domain.money import Money
 from domain.orders import GONE, Bucket, DeliveryMethod, Order, OrderStatus
 from domain.records import OrderState
 from domain.sourcing.problem import Decision
+from storage.backorders import Awaited
 from storage.intake import IntakeEntry
 from storage.reads import OrderCard as Record
 from storage.reads import TimelineEvent
@@ -46,13 +47,13 @@ _WENT_WRONG: Final[Mapping[str, ProblemKind]] = {
 }
 
 
-def card(record: Record) -> OrderCard:
+def card(record: Record, awaits: tuple[Awaited, ...] = ()) -> OrderCard:
     """The one answer that says where, when, why, what went wrong and who did what."""
     order, state = record.order, record.state
     return OrderCard(
         order_id=state.order_id,
         status=state.status,
-        sentence=sentence(state),
+        sentence=sentence(state) + _awaited(awaits),
         reason=state.reason,
         order=order,
         lines=tuple(_lines(order, state)),
@@ -62,6 +63,7 @@ def card(record: Record) -> OrderCard:
         fulfillments=record.fulfillments,
         promise=promise(state, record.events),
         why=why(record.decisions[-1]) if record.decisions else None,
+        awaits=awaits,
         problems=problems(state, record.events),
         timeline=record.events[-_SHOWN:],
         accepted_at=record.accepted_at,
@@ -197,6 +199,11 @@ def _told(state: OrderState) -> str:
 def _backordered(state: OrderState) -> str:
     missing = _joined(f"{quantity} of {sku}" for sku, quantity in state.short.items())
     return f"The order waits for stock: {missing} missing."
+
+
+def _awaited(awaits: tuple[Awaited, ...]) -> str:
+    told = _joined(f"{a.units} of {a.sku} from {a.ref} by {_day(a.expected_at)}" for a in awaits)
+    return f" Expected: {told}." if told else ""
 
 
 def _cancel_pending(state: OrderState) -> str:

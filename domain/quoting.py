@@ -49,6 +49,8 @@ class Offer(Value):
     A plan and what it costs us, in minor units of the network's currency.
 
     `token` claims it for an order until `token_expires_at`, where one was asked for.
+    `available_from` is when the last of the goods is expected, where some are still to come: what
+    is quoted then is the plan of that day, if nobody else claims them; it has no token.
     """
 
     method: DeliveryMethod
@@ -56,6 +58,7 @@ class Offer(Value):
     cost_minor: int = 0
     cutoff: Cutoff
     packages: tuple[Assignment, ...] = ()
+    available_from: datetime | None = None
     token: str | None = None
     token_expires_at: datetime | None = None
 

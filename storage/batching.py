@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.errors import Outage, Refused
 from domain.records import Change
-from storage import records, taking
+from storage import backorders, records, taking
 from storage.database import outages, transaction
 from storage.taking import Answer, Ask
 
@@ -168,7 +168,8 @@ class Batcher:
 
     async def _look(self, batch: "Sequence[_Waiting]") -> "Sequence[Answer | Refused]":
         async with transaction(self._engine) as conn:
-            answers = await taking.look(conn, [waiting.ask for waiting in batch])
+            asks = [waiting.ask for waiting in batch]
+            answers = await backorders.settle(conn, asks, await taking.look(conn, asks))
             changes = [
                 (waiting, waiting.leads_to(answer))
                 for waiting, answer in zip(batch, answers, strict=True)
@@ -190,7 +191,7 @@ class _Waiting:
         self.ask = ask
         self.leads_to = leads_to
         self.simple = leads_to is None and ask.node is None
-        self.simple &= ask.takes_over is None and not ask.kits
+        self.simple &= ask.takes_over is None and not ask.kits and not ask.waits
         name = ask.reservation_id
         self.keys = (name,) if leads_to is None else (name, f"record of {ask.order_id}")
         self.answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import Conflict, Invalid, NotFound, Refused
 from domain.fulfillments import Fulfillment, LineQuantity
 from domain.values import Value
-from storage import availability, claims, kits, ledger
+from storage import availability, claims, kits, ledger, supplies
 from storage.ledger import SYSTEM, Entry, NodeNow, Why
 from storage.tables import node_log, nodes, pool, stock
 
@@ -136,8 +136,13 @@ async def receive(  # noqa: PLR0913, PLR0917 - what the port's request carries
     lines: Sequence[tuple[str, int]],
     cause: str,
     actor: str,
+    supply: tuple[str, str] | None = None,
 ) -> bool:
-    """Units came in. False where the key was seen before. Raises NotFound(node), Invalid."""
+    """
+    Units came in, perhaps of a named supply (source, ref): then those who claim it get them first.
+
+    False where the key was seen before. Raises NotFound(node, supply), Invalid.
+    """
     if bad := [sku for sku, quantity in lines if quantity < 1]:
         raise Invalid(f"lines: a receipt of {bad[0]} must be of 1 unit or more")
     if not await ledger.first_time(conn, "receive", f"{node}:{key}"):
@@ -148,8 +153,12 @@ async def receive(  # noqa: PLR0913, PLR0917 - what the port's request carries
     places = await ledger.lock_nodes(conn, [node])
     await ledger.open_shelves(conn, {(sku, node) for sku in units})
     await kits.refuse(conn, units)
+    if supply is not None:
+        await supplies.check(conn, *supply, node, lines)
     entries = [Entry(sku, node, on_hand=quantity) for sku, quantity in units.items()]
     await ledger.post(conn, entries, places, Why(cause, actor, key))
+    if supply is not None:
+        await supplies.came(conn, *supply, node, lines)
     return True
 
 

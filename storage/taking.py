@@ -9,7 +9,7 @@ nothing to ask; the statement that writes finds out. Both write by the function 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -48,7 +48,8 @@ class Ask:
     ends by itself unless it is confirmed. All units or none, unless it may be made in part
     (`partial`); of a kit all components or none, always. `takes_over` names a reservation of the
     channel whose units become this one's. `digest` is of what a client asked under its key: the key
-    stands for that and nothing else. Raises Invalid for units that cannot be.
+    stands for that and nothing else. An order that is short `waits`, see `backorders`. Raises
+    Invalid for units that cannot be.
     """
 
     reservation_id: str
@@ -61,6 +62,7 @@ class Ask:
     partial: bool = False
     takes_over: str | None = None
     digest: str | None = None
+    waits: bool = False
     lines: "tuple[_Line, ...]" = field(init=False)
     kits: tuple[Bundle, ...] = field(init=False)
 
@@ -74,12 +76,14 @@ class Answer(NamedTuple):
     """
     What was `taken` by line, what is `missing` by SKU; nothing taken leaves nothing behind.
 
-    `cart` is what became of the reservation that was to be taken over, in the first answer.
+    `cart` is what became of the reservation that was to be taken over, in the first answer. Of an
+    order that waits, `expected` is when named supply has brought it, where that is known.
     """
 
     taken: dict[str, int]
     missing: dict[str, int]
     cart: Cart | None = None
+    expected: datetime | None = None
 
 
 async def guess(cursor: psycopg.AsyncCursor[Any], asks: Sequence[Ask]) -> list[Answer] | None:
@@ -116,7 +120,8 @@ async def look(conn: AsyncConnection, asks: Sequence[Ask]) -> list[Answer | Refu
     new = [ask for ask in asks if ask.reservation_id not in before]
     named = {ask.takes_over for ask in new if ask.takes_over is not None}
     carts = await Carts.locked(conn, named)
-    room = await _Room.locked(conn, new, carts)
+    locked = [ask for ask in asks if ask.waits or ask.reservation_id not in before]
+    room = await _Room.locked(conn, locked, carts)
     rows = _Rows()
     answers: list[Answer | Refused] = []
     for ask in asks:

@@ -36,7 +36,8 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
     answers: `rejects` says no to the request, `dead` never answers, `keeps` refuses a recall,
     `pending` answers it later, `shipped_in_secret` refuses a recall with goods gone. `failures`
     maps a step to how often it fails, before or after its effect; `refusals` a step to its no;
-    `pause` holds a step up at its gate; `outage` fails every step of our own.
+    `pause` holds a step up at its gate; `outage` fails every step of our own. `expected` is when
+    named supply has what is missing.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
         self.refusals: dict[str, str] = {}
         self.pause: dict[str, asyncio.Event] = {}
         self.outage = False
+        self.expected: datetime | None = None
         self.seen: Counter[str] = Counter()
         self.calls: list[tuple[str, str]] = []
         self.released: set[str] = set()
@@ -164,7 +166,8 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
                 missing = {sku: q - free[sku] for sku, q in wanted.items() if free[sku] < q}
                 if missing:
                     self.apply(request.short)
-                    return ports.Reserved(ok=False, missing=missing)
+                    expected = self.expected if request.waits else None
+                    return ports.Reserved(ok=False, missing=missing, expected=expected)
                 self.reserved[request.reservation_id] = wanted
             self.apply(request.reserved)
             return ports.Reserved(ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from datetime import datetime
 from typing import Final
 
 from temporalio import workflow
@@ -71,7 +72,7 @@ class Placing(Conversation):
             self._reply("refused", "out_of_stock", "there is not enough stock", reserved.missing)
         elif not again:
             self._reply("backordered", missing=reserved.missing)
-            await self._backordered()
+            await self._backordered(reserved.expected)
 
     async def _try_to_reserve(self) -> Reserved:
         order = self._start.order
@@ -102,6 +103,7 @@ class Placing(Conversation):
                 takes_over=(
                     reservation_id(order.channel, order.reservation) if order.reservation else None
                 ),
+                waits=order.when_short != "refuse" or self._answer is not None,
             )
 
             def wrote(reserved: Reserved) -> str:
@@ -111,10 +113,11 @@ class Placing(Conversation):
 
         return await self._book.write(effect, "reserve", forward=True)
 
-    async def _backordered(self) -> None:
+    async def _backordered(self, expected: datetime | None) -> None:
+        """Patience begins when the supply that it waits for by name is expected."""
         if self._supplied:
             return
-        until = workflow.now() + self._book.patience.backorder
+        until = max(workflow.now(), expected or workflow.now()) + self._book.patience.backorder
         in_time = await self._book.clock.until(
             lambda: self._supplied or self._book.cancelling, until
         )

@@ -55,7 +55,8 @@ class Reserve(Value):
     """
     Take all units or none. With `node`, at that node at once (pickup); else from the network.
 
-    `takes_over` is a cart's reservation: its units become the order's.
+    `takes_over` is a cart's reservation: its units become the order's. Short, an order
+    that `waits` claims named supply.
     """
 
     reservation_id: str
@@ -66,13 +67,18 @@ class Reserve(Value):
     reserved: Change
     short: Change
     takes_over: str | None = None
+    waits: bool = False
 
 
 class Reserved(Value):
-    """`missing` maps SKU to units short, where not ok."""
+    """
+    `missing` maps SKU to units short, where not ok; `expected` is when named supply has brought
+    all of it, where that is known.
+    """
 
     ok: bool
     missing: dict[str, int] = {}
+    expected: datetime | None = None
 
 
 class SourceOrder(Value):

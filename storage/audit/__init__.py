@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.values import Value
-from storage.audit import orders, units
+from storage.audit import orders, supply, units
 from storage.audit.check import WORDS, Severity
 from storage.audit.sources import SOURCES
 from storage.audit.wrong import Scope
@@ -53,7 +53,7 @@ async def audit(
     await patiently(conn)
     scope = Scope(skus)
     findings: list[Finding] = []
-    for check in (*units.CHECKS, *orders.CHECKS):
+    for check in (*units.CHECKS, *supply.CHECKS, *orders.CHECKS):
         if check.invariant not in invariants or (skus is not None and not check.by_sku):
             continue
         rows = await conn.execute(text(check.query), {**WORDS, "grace": grace, **scope.asked})

@@ -41,6 +41,7 @@ from storage.tables.stock import (
     stock_rules,
     stock_watches,
 )
+from storage.tables.supply import backorder_lines, backorders, supplies, supply_claims
 
 __all__ = [
     "FROM_CHANNELS",
@@ -49,6 +50,8 @@ __all__ = [
     "allocations",
     "api_keys",
     "audit_passes",
+    "backorder_lines",
+    "backorders",
     "channels",
     "copies",
     "credentials",
@@ -82,4 +85,6 @@ __all__ = [
     "stock_rule_log",
     "stock_rules",
     "stock_watches",
+    "supplies",
+    "supply_claims",
 ]

@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import promises
 from domain.orders import Units
-from storage import reservations
+from storage import reservations, supplies
 from storage.database import transaction
+from storage.supplies import Supply
 from storage.tables import metadata
 from storage.taking import Ask
 from tests.api.conftest import Api, MakeKey, serving
@@ -434,3 +435,33 @@ async def test_quotes_wait_their_turn_and_no_longer(
     assert (busy.status_code, busy.json()["code"]) == (503, "outage")
     assert busy.headers["Retry-After"] == "1"
     assert free["ship"]
+
+
+async def test_what_is_short_is_quoted_as_of_when_it_comes(api: Api, at: At) -> None:
+    async with transaction(api.services.engine) as conn:
+        for ref, node, day in (("a", "DC-NYC", 3), ("b", "DC-DAL", 9), ("c", "DC-DAL", 20)):
+            coming = Supply(
+                source="erp",
+                ref=f"hats-{ref}",
+                sequence=1,
+                kind="purchase_order",
+                node=node,
+                sku="HAT",
+                quantity=10,
+                expected_at=TUESDAY + timedelta(days=day),
+                confidence="tentative" if ref == "a" else "firm",
+            )
+            await supplies.put(conn, coming, "test")
+    body = cart(("HAT", 6), MUGS, methods=["ship"], token_seconds=60)
+    made = await quoted(at, TUESDAY, body)
+    for option in made["ship"]:
+        assert datetime.fromisoformat(option["available_from"]) == TUESDAY + timedelta(days=9)
+        assert datetime.fromisoformat(option["ship_by"]) >= TUESDAY + timedelta(days=9)
+        assert option["deliver_latest"] > option["ship_by"]
+        assert option["cutoff"]["seconds"] > timedelta(days=8).total_seconds()
+        assert option["token"] is None
+    assert made["ship"]
+    [short] = made["short"]
+    assert (short["sku"], short["available"]) == ("HAT", 0)
+    code, _ = await refused(at, cart(("HAT", 21), methods=["ship"]))
+    assert code == "no_option"

@@ -1,7 +1,7 @@
 """The life of an order: the straight way, and every way in which it bends."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from domain.fulfillments import LineQuantity, NodeEventType
 from domain.orders import Line, OrderStatus
@@ -158,6 +158,36 @@ async def test_a_backorder_that_nothing_fills_ends_in_time(play: Play) -> None:
     async with play(World({"A": {}})) as story:
         await story.submit()
         await story.later(timedelta(days=31))
+        state = await story.handle.result()
+
+    assert state.status is OrderStatus.CANCELLED
+
+
+async def test_a_backorder_waits_for_its_named_supply_is_told_of_a_slip_and_ships(
+    play: Play,
+) -> None:
+    world = World({"A": {}})
+    async with play(world) as story:
+        world.expected = datetime.now(UTC) + timedelta(days=50)
+        await story.submit()
+        assert await story.later(timedelta(days=45)), "patience begins when it is expected"
+        world.expected += timedelta(days=40)
+        await story.supply()  # as a slip does
+        await story.until("backordered")
+        assert await story.later(timedelta(days=70))
+        world.receive("A", "mug", 5)
+        await story.supply()
+        state = await story.delivered()
+
+    assert state.status is OrderStatus.COMPLETED
+
+
+async def test_a_backorder_whose_named_supply_does_not_come_ends_in_time(play: Play) -> None:
+    world = World({"A": {}})
+    async with play(world) as story:
+        world.expected = datetime.now(UTC) + timedelta(days=50)
+        await story.submit()
+        await story.later(timedelta(days=81))
         state = await story.handle.result()
 
     assert state.status is OrderStatus.CANCELLED

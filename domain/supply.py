@@ -1,0 +1,117 @@
+"""What is still to come: who gets it first, and when so many units can be had at the earliest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import NamedTuple
+
+from domain.values import Value
+
+
+class Coming(NamedTuple):
+    """Units of a SKU that a named supply still has to bring to its node."""
+
+    source: str
+    ref: str
+    node: str
+    expected_at: datetime
+    units: int
+
+
+class Want(NamedTuple):
+    """Units that a line of an order waits for; with a node, for what comes there."""
+
+    order_id: str
+    line_id: str
+    node: str | None
+    units: int
+
+
+class Claim(NamedTuple):
+    """Units of a supply that are a line's once they come."""
+
+    order_id: str
+    line_id: str
+    source: str
+    ref: str
+    units: int
+
+
+class Dated(Value):
+    """From `at` on so many `units` can be had in all, what there is now among them."""
+
+    at: datetime
+    units: int
+
+
+def match(coming: Iterable[Coming], wants: Iterable[Want]) -> list[Claim]:
+    """
+    Who is to get what of a SKU: first come is first served, with what comes first.
+
+    So nobody is served, or served earlier, with what one before them still waits for.
+    """
+    supplies = sorted(coming, key=_by_date)
+    left = [supply.units for supply in supplies]
+    claims = []
+    for want in wants:
+        missing = want.units
+        for number, supply in enumerate(supplies):
+            taken = min(missing, left[number]) if want.node in {None, supply.node} else 0
+            if taken:
+                claims.append(Claim(want.order_id, want.line_id, supply.source, supply.ref, taken))
+                left[number] -= taken
+                missing -= taken
+    return claims
+
+
+def outlook(as_of: datetime, units: int, coming: Iterable[Coming]) -> tuple[Dated, ...]:
+    """
+    What can be had from each date on: cumulative supply. `coming` is less what others claim of it.
+
+    What is overdue is told as of now: nobody knows better.
+    """
+    dates = [Dated(at=as_of, units=units)]
+    dated = sorted((max(supply.expected_at, as_of), supply.units) for supply in coming)
+    for at, each in groupby(dated, key=lambda supply: supply[0]):
+        if more := sum(units for _, units in each):
+            dates.append(Dated(at=at, units=dates[-1].units + more))
+    return tuple(dates)
+
+
+def earliest(quantity: int, dates: Sequence[Dated]) -> datetime | None:
+    """The first date on which so many can be had; None where it is not known."""
+    return next((dated.at for dated in dates if dated.units >= quantity), None)
+
+
+def whole_by(
+    as_of: datetime,
+    wanted: Mapping[str, int],
+    now: Mapping[str, int],
+    coming: Mapping[str, Sequence[Coming]],
+) -> datetime | None:
+    """When the last of so many units of each SKU is there; None where that is not known."""
+    dates = [
+        earliest(units, outlook(as_of, now.get(sku, 0), coming.get(sku, ())))
+        for sku, units in wanted.items()
+    ]
+    known = [date for date in dates if date is not None]
+    return max(known, default=as_of) if len(known) == len(dates) else None
+
+
+def arrived(
+    stock: Mapping[str, Mapping[str, int]], coming: Mapping[str, Iterable[Coming]], by: datetime
+) -> dict[str, dict[str, int]]:
+    """The stock by node and SKU once all has come that is expected by then."""
+    after = {node: dict(shelf) for node, shelf in stock.items()}
+    for sku, supplies in coming.items():
+        for supply in supplies:
+            if supply.expected_at <= by:
+                shelf = after.setdefault(supply.node, {})
+                shelf[sku] = shelf.get(sku, 0) + supply.units
+    return after
+
+
+def _by_date(supply: Coming) -> tuple[datetime, str, str]:
+    return supply.expected_at, supply.source, supply.ref

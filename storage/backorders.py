@@ -1,0 +1,403 @@
+"""
+Orders that wait: what they claim of supply that is to come, and how it becomes theirs.
+
+Whoever is short joins the line, and is told a date once named supply covers all of what is missing;
+then also what is there already is kept for it. What came for an order is held by the reservation
+that it asks for, which is the order's only once the order takes it. Claims are matched anew, in one
+transaction, with whatever changes them: the pool's rows of their SKUs are locked by then.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import delete, select, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.errors import Refused
+from domain.records import OrderEvent
+from domain.supply import Coming, Want, match
+from domain.values import Value
+from storage import availability, claims, inbox, ledger, records
+from storage.ledger import SYSTEM, Why
+from storage.tables import (
+    backorder_lines,
+    backorders,
+    reservation_lines,
+    reservations,
+    supplies,
+    supply_claims,
+)
+from storage.taking import Answer, Ask
+
+TOLERANCE: Final = timedelta(days=1)
+# Only what is firm is promised from: the one place that says so.
+PROMISED_FROM: Final = "status = 'open' AND quantity > received AND confidence = 'firm'"
+
+_WANTS: Final = text("""
+SELECT l.sku, b.order_id, l.line_id, b.node, l.quantity - coalesce(r.quantity, 0) AS units
+FROM backorders AS b JOIN backorder_lines AS l USING (order_id)
+LEFT JOIN reservation_lines AS r USING (reservation_id, line_id)
+WHERE l.sku = ANY(:skus) AND l.quantity > coalesce(r.quantity, 0)
+ORDER BY b.since, b.order_id, l.line_id
+""")
+_COMING: Final = text(f"""
+SELECT sku, source, ref, node, expected_at, quantity - received AS units FROM supplies
+WHERE sku = ANY(:skus) AND {PROMISED_FROM}
+""")  # noqa: S608 - a constant
+# The lines that miss nothing say nothing; an order without any other is whole.
+_DATES: Final = text("""
+SELECT b.order_id, b.expected_at AS told, b.moves, d.at, d.whole
+FROM backorders AS b CROSS JOIN LATERAL (
+  SELECT CASE WHEN bool_and(claimed >= missing) THEN max(at) END AS at, count(*) = 0 AS whole
+  FROM (
+    SELECT l.quantity - coalesce(r.quantity, 0) AS missing, coalesce(sum(c.units), 0) AS claimed,
+      max(s.expected_at) AS at
+    FROM backorder_lines AS l
+    LEFT JOIN reservation_lines AS r
+      ON r.reservation_id = b.reservation_id AND r.line_id = l.line_id
+    LEFT JOIN supply_claims AS c ON c.order_id = l.order_id AND c.line_id = l.line_id
+    LEFT JOIN supplies AS s ON s.source = c.source AND s.ref = c.ref
+    WHERE l.order_id = b.order_id GROUP BY l.line_id, l.quantity, r.quantity) AS each
+  WHERE missing > 0) AS d
+WHERE b.order_id = ANY(:orders) ORDER BY b.order_id
+""")
+
+
+class Awaited(Value):
+    """Units that an order waits for by name, and when they are expected."""
+
+    line_id: str
+    sku: str
+    source: str
+    ref: str
+    units: int
+    expected_at: datetime
+
+
+class _Claimant(NamedTuple):
+    order_id: str
+    line_id: str
+    sku: str
+    reservation_id: str
+    channel: str
+    node: str | None
+    units: int
+
+
+async def settle(
+    conn: AsyncConnection, asks: Sequence[Ask], answers: Sequence[Answer | Refused]
+) -> list[Answer | Refused]:
+    """
+    The answers once those who wait have joined the line, or left it with all they want.
+
+    The rows that `taking.look` locks are locked.
+    """
+    settled = list(answers)
+    ours = [ask.order_id for ask in asks if ask.waits]
+    if not ours:
+        return settled
+    query = select(backorders.c.order_id).where(backorders.c.order_id.in_(ours))
+    known = set((await conn.execute(query)).scalars())
+    for number, ask in enumerate(asks):
+        answer = settled[number]
+        if ask.order_id is None or not ask.waits or isinstance(answer, Refused):
+            continue
+        if answer.missing:
+            settled[number] = await _joined(conn, ask, answer)
+        elif ask.order_id in known:
+            await _taken(conn, ask)
+    return settled
+
+
+async def leave(conn: AsyncConnection, order_id: str) -> None:
+    """The order waits no more: what came for it, and what it claimed, are the next one's."""
+    query = select(backorders).where(backorders.c.order_id == order_id)
+    waiting = (await conn.execute(query)).first()
+    if waiting is None:
+        return
+    name, node = waiting.reservation_id, waiting.node
+    places = await ledger.lock_nodes(conn, [node] if node else [])
+    lines = select(backorder_lines.c.sku).where(backorder_lines.c.order_id == order_id)
+    skus = set((await conn.execute(lines)).scalars())
+    await ledger.lock_pool(conn, skus)
+    if await _open(conn, name):
+        held = (await claims.reserved_lines(conn, [name])).get(name, ())
+        await claims.set_reservations(conn, [name], state="released")
+        await claims.empty_reservations(conn, [name])
+        units = claims.by_sku(held)
+        await ledger.lock_stock(conn, {(sku, node) for sku in units if node})
+        back = ledger.promised({sku: -n for sku, n in units.items()}, node)
+        await ledger.post(conn, back, places, Why("waits no more", SYSTEM, name, order_id))
+    await conn.execute(delete(backorders).where(backorders.c.order_id == order_id))
+    await rematch(conn, skus, "one before it waits no more")
+
+
+async def came(  # noqa: PLR0913, PLR0917 - what came, and of which supply
+    conn: AsyncConnection, source: str, ref: str, sku: str, node: str, units: int
+) -> None:
+    """
+    Hand units that have just been received of a supply to those who claim them, as far as they may
+    be sold to them. Shelves and pool are locked, and the units are on hand.
+    """
+    pool = await ledger.lock_pool(conn, [sku])
+    sale = await availability.open_sale(conn, pool, pickups=[sku])
+    for claimant in await _claimants(conn, source, ref):
+        left = sale.left(sku, claimant.channel, claimant.node)
+        taken = min(claimant.units, units, left)
+        if taken < 1 or claimant.node not in {None, node}:
+            continue
+        if not await _open(conn, claimant.reservation_id):
+            continue
+        await _hold(conn, claimant, {claimant.line_id: taken})
+        sale.took(sku, claimant.channel, taken, claimant.node)
+        units -= taken
+
+
+async def rematch(
+    conn: AsyncConnection, skus: Collection[str], why: str, *, quiet: str = ""
+) -> None:
+    """
+    Match who waits with what is to come of SKUs whose pool is locked. Each order whose date moves
+    by more than the tolerance is told, once, in its story, and tries again; but for `quiet`.
+    """
+    some = sorted(set(skus))
+    before = await _concerned(conn, some)
+    if not before:
+        return
+    coming, wants = await _coming(conn, some), await _wants(conn, some)
+    await conn.execute(delete(supply_claims).where(supply_claims.c.sku.in_(some)))
+    rows = [
+        {"sku": sku, **claim._asdict()}
+        for sku in some
+        for claim in match(coming.get(sku, ()), wants.get(sku, ()))
+    ]
+    if rows:
+        await conn.execute(upsert(supply_claims), rows)
+    for row in (await conn.execute(_DATES, {"orders": before})).all():
+        moved = not row.whole and _moved(row.told, row.at)
+        if moved or (row.order_id == quiet and row.told != row.at):
+            await conn.execute(
+                text(
+                    "UPDATE backorders SET expected_at = :at, moves = moves + :more"
+                    " WHERE order_id = :order"
+                ),
+                {"at": row.at, "more": int(row.order_id != quiet), "order": row.order_id},
+            )
+        if moved and row.order_id != quiet:
+            await _tell(conn, row, why)
+
+
+async def awaited(conn: AsyncConnection, order_id: str) -> tuple[Awaited, ...]:
+    """What the order waits for by name, the first to come first."""
+    query = (
+        select(
+            *(supply_claims.c.line_id, supply_claims.c.sku, supply_claims.c.source),
+            *(supply_claims.c.ref, supply_claims.c.units, supplies.c.expected_at),
+        )
+        .join(supplies)
+        .where(supply_claims.c.order_id == order_id)
+        .order_by(supplies.c.expected_at, supply_claims.c.line_id, supply_claims.c.ref)
+    )
+    rows = await conn.execute(query)
+    return tuple(Awaited.model_validate(dict(row)) for row in rows.mappings())
+
+
+async def _joined(conn: AsyncConnection, ask: Ask, answer: Answer) -> Answer:
+    """The answer for an order that is short: it waits, perhaps with what is there."""
+    if not await _open(conn, ask.reservation_id):
+        return answer
+    order_id = ask.order_id or ""
+    claimant = _Claimant(order_id, "", "", ask.reservation_id, ask.channel, ask.node, 0)
+    skus = {line.sku for line in ask.lines}
+    held = await _held(conn, ask.reservation_id)
+    pool = await ledger.lock_pool(conn, skus)
+    sale = await availability.open_sale(conn, pool, pickups=skus if ask.node else ())
+    there: dict[str, int] = {}
+    missing: dict[str, dict[str, int]] = {}
+    for line in ask.lines:
+        lacking = line.quantity - held.get(line.line_id, 0)
+        units = min(lacking, sale.left(line.sku, ask.channel, ask.node))
+        if units:
+            there[line.line_id] = units
+            sale.took(line.sku, ask.channel, units, ask.node)
+        if lacking > units:
+            missing.setdefault(line.sku, {})[line.line_id] = lacking - units
+    await _write(conn, ask)
+    if not missing:
+        await _hold(conn, claimant, there)
+        await _taken(conn, ask)
+        return Answer({line.line_id: line.quantity for line in ask.lines}, {})
+    if there and await _covered(conn, ask, missing):
+        await _hold(conn, claimant, there)
+    await rematch(conn, skus, "one before it waits", quiet=order_id)
+    query = select(backorders.c.expected_at).where(backorders.c.order_id == order_id)
+    expected = (await conn.execute(query)).scalar_one()
+    return Answer({}, {sku: sum(n.values()) for sku, n in missing.items()}, expected)
+
+
+async def _covered(
+    conn: AsyncConnection, ask: Ask, missing: Mapping[str, Mapping[str, int]]
+) -> bool:
+    """Whether named supply has all that the order misses besides what is there."""
+    coming, wants = await _coming(conn, missing), await _wants(conn, missing)
+    for sku, lines in missing.items():
+        others = [
+            want._replace(units=lines.get(want.line_id, 0))
+            if want.order_id == ask.order_id
+            else want
+            for want in wants.get(sku, ())
+        ]
+        got = match(coming.get(sku, ()), others)
+        ours = sum(claim.units for claim in got if claim.order_id == ask.order_id)
+        if ours < sum(lines.values()):
+            return False
+    return True
+
+
+async def _taken(conn: AsyncConnection, ask: Ask) -> None:
+    """The order has all it wants: what was held for it is its own, and it is out of the line."""
+    await claims.set_reservations(conn, [ask.reservation_id], order_id=ask.order_id)
+    await conn.execute(delete(backorders).where(backorders.c.order_id == ask.order_id))
+    await rematch(conn, {line.sku for line in ask.lines}, "one before it has its units")
+
+
+async def _write(conn: AsyncConnection, ask: Ask) -> None:
+    """Puts the order in the line, at the place of when it was accepted, unless it is there."""
+    added = await conn.execute(
+        text(
+            "INSERT INTO backorders (order_id, reservation_id, channel, node, since)"
+            " VALUES (:order, :reservation, :channel, :node, coalesce("
+            "(SELECT accepted_at FROM orders WHERE order_id = :order), now()))"
+            " ON CONFLICT (order_id) DO NOTHING RETURNING order_id"
+        ),
+        {
+            "order": ask.order_id,
+            "reservation": ask.reservation_id,
+            "channel": ask.channel,
+            "node": ask.node,
+        },
+    )
+    if added.first():
+        rows = [
+            {
+                "order_id": ask.order_id,
+                "line_id": line.line_id,
+                "sku": line.sku,
+                "quantity": line.quantity,
+            }
+            for line in ask.lines
+        ]
+        await conn.execute(upsert(backorder_lines), rows)
+
+
+async def _hold(conn: AsyncConnection, claimant: _Claimant, taken: Mapping[str, int]) -> None:
+    """Put units of lines into the reservation that the order will ask for."""
+    made = upsert(reservations).values(
+        reservation_id=claimant.reservation_id,
+        node=claimant.node,
+        channel=claimant.channel,
+        state="committed",
+    )
+    if (await conn.execute(made.on_conflict_do_nothing().returning(text("1")))).first():
+        await conn.execute(
+            text(
+                "INSERT INTO reservation_lines (reservation_id, line_id, sku, quantity, missing)"
+                " SELECT :reservation, line_id, sku, 0, quantity FROM backorder_lines"
+                " WHERE order_id = :order"
+            ),
+            {"reservation": claimant.reservation_id, "order": claimant.order_id},
+        )
+    units: Counter[str] = Counter()
+    for line_id, quantity in taken.items():
+        row = await conn.execute(
+            text(
+                "UPDATE reservation_lines SET quantity = quantity + :n, missing = missing - :n"
+                " WHERE reservation_id = :reservation AND line_id = :line RETURNING sku"
+            ),
+            {"n": quantity, "reservation": claimant.reservation_id, "line": line_id},
+        )
+        units[row.scalar_one()] += quantity
+    places = await ledger.lock_nodes(conn, [claimant.node] if claimant.node else [])
+    why = Why(f"kept for {claimant.order_id}", SYSTEM, claimant.reservation_id, claimant.order_id)
+    await ledger.post(conn, ledger.promised(units, claimant.node), places, why)
+
+
+async def _open(conn: AsyncConnection, reservation_id: str) -> bool:
+    """
+    Whether units may be put into the reservation: it is open, or still to be made.
+
+    The pool is locked before it, so that one in other hands is not waited for: it is being given
+    up, and whoever does that hands on what it held.
+    """
+    query = select(reservations.c.state).where(reservations.c.reservation_id == reservation_id)
+    if (await conn.execute(query)).first() is None:
+        return True
+    row = (await conn.execute(query.with_for_update(skip_locked=True))).first()
+    return row is not None and row.state in claims.OPEN
+
+
+async def _held(conn: AsyncConnection, reservation_id: str) -> dict[str, int]:
+    query = select(reservation_lines.c.line_id, reservation_lines.c.quantity)
+    rows = await conn.execute(query.where(reservation_lines.c.reservation_id == reservation_id))
+    return {row.line_id: row.quantity for row in rows}
+
+
+async def _claimants(conn: AsyncConnection, source: str, ref: str) -> list[_Claimant]:
+    rows = await conn.execute(
+        text(
+            "SELECT order_id, line_id, sku, reservation_id, channel, node, units"
+            " FROM supply_claims JOIN backorders USING (order_id)"
+            " WHERE source = :source AND ref = :ref ORDER BY since, order_id, line_id"
+        ),
+        {"source": source, "ref": ref},
+    )
+    return [_Claimant(*row) for row in rows]
+
+
+async def _concerned(conn: AsyncConnection, skus: Sequence[str]) -> list[str]:
+    """The orders that wait for one of these, locked: their dates may hang on other SKUs too."""
+    wanted = select(backorder_lines.c.order_id).where(backorder_lines.c.sku.in_(skus))
+    query = select(backorders.c.order_id).where(backorders.c.order_id.in_(wanted))
+    rows = await conn.execute(query.order_by(backorders.c.order_id).with_for_update())
+    return list(rows.scalars())
+
+
+async def _wants(conn: AsyncConnection, skus: Collection[str]) -> dict[str, list[Want]]:
+    found: dict[str, list[Want]] = {}
+    for sku, *want in await conn.execute(_WANTS, {"skus": list(skus)}):
+        found.setdefault(sku, []).append(Want(*want))
+    return found
+
+
+async def _coming(conn: AsyncConnection, skus: Collection[str]) -> dict[str, list[Coming]]:
+    found: dict[str, list[Coming]] = {}
+    for sku, *coming in await conn.execute(_COMING, {"skus": list(skus)}):
+        found.setdefault(sku, []).append(Coming(*coming))
+    return found
+
+
+def _moved(told: datetime | None, at: datetime | None) -> bool:
+    if told is None or at is None:
+        return told is not at
+    return abs(at - told) > TOLERANCE
+
+
+async def _tell(conn: AsyncConnection, row: Any, why: str) -> None:
+    key = f"expected:{row.order_id}:{row.moves + 1}"
+    old, new = (None if at is None else at.isoformat() for at in (row.told, row.at))
+    event = OrderEvent(
+        type="expected_moved",
+        summary=f"expected {_day(row.at)}, before {_day(row.told)}: {why}",
+        cause=why,
+        data={"old": old, "new": new, "why": why},
+    )
+    await records.append_event(conn, row.order_id, key, datetime.now(UTC), event)
+    body = {"sku": "", "order_id": row.order_id}
+    await inbox.put(conn, "supply", key, "supply", body, order_id=row.order_id)
+
+
+def _day(at: datetime | None) -> str:
+    return "no date" if at is None else f"{at:%Y-%m-%d}"

@@ -1,0 +1,155 @@
+"""Supply that is still to come, over HTTP: stated, waited for, received, and the dates it gives."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from domain.network import Product
+from domain.orders import OrderStatus, Units
+from storage import database, network, records
+from storage.batching import Batcher
+from storage.taking import Ask
+from tests.api.conftest import Api, MakeKey, MakeOrder, change, rows_of
+
+
+@pytest.fixture
+async def admin(key: MakeKey) -> dict[str, str]:
+    return await key("admin")
+
+
+@pytest.fixture
+async def sku(api: Api, request: pytest.FixtureRequest) -> str:
+    """A product of the test's own."""
+    name = f"S-{abs(hash(request.node.name)) % 10**9}"
+    async with database.transaction(api.services.engine) as conn:
+        await network.put_products(conn, [Product(sku=name)])
+    return name
+
+
+def supply(sku: str, units: int, on: str, sequence: int = 1, **more: Any) -> dict[str, Any]:
+    return {
+        "sequence": sequence,
+        "kind": "purchase_order",
+        "node": "DC-DAL",
+        "sku": sku,
+        "quantity": units,
+        "expected_at": f"{on}T12:00:00Z",
+        **more,
+    }
+
+
+async def state(
+    http: httpx.AsyncClient, headers: dict[str, str], name: str, body: dict[str, Any]
+) -> bool:
+    answer = await http.put(f"/v1/supplies/erp/{name}", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return bool(answer.json()["new"])
+
+
+async def receive(
+    http: httpx.AsyncClient, headers: dict[str, str], sku: str, units: int, **more: Any
+) -> httpx.Response:
+    key = f"in {sku} {units} {more}"
+    body = {"node": "DC-DAL", "key": key, "lines": [{"sku": sku, "quantity": units}], **more}
+    return await http.post("/v1/stock/receipts", json=body, headers=headers)
+
+
+async def dates(
+    http: httpx.AsyncClient, headers: dict[str, str], sku: str, **asked: Any
+) -> dict[str, Any]:
+    answer = await http.get(f"/v1/availability/{sku}/dates", params=asked, headers=headers)
+    assert answer.status_code == 200, answer.text
+    said: dict[str, Any] = answer.json()
+    return said
+
+
+async def test_twenty_can_be_had_when_the_first_ten_of_those_to_come_are_there(
+    http: httpx.AsyncClient, admin: dict[str, str], sku: str
+) -> None:
+    await receive(http, admin, sku, 10)
+    assert await state(http, admin, f"{sku}-9", supply(sku, 10, "2126-12-09"))
+    assert await state(http, admin, f"{sku}-19", supply(sku, 10, "2126-12-19"))
+    assert not await state(http, admin, f"{sku}-9", supply(sku, 99, "2126-12-10"))
+    unsure = supply(sku, 5, "2126-12-20", confidence="tentative")
+    assert await state(http, admin, f"{sku}-20", unsure)
+    said = await dates(http, admin, sku, quantity=20)
+    assert said["earliest"] == "2126-12-09T12:00:00Z"
+    assert [dated["units"] for dated in said["dates"]] == [10, 20, 30]
+    assert (await dates(http, admin, sku, quantity=31))["earliest"] is None
+    hoped = await dates(http, admin, sku, quantity=31, tentative=True)
+    assert hoped["earliest"] == "2126-12-20T12:00:00Z"
+    listed = (await http.get("/v1/supplies", params={"sku": sku}, headers=admin)).json()["items"]
+    assert [item["quantity"] for item in listed] == [10, 5, 10]
+
+
+async def test_an_order_that_waits_says_for_what_until_it_comes(
+    api: Api, http: httpx.AsyncClient, admin: dict[str, str], sku: str, stored: MakeOrder
+) -> None:
+    await state(http, admin, f"{sku}-9", supply(sku, 3, "2126-12-09"))
+    waits = await stored(f"waits-{sku}")
+    batcher = Batcher(api.services.engine)
+    units = [Units(line_id="1", sku=sku, quantity=2)]
+
+    async def ask() -> dict[str, int]:
+        wanted = Ask(f"{waits.order_id}-R1", waits.order_id, units, waits=True)
+        return (await batcher.reserve(wanted)).missing
+
+    assert await ask() == {sku: 2}
+    async with database.transaction(api.services.engine) as conn:
+        state_now = await records.state(conn, waits.order_id)
+        assert state_now is not None
+        told = {"status": OrderStatus.BACKORDERED, "short": {sku: 2}}
+        await records.apply(conn, change(state_now.model_copy(update=told), seq=2))
+    assert (await dates(http, admin, sku, quantity=2))["earliest"] is None, "it is claimed"
+    card = (await http.get(f"/v1/orders/{waits.order_id}", headers=admin)).json()
+    [awaited] = card["awaits"]
+    assert (awaited["ref"], awaited["units"]) == (f"{sku}-9", 2)
+    assert f"2 of {sku} from {sku}-9 by Mon 09 Dec" in card["sentence"]
+
+    await state(http, admin, f"{sku}-9", supply(sku, 3, "2126-12-19", 2))
+    card = (await http.get(f"/v1/orders/{waits.order_id}", headers=admin)).json()
+    [moved] = [event for event in card["timeline"] if event["type"] == "expected_moved"]
+    assert moved["data"]["old"].startswith("2126-12-09")
+    assert moved["data"]["new"].startswith("2126-12-19")
+    assert f"{sku}-9 brings 3 on 2126-12-19" in moved["summary"]
+    woken = [row for row in await rows_of(api.services.engine, "supply") if waits.order_id in row]
+    assert len(woken) == 1
+
+    named = {"source": "erp", "ref": f"{sku}-9"}
+    came = await receive(http, admin, sku, 3, supply=named)
+    assert (came.status_code, came.json()["woken"]) == (200, 1), came.text
+    await api_refreshed(http, admin, sku, 1)
+    assert await ask() == {}
+
+
+async def api_refreshed(
+    http: httpx.AsyncClient, headers: dict[str, str], sku: str, units: int
+) -> None:
+    """Once the view has seen what came; it never says more than is free of claims."""
+    while (now := (await dates(http, headers, sku))["dates"][0]["units"]) != units:
+        assert now == 0
+
+
+async def test_what_cannot_be_names_the_field_and_the_cure(
+    http: httpx.AsyncClient, admin: dict[str, str], sku: str, key: MakeKey
+) -> None:
+    await state(http, admin, f"{sku}-1", supply(sku, 3, "2126-12-09"))
+    other = supply(f"{sku}x", 3, "2126-12-09", 2)
+    no = await http.put(f"/v1/supplies/erp/{sku}-1", json=other, headers=admin)
+    assert (no.status_code, no.json()["code"]) == (409, "other_sku")
+    gone = await receive(http, admin, sku, 1, supply={"source": "erp", "ref": "nothing"})
+    assert gone.status_code == 404
+    assert "state it first" in gone.json()["detail"]
+    mixed = await receive(http, admin, f"{sku}y", 1, supply={"source": "erp", "ref": f"{sku}-1"})
+    assert mixed.status_code == 422
+    assert f"is of {sku}" in mixed.text
+    body = supply(sku, 3, "2126-12-09", 3)
+    reader = await key("stock:read")
+    barred = await http.put(f"/v1/supplies/erp/{sku}-1", json=body, headers=reader)
+    assert barred.status_code == 403
+    elsewhere = await key("stock:write", nodes=["STORE-1"])
+    for node in ("DC-DAL", "STORE-1"):
+        body = supply(sku, 3, "2126-12-09", 3, node=node)
+        hidden = await http.put(f"/v1/supplies/erp/{sku}-1", json=body, headers=elsewhere)
+        assert hidden.status_code == 404, node
