@@ -11,8 +11,9 @@ from temporalio import activity
 from domain.calendars import pickup_until
 from domain.errors import NotFound
 from domain.lifecycle import with_fulfillment
+from domain.orders import TERMINAL
 from domain.records import Change, OrderEvent
-from storage import network, records, reservations, stock
+from storage import backorders, network, records, reservations, stock
 from storage.batching import Batcher
 from storage.carts import Cart, Fate
 from storage.database import transaction
@@ -74,6 +75,8 @@ class Stock(ports.Stock):
     @activity.defn
     async def release(self, request: Release) -> None:
         async with transaction(self._engine) as conn:
+            if request.change.state.status in TERMINAL:
+                await backorders.leave(conn, request.change.state.order_id)
             await reservations.release(conn, request.reservation_id, _cause(request.change.key))
             await records.apply(conn, request.change)
 

@@ -101,7 +101,8 @@ class Order(Value):
     `channel_ref` is what the channel's API calls the order (Shopify's gid, Magento's entity_id).
     `when_short` says what happens when stock is short: the order waits, or is refused.
     `promise_token` is that of a quote whose plan and date the order is to have. `reservation` is
-    the key of a reservation of its channel, a cart's, whose units it takes over.
+    the key of a reservation of its channel, a cart's, whose units it takes over. Of the orders that
+    wait for goods to come those of a higher `priority` are served first.
     """
 
     channel: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
@@ -119,6 +120,7 @@ class Order(Value):
     when_short: Literal["backorder", "refuse"] = "backorder"
     fraud: Literal["pass", "review", "reject"] = "pass"
     holds: tuple[str, ...] = ()
+    priority: Annotated[int, Field(ge=0, le=9)] = 0
     promise_token: Annotated[str, Field(max_length=64)] = ""
     reservation: Annotated[str, Field(pattern=rf"^({RESERVATION_KEY})?$")] = ""
 

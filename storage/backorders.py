@@ -41,7 +41,7 @@ SELECT l.sku, b.order_id, l.line_id, b.node, l.quantity - coalesce(r.quantity, 0
 FROM backorders AS b JOIN backorder_lines AS l USING (order_id)
 LEFT JOIN reservation_lines AS r USING (reservation_id, line_id)
 WHERE l.sku = ANY(:skus) AND l.quantity > coalesce(r.quantity, 0)
-ORDER BY b.since, b.order_id, l.line_id
+ORDER BY b.priority DESC, b.since, b.order_id, l.line_id
 """)
 _COMING: Final = text(f"""
 SELECT sku, source, ref, node, expected_at, quantity - received AS units FROM supplies
@@ -226,6 +226,8 @@ async def _joined(conn: AsyncConnection, ask: Ask, answer: Answer) -> Answer:
         if lacking > units:
             missing.setdefault(line.sku, {})[line.line_id] = lacking - units
     await _write(conn, ask)
+    if not missing and ask.kits:  # there are enough units, and nowhere whole kits of them
+        return answer
     if not missing:
         await _hold(conn, claimant, there)
         await _taken(conn, ask)
@@ -235,7 +237,7 @@ async def _joined(conn: AsyncConnection, ask: Ask, answer: Answer) -> Answer:
     await rematch(conn, skus, "one before it waits", quiet=order_id)
     query = select(backorders.c.expected_at).where(backorders.c.order_id == order_id)
     expected = (await conn.execute(query)).scalar_one()
-    return Answer({}, {sku: sum(n.values()) for sku, n in missing.items()}, expected)
+    return Answer({}, {sku: sum(n.values()) for sku, n in missing.items()}, expected=expected)
 
 
 async def _covered(
@@ -268,9 +270,10 @@ async def _write(conn: AsyncConnection, ask: Ask) -> None:
     """Puts the order in the line, at the place of when it was accepted, unless it is there."""
     added = await conn.execute(
         text(
-            "INSERT INTO backorders (order_id, reservation_id, channel, node, since)"
-            " VALUES (:order, :reservation, :channel, :node, coalesce("
-            "(SELECT accepted_at FROM orders WHERE order_id = :order), now()))"
+            "INSERT INTO backorders (order_id, reservation_id, channel, node, priority, since)"
+            " SELECT :order, :reservation, :channel, :node,"
+            " coalesce((o.body ->> 'priority')::integer, 0), coalesce(o.accepted_at, now())"
+            " FROM (VALUES (1)) AS one LEFT JOIN orders AS o ON o.order_id = :order"
             " ON CONFLICT (order_id) DO NOTHING RETURNING order_id"
         ),
         {
@@ -350,7 +353,8 @@ async def _claimants(conn: AsyncConnection, source: str, ref: str) -> list[_Clai
         text(
             "SELECT order_id, line_id, sku, reservation_id, channel, node, units"
             " FROM supply_claims JOIN backorders USING (order_id)"
-            " WHERE source = :source AND ref = :ref ORDER BY since, order_id, line_id"
+            " WHERE source = :source AND ref = :ref"
+            " ORDER BY priority DESC, since, order_id, line_id"
         ),
         {"source": source, "ref": ref},
     )

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import Conflict, Invalid, NotFound
 from domain.supply import Coming
 from domain.values import Value
-from storage import backorders, ledger
+from storage import backorders, kits, ledger
 from storage.tables import supplies
 
 SupplyKind = Literal["purchase_order", "transfer", "production"]
@@ -46,10 +46,13 @@ async def put(conn: AsyncConnection, supply: Supply, actor: str) -> bool:
     """
     Take a statement; False where a later one, or this, was taken before.
 
-    Claims follow in the same transaction. Raises NotFound(node), Conflict(other_sku).
+    Claims follow in the same transaction. Raises NotFound(node), Conflict(other_sku),
+    Invalid(is_kit).
     """
     await ledger.lock_nodes(conn, [supply.node])
     await ledger.open_pool(conn, [supply.sku])
+    if await kits.recipes(conn, [supply.sku]):
+        raise Invalid(f"sku: {kits.is_kit(supply.sku)}", code="is_kit")
     values = {**dict(supply), "actor": actor}
     statement = upsert(supplies).values(values)
     changed = {k: v for k, v in values.items() if k not in {"source", "ref", "sku"}}

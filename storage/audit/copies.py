@@ -33,6 +33,10 @@ COPIED: Final = (
     tables.stock_rule_log,
     tables.stock_watches,
     tables.stock_events,
+    tables.supplies,
+    tables.backorders,
+    tables.backorder_lines,
+    tables.supply_claims,
 )
 
 

@@ -39,9 +39,9 @@ supplies = Table(
     Index("ix_supplies_sku", "sku", "expected_at"),
 )
 
-# An order that is short and waits, the first `since` is served first. `expected_at` is the date it
-# was told, null where none is known, `moves` how often that moved. What came for it is kept in the
-# reservation, which has no order until the order takes it.
+# An order that is short and waits; by `priority`, then the first `since` is served first.
+# `expected_at` is the date it was told, null where none is known, `moves` how often that moved.
+# What came for it is kept in the reservation, which has no order until the order takes it.
 backorders = Table(
     "backorders",
     metadata,
@@ -49,6 +49,7 @@ backorders = Table(
     Column("reservation_id", Text, nullable=False),
     Column("channel", Text, nullable=False),
     Column("node", Text),
+    Column("priority", Integer, nullable=False, server_default="0"),
     Column("since", INSTANT, nullable=False),
     Column("expected_at", INSTANT),
     Column("moves", Integer, nullable=False, server_default="0"),

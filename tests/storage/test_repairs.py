@@ -25,21 +25,25 @@ from storage import (
     stock,
     stock_rules,
     stock_watch,
+    supplies,
     tables,
 )
 from storage.audit.sources import SOURCES
 from storage.audit.wrong import Scope
+from storage.batching import Batcher
 from storage.database import transaction
 from storage.feeds import Delta, Snapshot
 from storage.repairs import Repair
 from storage.stock_watch import Watch
+from storage.supplies import Supply
 from storage.tables import metadata
 from storage.taking import Ask
 from tests.samples import a_change, a_node, a_share, an_order
 
 STOCK_TABLES = [
     table
-    for table in vars(sys.modules["storage.tables.stock"]).values()
+    for module in ("stock", "supply")
+    for table in vars(sys.modules[f"storage.tables.{module}"]).values()
     if isinstance(table, Table) and table.metadata is metadata
 ] + [tables.nodes, tables.node_log, tables.copies]
 
@@ -58,13 +62,14 @@ async def shop(engine: AsyncEngine) -> AsyncEngine:
     async with transaction(engine) as conn:
         for code in ("DC-A", "DC-B", "ST-C"):
             await network.put_node(conn, a_node(code, capacity_per_day=50, pickup=True))
-        skus = [Product(sku=sku, title=sku, category="toys") for sku in "ABCD"]
+        skus = [Product(sku=sku, title=sku, category="toys") for sku in "ABCDE"]
         await network.put_products(conn, skus)
         await stock.receive(conn, "in", "DC-A", [("A", 20), ("B", 9), ("C", 5)], "receipt", "t")
         await stock.receive(conn, "in", "DC-B", [("A", 6)], "receipt", "t")
         await stock.receive(conn, "in", "ST-C", [("A", 4), ("B", 4)], "receipt", "t")
     await _orders(engine)
     await _carts(engine)
+    await _backorders(engine)
     async with transaction(engine) as conn:
         await stock.count(conn, "same", "DC-A", [("A", 18)], "t")
         await stock.count(conn, "less", "DC-B", [("A", 5)], "t")
@@ -119,6 +124,33 @@ async def _orders(engine: AsyncEngine) -> None:
         await stock.give_back(conn, "b5", "web-5-F1", (), "reservation", "web-5-R1", "no")
         await stock.give_back(conn, "b8", "web-8-F1", (), "free", "web-8-R1", "too early")
         await stock.ship(conn, "s3", "web-3-F1", one)
+
+
+async def _backorders(engine: AsyncEngine) -> None:
+    """Two orders that wait for a supply, of which some has come."""
+    eta = datetime(2030, 1, 9, tzinfo=UTC)
+    said = Supply(
+        source="erp",
+        ref="PO-1",
+        sequence=1,
+        kind="purchase_order",
+        node="DC-B",
+        sku="E",
+        quantity=9,
+        expected_at=eta,
+    )
+    async with transaction(engine) as conn:
+        await supplies.put(conn, said, "t")
+    door = Batcher(engine)
+    for number in ("21", "22"):
+        order = an_order(number)
+        async with transaction(engine) as conn:
+            await records.accept(conn, order, "run", a_change(order))
+        units = [Units(line_id="1", sku="E", quantity=3)]
+        ask = Ask(f"web-{number}-R1", f"web-{number}", units, channel="web", waits=True)
+        assert (await door.reserve(ask)).expected == eta
+    async with transaction(engine) as conn:
+        await stock.receive(conn, "po", "DC-B", [("E", 2)], "receipt", "t", ("erp", "PO-1"))
 
 
 async def _carts(engine: AsyncEngine) -> None:

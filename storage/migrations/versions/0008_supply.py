@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("reservation_id", sa.Text(), nullable=False),
         sa.Column("channel", sa.Text(), nullable=False),
         sa.Column("node", sa.Text()),
+        sa.Column("priority", sa.Integer(), server_default="0", nullable=False),
         sa.Column("since", _INSTANT, nullable=False),
         sa.Column("expected_at", _INSTANT),
         sa.Column("moves", sa.Integer(), server_default="0", nullable=False),

@@ -24,12 +24,16 @@ _KEYS = {
     "operations": ("kind", "key"),
     "reservation_lines": ("reservation_id", "line_id"),
     "reservations": ("reservation_id",),
+    "backorder_lines": ("order_id", "line_id"),
+    "backorders": ("order_id",),
     "stock_events": ("id",),
     "stock_exceptions": ("id",),
     "stock_loads": ("digest",),
     "stock_rule_log": ("id",),
     "stock_rules": ("kind", "channel", "node", "sku", "category"),
     "stock_watches": ("sku", "node"),
+    "supplies": ("source", "ref"),
+    "supply_claims": ("order_id", "line_id", "source", "ref"),
 }
 # What a reservation of an order is when it is made, its movements tell: that costs it nothing.
 _TOLD = {
