@@ -231,13 +231,15 @@ async def _joined(conn: AsyncConnection, ask: Ask, answer: Answer) -> Answer:
     if not missing:
         await _hold(conn, claimant, there)
         await _taken(conn, ask)
-        return Answer({line.line_id: line.quantity for line in ask.lines}, {})
+        whole = {line.line_id: line.quantity for line in ask.lines}
+        return answer._replace(taken=whole, missing={})
     if there and await _covered(conn, ask, missing):
         await _hold(conn, claimant, there)
     await rematch(conn, skus, "one before it waits", quiet=order_id)
     query = select(backorders.c.expected_at).where(backorders.c.order_id == order_id)
     expected = (await conn.execute(query)).scalar_one()
-    return Answer({}, {sku: sum(n.values()) for sku, n in missing.items()}, expected=expected)
+    short = {sku: sum(n.values()) for sku, n in missing.items()}
+    return answer._replace(taken={}, missing=short, expected=expected)
 
 
 async def _covered(

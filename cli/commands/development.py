@@ -15,7 +15,7 @@ from cli.stack.services import ROOT
 
 _PANEL: Final = "Development"
 _BIN: Final = Path(sys.prefix) / "bin"
-_PROCESSES: Final = str(min((os.cpu_count() or 1) + 1, 4))
+_PROCESSES: Final = str(min(os.cpu_count() or 1, 4))
 _CHECKS: Final = {
     "format": [str(_BIN / "ruff"), "format", "--check", "."],
     "lint": [str(_BIN / "ruff"), "check", "--quiet", "--output-format", "concise", "."],
