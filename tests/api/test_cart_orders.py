@@ -69,7 +69,7 @@ async def told(shop: httpx.AsyncClient, headers: Headers, order_id: str, kind: s
     for _ in range(300):
         found = await shop.get(f"/v1/orders/{order_id}/timeline", headers=headers)
         events = found.json()["items"]
-        if any(event["type"] in {"allocated", "backordered"} for event in events):
+        if any(event["type"] in {"allocated", "attention", "backordered"} for event in events):
             break
         await asyncio.sleep(0.1)
     return [event for event in events if event["type"] == kind]
