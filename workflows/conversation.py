@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from temporalio import workflow
@@ -60,6 +60,7 @@ class Conversation:
         code: str = "",
         reason: str = "",
         missing: dict[str, int] | None = None,
+        expected: datetime | None = None,
     ) -> None:
         """What the caller of `submit` learns; the first answer stands."""
         if self._answer is None:
@@ -72,6 +73,7 @@ class Conversation:
                 reason=reason,
                 holds=state.holds,
                 missing=missing or {},
+                expected=expected,
             )
 
     # ---- channels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from temporalio.exceptions import ApplicationError
@@ -39,7 +39,10 @@ class StartOrder(Value):
 
 
 class Submitted(Value):
-    """What the caller of `submit` learns at once."""
+    """
+    What the caller of `submit` learns at once: what is `missing` by SKU, and when named supply will
+    have brought it, where that is known (`expected`).
+    """
 
     order_id: str
     status: OrderStatus
@@ -48,6 +51,7 @@ class Submitted(Value):
     reason: str = ""
     holds: tuple[Hold, ...] = ()
     missing: dict[str, int] = {}
+    expected: datetime | None = None
 
 
 class Resolve(Value):

@@ -71,7 +71,7 @@ class Placing(Conversation):
             await self._close(OrderStatus.REJECTED, "out_of_stock", "there is not enough stock")
             self._reply("refused", "out_of_stock", "there is not enough stock", reserved.missing)
         elif not again:
-            self._reply("backordered", missing=reserved.missing)
+            self._reply("backordered", missing=reserved.missing, expected=reserved.expected)
             await self._backordered(reserved.expected)
 
     async def _try_to_reserve(self) -> Reserved:

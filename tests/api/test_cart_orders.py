@@ -206,3 +206,48 @@ async def test_what_a_shops_order_carries_and_nobody_knows_is_told_and_no_more(
     [lost] = await told(shop, admin, "webshop-902", "promise_ignored")
     assert (lost["cause"], lost["data"]) == ("promise_unknown", {"token": "pr_'; --"})
     await clean(engine)
+
+
+async def test_an_order_gets_what_it_waits_for_and_nobody_else_does(
+    shop: httpx.AsyncClient, headers: Headers, key: MakeKey, worker: House, engine: AsyncEngine
+) -> None:
+    admin = await key("admin")
+    said = {"kind": "purchase_order", "node": "DC-DAL", "sku": "HAT", "quantity": 2}
+    first = {**said, "sequence": 1, "expected_at": "2127-01-09T12:00:00Z"}
+    await shop.put("/v1/supplies/erp/PO-1", json=first, headers=admin)
+    waits = await shop.post("/v1/orders", json=an_order("waits", ("HAT", 2)), headers=headers)
+    assert (waits.json()["outcome"], waits.json()["expected"]) == (
+        "backordered",
+        "2127-01-09T12:00:00Z",
+    )
+    late = {**said, "sequence": 2, "expected_at": "2127-02-09T12:00:00Z"}
+    for _ in range(2):
+        await shop.put("/v1/supplies/erp/PO-1", json=late, headers=admin)
+    came = {
+        "key": "asn-1",
+        "node": "DC-DAL",
+        "lines": [{"sku": "HAT", "quantity": 2}],
+        "supply": {"source": "erp", "ref": "PO-1"},
+    }
+    received = await shop.post("/v1/stock/receipts", json=came, headers=admin)
+    assert received.json() == {"new": True, "woken": 1}
+    body = an_order("faster", ("HAT", 1), when_short="refuse")
+    faster = await shop.post("/v1/orders", json=body, headers=headers)
+    assert (faster.status_code, faster.json()["code"]) == (422, "out_of_stock")
+
+    box = Inbox(worker)
+    for row in await box.claim(10):
+        await box.done([row.id], await box.work(row))
+    await _until_allocated(shop, headers, "api-waits")
+    [moved] = await told(shop, headers, "api-waits", "expected_moved")
+    assert moved["summary"].startswith("expected 2127-02-09, before 2127-01-09")
+    await clean(engine)
+
+
+async def _until_allocated(shop: httpx.AsyncClient, headers: Headers, order_id: str) -> None:
+    for _ in range(300):
+        found = await shop.get(f"/v1/orders/{order_id}/timeline", headers=headers)
+        if any(event["type"] == "allocated" for event in found.json()["items"]):
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail(f"{order_id} was not allocated: {found.text}")
