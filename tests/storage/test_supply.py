@@ -34,9 +34,9 @@ class Shop:
         self.sequence = 0
         self.receipts = 0
 
-    async def order(self, number: int) -> str:
+    async def order(self, number: int, priority: int = 0) -> str:
         """An order is accepted, later than those with a smaller number."""
-        order = an_order(str(number))
+        order = an_order(str(number), priority=priority)
         async with transaction(self.engine) as conn:
             await records.accept(conn, order, "run", a_change(order, 1))
             await conn.execute(
@@ -142,6 +142,20 @@ async def test_claimed_units_go_to_who_waits_first_not_to_who_reserves_first(sho
     assert await shop.claims() == [(later, "PO-1", 1)]
     assert await shop.ask(first, 3) == Answer({"A": 3}, {})
     assert (await shop.ask(later, 4)).missing == {"A": 3}
+    await shop.clean()
+
+
+async def test_a_higher_priority_is_served_before_who_came_first(shop: Shop) -> None:
+    await shop.state("PO-1", 5, 9)
+    await shop.state("PO-2", 5, 19)
+    first, urgent = await shop.order(1), await shop.order(2, priority=5)
+    assert (await shop.ask(first, 5)).expected == day(9)
+    assert (await shop.ask(urgent, 5)).expected == day(9)
+    assert await shop.claims() == [(first, "PO-2", 5), (urgent, "PO-1", 5)]
+    assert await shop.moves() == [(first, f"{day(9):%Y-%m-%d}", f"{day(19):%Y-%m-%d}")]
+    await shop.receive("PO-1", 5)
+    assert await shop.ask(urgent, 5) == Answer({"A": 5}, {})
+    assert (await shop.ask(first, 5)).missing == {"A": 5}
     await shop.clean()
 
 
