@@ -8,7 +8,7 @@ from temporalio import activity
 from domain.orders import TERMINAL
 from domain.records import Change
 from domain.validation import validate
-from storage import backorders, kits, network, records
+from storage import backorders, inbox, kits, network, records
 from storage.database import transaction
 from workflows import ports
 from workflows.ports import Validated, ValidateOrder
@@ -52,6 +52,8 @@ class Orders(ports.Orders):
     @activity.defn
     async def record(self, change: Change) -> None:
         async with transaction(self._engine) as conn:
+            free: set[str] = set()
             if change.state.status in TERMINAL:
-                await backorders.leave(conn, change.state.order_id)
+                free = await backorders.leave(conn, change.state.order_id)
             await records.apply(conn, change)
+            await inbox.wake_backordered(conn, free, change.key)

@@ -13,7 +13,7 @@ from domain.errors import NotFound
 from domain.lifecycle import with_fulfillment
 from domain.orders import TERMINAL
 from domain.records import Change, OrderEvent
-from storage import backorders, network, records, reservations, stock
+from storage import backorders, claims, inbox, network, records, reservations, stock
 from storage.batching import Batcher
 from storage.carts import Cart, Fate
 from storage.database import transaction
@@ -75,10 +75,12 @@ class Stock(ports.Stock):
     @activity.defn
     async def release(self, request: Release) -> None:
         async with transaction(self._engine) as conn:
+            free = await claims.skus_of(conn, [request.reservation_id])
             if request.change.state.status in TERMINAL:
-                await backorders.leave(conn, request.change.state.order_id)
+                free |= await backorders.leave(conn, request.change.state.order_id)
             await reservations.release(conn, request.reservation_id, _cause(request.change.key))
             await records.apply(conn, request.change)
+            await inbox.wake_backordered(conn, free, request.change.key)
 
     @activity.defn
     async def allocate(self, request: Allocate) -> Allocated:
@@ -103,6 +105,10 @@ class Stock(ports.Stock):
                 _cause(request.change.key),
             )
             await records.apply(conn, request.change)
+            if request.to == "free":
+                back = {line.line_id for line in request.lines}
+                skus = {line.sku for line in request.change.state.lines if line.line_id in back}
+                await inbox.wake_backordered(conn, skus, request.change.key)
 
     @activity.defn
     async def ship(self, request: Ship) -> None:

@@ -8,14 +8,14 @@ from typing import Annotated, Any, Final, Literal
 from uuid import uuid4
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import AwareDatetime, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
 from starlette.exceptions import HTTPException
 
 from api import loading, problems
 from api.intake import ask_back, wake_backordered
 from api.loading import Loaded
-from api.schemas import Closed, Code, PageOf, Text
+from api.schemas import Closed, Code, Instant, PageOf, Text
 from api.security import Operates, ReadsStock, WritesStock, actor, own_node, sees_node
 from api.services import Serving
 from domain.errors import Conflict, Invalid, NotFound
@@ -87,7 +87,7 @@ class FeedSnapshot(Closed):
     node: Text
     sku: Code
     sequence: Sequence
-    at: AwareDatetime
+    at: Instant
     on_hand: Annotated[int, Field(ge=0, le=MOST_UNITS)]
 
 
@@ -98,7 +98,7 @@ class FeedDelta(Closed):
     node: Text
     sku: Code
     sequence: Sequence
-    at: AwareDatetime
+    at: Instant
     change: Annotated[int, Field(ge=-MOST_UNITS, le=MOST_UNITS)]
     reason: Reason = "adjusted"
 
@@ -172,7 +172,7 @@ class FindMovements(PageOf):
 
 class LoadFile(Closed):
     as_of: Annotated[
-        AwareDatetime | None, Field(description="the moment the file speaks of; else now")
+        Instant | None, Field(description="the moment the file speaks of; else now")
     ] = None
     again: Annotated[bool, Field(description="count anew what was loaded before")] = False
 

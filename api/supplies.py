@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from api import examples, problems
 from api.availability import Viewing, own_channel
-from api.schemas import Closed, Code, PageOf, Text, Units
+from api.schemas import Closed, Code, Instant, PageOf, Text, Units
 from api.security import ReadsStock, WritesStock, actor, own_node, whole_network
 from api.services import Serving
 from domain import supply
@@ -56,7 +56,7 @@ class PutSupply(Closed):
     node: Text
     sku: Code
     quantity: Units
-    expected_at: AwareDatetime
+    expected_at: Instant
     confidence: Literal["firm", "tentative"] = "firm"
     status: Literal["open", "cancelled"] = "open"
 

@@ -21,6 +21,7 @@ from domain.records import OrderEvent
 from domain.supply import Coming, Want, match
 from domain.values import Value
 from storage import availability, claims, inbox, ledger, records
+from storage.carts import Cart, Carts
 from storage.ledger import SYSTEM, Why
 from storage.tables import (
     backorder_lines,
@@ -30,7 +31,7 @@ from storage.tables import (
     supplies,
     supply_claims,
 )
-from storage.taking import Answer, Ask
+from storage.taking import Answer, Ask, Room
 
 TOLERANCE: Final = timedelta(days=1)
 # Only what is firm is promised from: the one place that says so.
@@ -97,10 +98,8 @@ async def settle(
     """
     settled = list(answers)
     ours = [ask.order_id for ask in asks if ask.waits]
-    if not ours:
-        return settled
     query = select(backorders.c.order_id).where(backorders.c.order_id.in_(ours))
-    known = set((await conn.execute(query)).scalars())
+    known = set((await conn.execute(query)).scalars()) if ours else set()
     for number, ask in enumerate(asks):
         answer = settled[number]
         if ask.order_id is None or not ask.waits or isinstance(answer, Refused):
@@ -108,16 +107,24 @@ async def settle(
         if answer.missing:
             settled[number] = await _joined(conn, ask, answer)
         elif ask.order_id in known:
+            cart = await _given(conn, ask, *await _cart(conn, ask))
+            settled[number] = answer._replace(cart=cart or answer.cart)
             await _taken(conn, ask)
+    for ask, answer in zip(asks, settled, strict=True):
+        if not isinstance(answer, Refused) and answer.cart is not None:
+            await _beyond(conn, ask, answer.cart)
     return settled
 
 
-async def leave(conn: AsyncConnection, order_id: str) -> None:
-    """The order waits no more: what came for it, and what it claimed, are the next one's."""
+async def leave(conn: AsyncConnection, order_id: str) -> set[str]:
+    """
+    The order waits no more: what it claimed is the next one's, what came for it is free. Answers
+    the SKUs of which there is more for others.
+    """
     query = select(backorders).where(backorders.c.order_id == order_id)
     waiting = (await conn.execute(query)).first()
     if waiting is None:
-        return
+        return set()
     name, node = waiting.reservation_id, waiting.node
     places = await ledger.lock_nodes(conn, [node] if node else [])
     lines = select(backorder_lines.c.sku).where(backorder_lines.c.order_id == order_id)
@@ -133,6 +140,7 @@ async def leave(conn: AsyncConnection, order_id: str) -> None:
         await ledger.post(conn, back, places, Why("waits no more", SYSTEM, name, order_id))
     await conn.execute(delete(backorders).where(backorders.c.order_id == order_id))
     await rematch(conn, skus, "one before it waits no more")
+    return skus
 
 
 async def came(  # noqa: PLR0913, PLR0917 - what came, and of which supply
@@ -190,6 +198,24 @@ async def rematch(
             await _tell(conn, row, why)
 
 
+async def wake_undated(conn: AsyncConnection, sku: str, call: str) -> None:
+    """
+    Have who claims some of a SKU, and has no date, try again: with what is there it may be enough.
+    """
+    rows = await conn.execute(
+        text(
+            "SELECT order_id, min(since) AS since FROM backorders JOIN supply_claims"
+            " USING (order_id) WHERE expected_at IS NULL AND sku = :sku"
+            " GROUP BY order_id ORDER BY since, order_id"
+        ),
+        {"sku": sku},
+    )
+    for row in rows.all():
+        body = {"order_id": row.order_id}
+        name = f"{call}:{row.order_id}"
+        await inbox.put(conn, "supply", name, "supply", body, order_id=row.order_id)
+
+
 async def awaited(conn: AsyncConnection, order_id: str) -> tuple[Awaited, ...]:
     """What the order waits for by name, the first to come first."""
     query = (
@@ -206,40 +232,59 @@ async def awaited(conn: AsyncConnection, order_id: str) -> tuple[Awaited, ...]:
 
 
 async def _joined(conn: AsyncConnection, ask: Ask, answer: Answer) -> Answer:
-    """The answer for an order that is short: it waits, perhaps with what is there."""
+    """
+    The answer for an order that is short: it waits, perhaps with what is there. What its cart holds
+    is there for it, and stays the cart's as long as nothing is kept.
+    """
     if not await _open(conn, ask.reservation_id):
         return answer
     order_id = ask.order_id or ""
-    claimant = _Claimant(order_id, "", "", ask.reservation_id, ask.channel, ask.node, 0)
-    skus = {line.sku for line in ask.lines}
-    held = await _held(conn, ask.reservation_id)
-    pool = await ledger.lock_pool(conn, skus)
-    sale = await availability.open_sale(conn, pool, pickups=skus if ask.node else ())
-    there: dict[str, int] = {}
-    missing: dict[str, dict[str, int]] = {}
-    for line in ask.lines:
-        lacking = line.quantity - held.get(line.line_id, 0)
-        units = min(lacking, sale.left(line.sku, ask.channel, ask.node))
-        if units:
-            there[line.line_id] = units
-            sale.took(line.sku, ask.channel, units, ask.node)
-        if lacking > units:
-            missing.setdefault(line.sku, {})[line.line_id] = lacking - units
+    carts, cart = await _cart(conn, ask)
+    room = await Room.locked(conn, [ask], carts)
+    found = room.beyond(ask, await _held(conn, ask.reservation_id), cart)
     await _write(conn, ask)
-    if not missing and ask.kits:  # there are enough units, and nowhere whole kits of them
+    if found is None:  # there are enough units, and nowhere whole kits of them
         return answer
-    if not missing:
+    there, missing = found
+    skus = {line.sku for line in ask.lines}
+    if not missing or (there and await _covered(conn, ask, missing)):
+        claimant = _Claimant(order_id, "", "", ask.reservation_id, ask.channel, ask.node, 0)
+        answer = answer._replace(cart=await _given(conn, ask, carts, cart) or answer.cart)
         await _hold(conn, claimant, there)
+    if not missing:
         await _taken(conn, ask)
         whole = {line.line_id: line.quantity for line in ask.lines}
         return answer._replace(taken=whole, missing={})
-    if there and await _covered(conn, ask, missing):
-        await _hold(conn, claimant, there)
     await rematch(conn, skus, "one before it waits", quiet=order_id)
     query = select(backorders.c.expected_at).where(backorders.c.order_id == order_id)
     expected = (await conn.execute(query)).scalar_one()
     short = {sku: sum(n.values()) for sku, n in missing.items()}
     return answer._replace(taken={}, missing=short, expected=expected)
+
+
+async def _cart(conn: AsyncConnection, ask: Ask) -> tuple[Carts, Cart | None]:
+    """The cart that the order names, which `taking.look` has locked, as it is now."""
+    carts = await Carts.locked(conn, {ask.takes_over} if ask.takes_over else ())
+    return carts, carts.named(ask.takes_over, ask.channel, ask.order_id)
+
+
+async def _given(conn: AsyncConnection, ask: Ask, carts: Carts, cart: Cart | None) -> Cart | None:
+    """The cart, if it is the order's: it holds nothing any more."""
+    if cart is None or cart.fate != "taken":
+        return None
+    carts.give(cart, ask.order_id or "", ask.actor)
+    await carts.end(conn, await ledger.lock_nodes(conn, {node for _, node in carts.shelves}))
+    return cart
+
+
+async def _beyond(conn: AsyncConnection, ask: Ask, cart: Cart) -> None:
+    """What a cart held beyond what its order wants is free now, and others may wait for it."""
+    wanted = Counter[str]()
+    for line in ask.lines:
+        wanted[line.sku] += line.quantity
+    free = [sku for sku, units in cart.units.items() if units > wanted[sku]]
+    if cart.fate == "taken" and free:
+        await inbox.wake_backordered(conn, free, f"cart:{cart.reservation_id}")
 
 
 async def _covered(

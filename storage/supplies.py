@@ -79,6 +79,7 @@ async def put(conn: AsyncConnection, supply: Supply, actor: str) -> bool:
         else f"{name} brings {supply.quantity} on {supply.expected_at:%Y-%m-%d}"
     )
     await backorders.rematch(conn, [supply.sku], what)
+    await backorders.wake_undated(conn, supply.sku, f"{name}:{supply.sequence}")
     return True
 
 

@@ -117,11 +117,9 @@ async def look(conn: AsyncConnection, asks: Sequence[Ask]) -> list[Answer | Refu
     takes nothing, it stays as it was.
     """
     before = await _made_before(conn, [ask.reservation_id for ask in asks])
-    new = [ask for ask in asks if ask.reservation_id not in before]
-    named = {ask.takes_over for ask in new if ask.takes_over is not None}
-    carts = await Carts.locked(conn, named)
     locked = [ask for ask in asks if ask.waits or ask.reservation_id not in before]
-    room = await _Room.locked(conn, locked, carts)
+    carts = await Carts.locked(conn, {ask.takes_over for ask in locked if ask.takes_over})
+    room = await Room.locked(conn, locked, carts)
     rows = _Rows()
     answers: list[Answer | Refused] = []
     for ask in asks:
@@ -146,7 +144,7 @@ async def look(conn: AsyncConnection, asks: Sequence[Ask]) -> list[Answer | Refu
 def lacking(sale: Sale, ask: Ask) -> dict[str, int]:
     """What would be missing, by SKU, if this were asked of the sale; it stays as it is."""
     mark = sale.mark()
-    _, missing = _Room(sale, {}, {}).take(ask, None)
+    _, missing = Room(sale, {}, {}).take(ask, None)
     sale.back(mark)
     return missing
 
@@ -183,7 +181,7 @@ class _Made(NamedTuple):
         return Answer(taken, dict(missing))
 
 
-class _Room:
+class Room:
     """What is there to take, counted down as it is taken. The `places` are locked."""
 
     def __init__(self, sale: Sale, places: Mapping[str, NodeNow], shelves: Shelves) -> None:
@@ -192,7 +190,7 @@ class _Room:
         self._short = Counter({place: shelf.short for place, shelf in shelves.items()})
 
     @classmethod
-    async def locked(cls, conn: AsyncConnection, asks: Sequence[Ask], carts: Carts) -> "_Room":
+    async def locked(cls, conn: AsyncConnection, asks: Sequence[Ask], carts: Carts) -> "Room":
         """Makes the rows of what never was in stock: see `ledger.open_pool`."""
         skus = {line.sku for ask in asks for line in ask.lines} | carts.skus
         shelves = carts.shelves | {
@@ -205,9 +203,39 @@ class _Room:
         sale = await availability.open_sale(conn, pool, pickups=pickups, kits=kits)
         return cls(sale, places, found)
 
+    def beyond(
+        self, ask: Ask, held: Mapping[str, int], cart: Cart | None
+    ) -> tuple[dict[str, int], dict[str, dict[str, int]]] | None:
+        """
+        What is there by line besides what is held for the ask, its cart's units among it, and what
+        is still missing, by SKU and line. None where all is there, but its kits are nowhere whole.
+        """
+        own = self._freed(cart)
+        where = cart.node if cart else None
+        self._give(own, ask.channel, where)
+        kept = Counter(own if where == ask.node else {})
+        there: dict[str, int] = {}
+        missing: dict[str, dict[str, int]] = {}
+        for line in ask.lines:
+            wanted = line.quantity - held.get(line.line_id, 0)
+            left = self._sale.left(line.sku, ask.channel, ask.node)
+            units = min(wanted, max(left, kept[line.sku]))
+            if units:
+                there[line.line_id] = units
+                kept[line.sku] -= units
+                self._sale.took(line.sku, ask.channel, units, ask.node)
+            if wanted > units:
+                missing.setdefault(line.sku, {})[line.line_id] = wanted - units
+        if ask.kits and not missing:
+            for line in ask.lines:
+                self._sale.took(line.sku, ask.channel, -line.quantity, ask.node)
+            if lacking(self._sale, ask):
+                return None
+        return there, missing
+
     def take(self, ask: Ask, cart: Cart | None) -> tuple[list[_Line] | None, dict[str, int]]:
         """The lines to write, None where nothing may be taken, and what is missing."""
-        own = self._freed(cart) if cart and cart.fate == "taken" else {}
+        own = self._freed(cart)
         where = cart.node if cart else None
         self._give(own, ask.channel, where)
         if ask.kits:
@@ -221,8 +249,10 @@ class _Room:
                 self._short[sku, where] = max(self._short[sku, where] - units, 0)
         return lines, missing
 
-    def _freed(self, cart: Cart) -> dict[str, int]:
+    def _freed(self, cart: Cart | None) -> dict[str, int]:
         """What of it is there to take: nothing where its node is down or short of just these."""
+        if cart is None or cart.fate != "taken":
+            return {}
         node = cart.node
         if node is None or not cart.units:
             return cart.units

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from activities.orders import Orders
@@ -16,9 +16,9 @@ from domain.records import Change, OrderEvent, OrderState
 from storage import audit, backorders, network, reads, records, stock, supplies
 from storage.database import transaction
 from storage.supplies import Supply
-from storage.tables import metadata
+from storage.tables import inbox, metadata
 from tests.samples import NOON, a_change, a_node, an_order
-from workflows.ports import Reserve
+from workflows.ports import Release, Reserve
 
 DUE = datetime(2126, 12, 9, 12, tzinfo=UTC)
 ORDER = an_order()  # three of A
@@ -138,3 +138,26 @@ async def test_a_cancelled_order_gives_its_place_and_what_came_for_it_to_all(
 async def test_an_order_that_must_not_wait_claims_nothing(house: AsyncEngine) -> None:
     assert await reserve(house, 2, waits=False) is None
     assert await waits_for(house) == []
+
+
+async def test_what_a_cancelled_order_gives_back_wakes_who_waits_for_it(
+    house: AsyncEngine,
+) -> None:
+    async with transaction(house) as conn:
+        await stock.receive(conn, "in", "DC-A", [("A", 3)], "received", "test")
+    assert await reserve(house, 2) is None
+    other = an_order("2")
+    async with transaction(house) as conn:
+        first = a_change(other, 1, events=(said("received"),))
+        await records.accept(conn, other, "run", first)
+        short = step(2, first.state, Bucket.BACKORDERED, OrderStatus.BACKORDERED)
+        waits = short.state.model_copy(update={"short": {"A": 3}})
+        await records.apply(conn, short.model_copy(update={"state": waits}))
+    over = all_moved(await state_of(house), (Bucket.RESERVED,), Bucket.CANCELLED)
+    change = step(3, over, Bucket.CANCELLED, OrderStatus.CANCELLED)
+    request = Release(reservation_id=f"{ORDER.order_id}-R1", change=change)
+    for _ in range(2):
+        await Stock(house).release(request)
+    async with transaction(house) as conn:
+        woken = (await conn.execute(select(inbox.c.order_id))).scalars().all()
+    assert woken == [other.order_id]

@@ -144,6 +144,12 @@ async def test_what_cannot_be_names_the_field_and_the_cure(
     mixed = await receive(http, admin, f"{sku}y", 1, supply={"source": "erp", "ref": f"{sku}-1"})
     assert mixed.status_code == 422
     assert f"is of {sku}" in mixed.text
+    for at in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"):
+        body = supply(f"{sku}z", 3, "2126-12-09", expected_at=at)
+        never = await http.put(f"/v1/supplies/erp/{sku}-z", json=body, headers=admin)
+        assert (never.status_code, never.json()["errors"][0]["field"]) == (422, "expected_at")
+    listed = await http.get("/v1/supplies", params={"sku": f"{sku}z"}, headers=admin)
+    assert listed.json()["items"] == []
     body = supply(sku, 3, "2126-12-09", 3)
     reader = await key("stock:read")
     barred = await http.put(f"/v1/supplies/erp/{sku}-1", json=body, headers=reader)

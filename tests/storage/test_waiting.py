@@ -1,0 +1,132 @@
+"""Orders that wait, with carts and of kits: what they are kept, what they get, and who is next."""
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.kits import exploded
+from domain.network import Component, Product
+from domain.orders import OrderStatus, Units
+from storage import kits, network, records
+from storage.database import transaction
+from storage.tables import inbox
+from storage.taking import Answer, Ask
+from tests.samples import a_change, an_order
+from tests.storage.conftest import stocked
+from tests.storage.test_carts import CART, HOUR, of
+from tests.storage.test_supply import Shop, day
+
+GIFT = Product(
+    sku="GIFT", components=(Component(sku="A", quantity=1), Component(sku="B", quantity=1))
+)
+
+
+@pytest.fixture
+async def shop(world: AsyncEngine) -> Shop:
+    async with transaction(world) as conn:
+        await network.put_products(conn, [Product(sku="A"), Product(sku="B"), GIFT])
+    return Shop(world)
+
+
+async def wanting(
+    shop: Shop, order_id: str, sku: str, units: int, cart: str | None = None
+) -> Answer:
+    sold = [Units(line_id="1", sku=sku, quantity=units)]
+    async with transaction(shop.engine) as conn:
+        lines = exploded(sold, await kits.recipes(conn, [sku]))
+    ask = Ask(f"{order_id}-R1", order_id, lines, channel="web", takes_over=cart, waits=True)
+    return await shop.batcher.reserve(ask)
+
+
+async def a_cart(shop: Shop, units: int) -> None:
+    wanted = [Units(line_id="1", sku="A", quantity=units)]
+    answer = await shop.batcher.reserve(Ask(CART, None, wanted, channel="web", ttl=HOUR))
+    assert not answer.missing
+
+
+async def woken(shop: Shop) -> set[str]:
+    async with transaction(shop.engine) as conn:
+        rows = await conn.execute(select(inbox.c.order_id).where(inbox.c.kind == "supply"))
+        return set(rows.scalars())
+
+
+async def test_what_the_cart_of_an_order_with_a_date_holds_is_kept_for_it(shop: Shop) -> None:
+    await stocked(shop.engine, {("A", "DC-A"): 2})
+    await a_cart(shop, 2)
+    await shop.state("PO-1", 1, 9)
+    order = await shop.order(1)
+    answer = await wanting(shop, order, "A", 3, CART)
+    assert (answer.missing, answer.expected) == ({"A": 1}, day(9))
+    assert answer.cart is not None
+    assert answer.cart.fate == "taken"
+    assert await of(shop.engine) == ("released", order, 0)
+    await shop.clean()
+    await shop.receive("PO-1", 1)
+    assert await wanting(shop, order, "A", 3, CART) == Answer({"1": 3}, {})
+    assert await shop.free() == 0
+    await shop.clean()
+
+
+async def test_an_order_gets_its_cart_with_what_came_for_it(shop: Shop) -> None:
+    await stocked(shop.engine, {("A", "DC-A"): 2})
+    await a_cart(shop, 2)
+    order = await shop.order(1)
+    assert (await wanting(shop, order, "A", 3, CART)).expected is None
+    assert await of(shop.engine) == ("held", None, 2)
+    await shop.state("PO-1", 1, 9)
+    await shop.receive("PO-1", 1)
+    answer = await wanting(shop, order, "A", 3, CART)
+    assert (answer.taken, answer.missing) == ({"1": 3}, {})
+    assert await of(shop.engine) == ("released", order, 0)
+    assert await shop.free() == 0
+    await shop.clean()
+
+
+async def test_a_kit_of_which_a_part_came_is_whole_once_the_rest_is_there(shop: Shop) -> None:
+    await stocked(shop.engine, {("A", "DC-A"): 1, ("B", "DC-B"): 1})
+    order = await shop.order(1)
+    assert (await wanting(shop, order, "GIFT", 1)).missing
+    await shop.state("PO-1", 1, 9)
+    await shop.receive("PO-1", 1)
+    assert (await wanting(shop, order, "GIFT", 1)).missing
+    await shop.clean()
+    await stocked(shop.engine, {("B", "DC-A"): 1})
+    answer = await wanting(shop, order, "GIFT", 1)
+    assert (answer.taken, answer.missing) == ({"1/1": 1, "1/2": 1}, {})
+    await shop.clean()
+
+
+async def test_supply_stated_later_gives_a_date_to_who_waits(shop: Shop) -> None:
+    await stocked(shop.engine, {("A", "DC-A"): 2})
+    order = await shop.order(1)
+    assert (await wanting(shop, order, "A", 3)).expected is None
+    await shop.state("PO-1", 1, 9)
+    assert await woken(shop) == {order}
+    assert (await wanting(shop, order, "A", 3)).expected == day(9)
+
+
+async def test_what_a_cart_holds_beyond_its_order_wakes_who_waits_for_it(shop: Shop) -> None:
+    await stocked(shop.engine, {("A", "DC-A"): 3})
+    await a_cart(shop, 3)
+    order, other = await shop.order(1), await shop.order(2)
+    assert (await wanting(shop, other, "A", 1)).missing
+    async with transaction(shop.engine) as conn:
+        told = {"status": OrderStatus.BACKORDERED, "short": {"A": 1}}
+        await records.apply(conn, a_change(an_order("2"), 2, **told))
+    assert not (await wanting(shop, order, "A", 2, CART)).missing
+    assert await woken(shop) == {other}
+    assert not (await wanting(shop, other, "A", 1)).missing
+    await shop.clean()
+
+
+async def test_who_gets_all_from_supply_lets_its_cart_go(shop: Shop) -> None:
+    await stocked(shop.engine, {("A", "DC-A"): 2})
+    await a_cart(shop, 2)
+    order = await shop.order(1)
+    assert (await wanting(shop, order, "A", 3, CART)).missing
+    await shop.state("PO-1", 3, 9)
+    await shop.receive("PO-1", 3)
+    assert not (await wanting(shop, order, "A", 3, CART)).missing
+    assert await of(shop.engine) == ("released", order, 0)
+    assert await shop.free() == 2
+    await shop.clean()
