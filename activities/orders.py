@@ -8,7 +8,7 @@ from temporalio import activity
 from domain.orders import TERMINAL
 from domain.records import Change
 from domain.validation import validate
-from storage import backorders, inbox, kits, network, records
+from storage import backorders, inbox, kits, network, records, reservations
 from storage.database import transaction
 from workflows import ports
 from workflows.ports import Validated, ValidateOrder
@@ -54,6 +54,7 @@ class Orders(ports.Orders):
         async with transaction(self._engine) as conn:
             free: set[str] = set()
             if change.state.status in TERMINAL:
-                free = await backorders.leave(conn, change.state.order_id)
+                free = await reservations.let_go(conn, change.state.order_id)
+                free |= await backorders.leave(conn, change.state.order_id)
             await records.apply(conn, change)
             await inbox.wake_backordered(conn, free, change.key)

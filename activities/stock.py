@@ -77,6 +77,7 @@ class Stock(ports.Stock):
         async with transaction(self._engine) as conn:
             free = await claims.skus_of(conn, [request.reservation_id])
             if request.change.state.status in TERMINAL:
+                free |= await reservations.let_go(conn, request.change.state.order_id)
                 free |= await backorders.leave(conn, request.change.state.order_id)
             await reservations.release(conn, request.reservation_id, _cause(request.change.key))
             await records.apply(conn, request.change)

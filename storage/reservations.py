@@ -9,12 +9,14 @@ was made stays unmade: a release leaves a tombstone, and a late attempt is refus
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Conflict, Refused
 from domain.fulfillments import LineQuantity
 from domain.orders import Units
+from domain.orders import reservation_id as id_of
 from storage import availability, claims, ledger, taking
 from storage.claims import Reservation
 from storage.ledger import SYSTEM, Entry, Why
@@ -138,6 +140,24 @@ async def release(
     reservation = await claims.lock_or_bury(conn, reservation_id)
     if reservation is not None:
         await _end(conn, [reservation], "released", cause, actor)
+
+
+async def let_go(conn: AsyncConnection, order_id: str) -> set[str]:
+    """
+    An order ended that had a reservation of its channel's confirmed for it, and never took it over:
+    its units are free. Answers their SKUs.
+    """
+    query = text("SELECT channel, body ->> 'reservation' AS key FROM orders WHERE order_id = :id")
+    row = (await conn.execute(query, {"id": order_id})).first()
+    if row is None or not row.key:
+        return set()
+    name = id_of(row.channel, row.key)
+    reservation = await claims.lock_reservation(conn, name)
+    if reservation is None or not reservation.open or reservation.order_id != order_id:
+        return set()
+    freed = await claims.skus_of(conn, [name])
+    await _end(conn, [reservation], "released", "its order ended", SYSTEM)
+    return freed
 
 
 async def expire(conn: AsyncConnection, limit: int = 100) -> tuple[str, ...]:

@@ -13,10 +13,11 @@ from activities.stock import Stock
 from domain.lifecycle import all_moved
 from domain.orders import Bucket, OrderStatus, Units
 from domain.records import Change, OrderEvent, OrderState
-from storage import audit, backorders, network, reads, records, stock, supplies
+from storage import audit, backorders, network, reads, records, reservations, stock, supplies
 from storage.database import transaction
 from storage.supplies import Supply
 from storage.tables import inbox, metadata
+from storage.taking import Ask
 from tests.samples import NOON, a_change, a_node, an_order
 from workflows.ports import Release, Reserve
 
@@ -161,3 +162,21 @@ async def test_what_a_cancelled_order_gives_back_wakes_who_waits_for_it(
     async with transaction(house) as conn:
         woken = (await conn.execute(select(inbox.c.order_id))).scalars().all()
     assert woken == [other.order_id]
+
+
+async def test_a_reservation_made_for_an_order_ends_with_the_order_that_never_took_it(
+    house: AsyncEngine,
+) -> None:
+    order = an_order("made-for", reservation="k1")
+    async with transaction(house) as conn:
+        await stock.receive(conn, "in", "DC-A", [("B", 2)], "receipt", "test")
+        await records.accept(conn, order, "run", a_change(order))
+        units = [Units(line_id="1", sku="B", quantity=2)]
+        ask = Ask("web/k1", "web-made-for", units, channel="web", digest="d")
+        assert not (await reservations.reserve(conn, ask)).missing
+    refused = a_change(order, 2, status=OrderStatus.REJECTED)
+    for _ in range(2):
+        await Orders(house).record(refused)
+    async with transaction(house) as conn:
+        assert await stock.available(conn, ["B"]) == {"B": 2}
+        assert [f for f in await audit.audit(conn) if f.invariant in {1, 2, 5}] == []
