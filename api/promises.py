@@ -141,12 +141,14 @@ async def promised(services: Services, order: Order) -> Order:
 class Sellable(NamedTuple):
     """
     What the channel may sell now: units by SKU, and by store and SKU. And what is still to come to
-    nodes that ship for it, and nobody waits for.
+    nodes that ship for it, and nobody waits for; the `sale` tells what may be sold then.
     """
 
     to_ship: dict[str, int]
     at_stores: dict[str, dict[str, int]]
     coming: dict[str, tuple[Coming, ...]]
+    sale: Sale
+    ask: Ask
 
 
 async def _read(services: Services, body: QuoteCart) -> tuple[Cart, Snapshot, Sellable]:
@@ -169,10 +171,16 @@ async def _read(services: Services, body: QuoteCart) -> tuple[Cart, Snapshot, Se
         skus = sorted({line.sku for line in lines})
         now = await snapshot.sourcing(conn, skus, body.channel)
         pickup = DeliveryMethod.PICKUP in body.methods
-        pool = await stock.available(conn, skus)
+        pool = await stock.balance(conn, skus)
         stocked = skus if pickup else ()
-        sale = await availability.open_sale(conn, pool, pickups=stocked, kits=ask.kits)
         coming = await supplies.unclaimed(conn, skus)
+        sale = await availability.open_sale(
+            conn,
+            pool,
+            pickups=stocked,
+            kits=ask.kits,
+            nodes={c.node for some in coming.values() for c in some},
+        )
     ships = {n.code for n in now.nodes if n.ships and n.status == "online"} - now.hidden.keys()
     may = Sellable(
         to_ship=_to_ship(sale, ask, skus),
@@ -182,6 +190,8 @@ async def _read(services: Services, body: QuoteCart) -> tuple[Cart, Snapshot, Se
             if node.pickup and pickup
         },
         coming={sku: tuple(c for c in coming[sku] if c.node in ships) for sku in skus},
+        sale=sale,
+        ask=ask,
     )
     cart = Cart(
         lines=lines,
@@ -224,7 +234,16 @@ def _later(
     now: Snapshot, cart: Cart, may: Sellable, as_of: datetime, services: Services
 ) -> tuple[ShipOption, ...]:
     """What ships the cart once what is to come is there: the same dry run, as of that instant."""
-    there = supply.whole_by(as_of, units_by_sku(cart.lines), may.to_ship, may.coming)
+    wanted, skus = units_by_sku(cart.lines), sorted(may.to_ship)
+
+    def sellable(arrived: supply.Arrivals) -> dict[str, int]:
+        return _to_ship(may.sale.after(arrived), may.ask, skus)
+
+    def enough(arrived: supply.Arrivals) -> bool:
+        units = sellable(arrived)
+        return all(units[sku] >= quantity for sku, quantity in wanted.items())
+
+    there = supply.whole_by(as_of, may.coming, enough)
     if there is None or there <= as_of:
         return ()
     ahead = now.model_copy(
@@ -238,10 +257,7 @@ def _later(
     made = quote(
         ahead,
         cart.model_copy(update={"methods": (DeliveryMethod.SHIP,)}),
-        sellable={
-            sku: units + sum(c.units for c in may.coming[sku] if c.expected_at <= there)
-            for sku, units in may.to_ship.items()
-        },
+        sellable=sellable(supply.arrivals(may.coming, there)),
         as_of=there,
         solve=services.solve,
     )

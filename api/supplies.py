@@ -14,6 +14,7 @@ from api.schemas import Closed, Code, Instant, PageOf, Text, Units
 from api.security import ReadsStock, WritesStock, actor, own_node, whole_network
 from api.services import Serving
 from domain import supply
+from domain.availability import with_arrivals
 from domain.errors import Invalid
 from domain.orders import DeliveryMethod
 from domain.supply import Dated
@@ -135,12 +136,23 @@ async def dates(
     whole_network(access)
     channel = own_channel(access, asked.channel)
     seen = await view.read([sku])
+    kit = seen.kits.get(sku)
+    parts = [part.sku for part in kit.components] if kit else [sku]
     async with transaction(services.read_engine) as conn:
-        coming = (await supplies.unclaimed(conn, [sku], tentative=asked.tentative))[sku]
+        coming = await supplies.unclaimed(conn, parts, tentative=asked.tentative)
     offers = seen.outlets.offers(channel, DeliveryMethod.SHIP)
     shown = {code for code, offered in zip(seen.outlets.codes, offers, strict=True) if offered}
-    now = seen.offer(sku, channel, DeliveryMethod.SHIP).units
-    told = supply.outlook(seen.as_of, now, (c for c in coming if c.node in shown))
+
+    def to_sell(arrived: supply.Arrivals) -> int:
+        after = {
+            part: with_arrivals(seen.outlets, seen.positions[part], units)
+            for part, units in arrived.items()
+        }
+        then = seen._replace(positions={**seen.positions, **after}, offers={})
+        return then.offer(sku, channel, DeliveryMethod.SHIP).units
+
+    here = {part: [c for c in some if c.node in shown] for part, some in coming.items()}
+    told = supply.outlook(seen.as_of, here, to_sell)
     earliest = None if asked.quantity is None else supply.earliest(asked.quantity, told)
     return DatesOf(
         sku=sku,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -116,6 +116,25 @@ class Position:
 
 _NONE: Final[Ints] = np.empty(0, dtype=np.int64)
 NOTHING: Final = Position(0, np.empty(0, dtype=np.intp), _NONE, _NONE, _NONE)
+
+
+def with_arrivals(outlets: Outlets, here: Position, units: Mapping[str, int]) -> Position:
+    """The SKU once so many units have come to these nodes, by code, and nobody had them yet."""
+    came = np.zeros(len(outlets.codes), dtype=np.int64)
+    for code, quantity in units.items():
+        if code in outlets.index:
+            came[outlets.index[code]] += quantity
+    new = np.setdiff1d(np.flatnonzero(came), here.nodes)
+    nodes = np.concatenate([here.nodes, new]).astype(np.intp)
+    nothing = np.zeros(len(new), dtype=np.int64)
+    return replace(
+        here,
+        pool=here.pool + int(came[outlets.online].sum()),
+        nodes=nodes,
+        on_hand=np.concatenate([here.on_hand, nothing]) + came[nodes],
+        allocated=np.concatenate([here.allocated, nothing]),
+        safety=np.concatenate([here.safety, safety_stock(outlets, here.rules)[new]]),
+    )
 
 
 def tells_apart(outlets: Outlets, rules: Iterable[Rule]) -> bool:

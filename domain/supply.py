@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import groupby
 from typing import NamedTuple
 
 from domain.values import Value
@@ -18,6 +18,10 @@ class Coming(NamedTuple):
     node: str
     expected_at: datetime
     units: int
+
+
+Comings = Mapping[str, Sequence[Coming]]  # by SKU
+Arrivals = Mapping[str, Mapping[str, int]]  # units by SKU and node
 
 
 class Want(NamedTuple):
@@ -66,17 +70,19 @@ def match(coming: Iterable[Coming], wants: Iterable[Want]) -> list[Claim]:
     return claims
 
 
-def outlook(as_of: datetime, units: int, coming: Iterable[Coming]) -> tuple[Dated, ...]:
+def outlook(
+    as_of: datetime, coming: Comings, to_sell: Callable[[Arrivals], int]
+) -> tuple[Dated, ...]:
     """
-    What can be had from each date on: cumulative supply. `coming` is less what others claim of it.
+    What can be had from each date on: what `to_sell` says once all that is expected by then has
+    come. `coming` is less what others claim of it.
 
     What is overdue is told as of now: nobody knows better.
     """
-    dates = [Dated(at=as_of, units=units)]
-    dated = sorted((max(supply.expected_at, as_of), supply.units) for supply in coming)
-    for at, each in groupby(dated, key=lambda supply: supply[0]):
-        if more := sum(units for _, units in each):
-            dates.append(Dated(at=at, units=dates[-1].units + more))
+    dates = [Dated(at=as_of, units=to_sell({}))]
+    for at in _dates(as_of, coming):
+        if (units := to_sell(arrivals(coming, at))) > dates[-1].units:
+            dates.append(Dated(at=at, units=units))
     return tuple(dates)
 
 
@@ -86,18 +92,20 @@ def earliest(quantity: int, dates: Sequence[Dated]) -> datetime | None:
 
 
 def whole_by(
-    as_of: datetime,
-    wanted: Mapping[str, int],
-    now: Mapping[str, int],
-    coming: Mapping[str, Sequence[Coming]],
+    as_of: datetime, coming: Comings, enough: Callable[[Arrivals], bool]
 ) -> datetime | None:
-    """When the last of so many units of each SKU is there; None where that is not known."""
-    dates = [
-        earliest(units, outlook(as_of, now.get(sku, 0), coming.get(sku, ())))
-        for sku, units in wanted.items()
-    ]
-    known = [date for date in dates if date is not None]
-    return max(known, default=as_of) if len(known) == len(dates) else None
+    """The first date on which what has come by then is enough; None where none is known."""
+    return next((at for at in _dates(as_of, coming) if enough(arrivals(coming, at))), None)
+
+
+def arrivals(coming: Comings, by: datetime) -> Arrivals:
+    """What comes until then, by SKU and node."""
+    came: dict[str, Counter[str]] = {}
+    for sku, supplies in coming.items():
+        for supply in supplies:
+            if supply.expected_at <= by:
+                came.setdefault(sku, Counter())[supply.node] += supply.units
+    return came
 
 
 def arrived(
@@ -115,3 +123,8 @@ def arrived(
 
 def _by_date(supply: Coming) -> tuple[datetime, str, str]:
     return supply.expected_at, supply.source, supply.ref
+
+
+def _dates(as_of: datetime, coming: Comings) -> list[datetime]:
+    """When something comes."""
+    return sorted({max(c.expected_at, as_of) for supplies in coming.values() for c in supplies})

@@ -19,10 +19,12 @@ from domain.availability import (
     safety_stock,
     tells_apart,
     to_sell,
+    with_arrivals,
 )
 from domain.network import Kit
 from domain.orders import DeliveryMethod
 from domain.stock_rules import Rule, RuleKind
+from domain.supply import Arrivals
 from storage import stock_rules
 from storage.ledger import Shelves
 from storage.stock_rules import Known
@@ -109,6 +111,14 @@ class Sale:
         found = kit_offer(self._outlets, own, parts, channel, method, together=bundle.together)
         return found.units if node is None else found.nodes.get(node, 0)
 
+    def after(self, arrivals: Arrivals) -> "Sale":
+        """The sale once units of SKUs have come to nodes."""
+        came = {
+            sku: with_arrivals(self._outlets, self._positions.get(sku, NOTHING), units)
+            for sku, units in arrivals.items()
+        }
+        return Sale(self._outlets, {**self._positions, **came})
+
     def mark(self) -> dict[str, Position]:
         """How it stands, to go `back` to."""
         return dict(self._positions)
@@ -145,12 +155,14 @@ async def open_sale(
     *,
     pickups: Collection[str] = (),
     kits: Collection[Bundle] = (),
+    nodes: Collection[str] = (),
 ) -> Sale:
     """
     The sale of the SKUs of `pool`: what is available of each, of rows that this transaction locks.
 
     Shelves are read only of the SKUs of `pickups`, those that `kits` are of, and of those from
-    which rules or nodes that do not ship hold something back.
+    which rules or nodes that do not ship hold something back. `nodes` are those to which more may
+    come (`Sale.after`).
     """
     own = {kit.sku for kit in kits}
     row = (await conn.execute(_RULED, {"skus": [*pool, *own]})).mappings().one()
@@ -159,15 +171,16 @@ async def open_sale(
     all_of_them = bool(known.visibility())
     looked_at = {*pickups, *row["unshipped"], *(sku for kit in kits for _, sku, _ in kit.parts)}
     wanted = [s for s in pool if all_of_them or s in looked_at or _hold_back(rules[s])]
+    shelves = []
     outlets = Outlets([], known.visibility())
     positions = {sku: replace(NOTHING, pool=pool[sku], rules=rules[sku]) for sku in pool}
     if wanted:
         shelves = await _shelves(conn, wanted, outlets, rules)
-        codes = sorted({code for shelf in shelves for code in shelf.nodes or ()})
-        outlets = Outlets(await _outlets(conn, codes), known.visibility())
-        for shelf in shelves:
-            made = position(outlets, shelf, rules[shelf.sku])
-            positions[shelf.sku] = replace(made, pool=pool[shelf.sku])
+    if codes := {code for shelf in shelves for code in shelf.nodes or ()} | set(nodes):
+        outlets = Outlets(await _outlets(conn, sorted(codes)), known.visibility())
+    for shelf in shelves:
+        made = position(outlets, shelf, rules[shelf.sku])
+        positions[shelf.sku] = replace(made, pool=pool[shelf.sku])
     rules_of_kits = {sku: replace(NOTHING, rules=known.of(sku)) for sku in own}
     return Sale(outlets, rules_of_kits | positions)
 

@@ -234,8 +234,13 @@ async def available(conn: AsyncConnection, skus: Collection[str]) -> dict[str, i
 
     What a channel may have of it is less: see `domain.availability`.
     """
+    return {sku: max(units, 0) for sku, units in (await balance(conn, skus)).items()}
+
+
+async def balance(conn: AsyncConnection, skus: Collection[str]) -> dict[str, int]:
+    """The same, and how many units were promised that are not there any more: then below zero."""
     rows = await conn.execute(select(pool).where(pool.c.sku.in_(skus)))
-    return dict.fromkeys(skus, 0) | {row.sku: max(row.available, 0) for row in rows}
+    return dict.fromkeys(skus, 0) | {row.sku: row.available for row in rows}
 
 
 async def skus_at(conn: AsyncConnection, node: str) -> list[str]:

@@ -83,6 +83,33 @@ async def test_twenty_can_be_had_when_the_first_ten_of_those_to_come_are_there(
     assert [item["quantity"] for item in listed] == [10, 5, 10]
 
 
+async def test_what_rules_hold_back_of_it_cannot_be_had_then_either(
+    http: httpx.AsyncClient, admin: dict[str, str], sku: str
+) -> None:
+    rule = {"kind": "threshold", "channel": "held-back", "sku": sku, "units": 10}
+    await http.put("/v1/stock/rules", json={"rules": [rule]}, headers=admin)
+    await state(http, admin, f"{sku}-9", supply(sku, 12, "2126-12-09"))
+    said = await dates(http, admin, sku, channel="held-back", quantity=3)
+    assert [dated["units"] for dated in said["dates"]] == [0, 2]
+    assert said["earliest"] is None
+    assert (await dates(http, admin, sku, quantity=12))["earliest"] == "2126-12-09T12:00:00Z"
+
+
+async def test_a_kit_can_be_had_when_its_last_component_is_there(
+    http: httpx.AsyncClient, admin: dict[str, str], sku: str
+) -> None:
+    name, parts = f"{sku}-kit", [f"{sku}-a", f"{sku}-b"]
+    made_of = [{"sku": parts[0]}, {"sku": parts[1], "quantity": 2}]
+    products = [*({"sku": part} for part in parts), {"sku": name, "components": made_of}]
+    made = await http.put("/v1/products", json={"products": products}, headers=admin)
+    assert made.status_code == 200, made.text
+    await state(http, admin, f"{sku}-a", supply(parts[0], 4, "2126-12-09"))
+    await state(http, admin, f"{sku}-b", supply(parts[1], 5, "2126-12-19"))
+    said = await dates(http, admin, name, quantity=2)
+    assert [dated["units"] for dated in said["dates"]] == [0, 2]
+    assert said["earliest"] == "2126-12-19T12:00:00Z"
+
+
 async def test_an_order_that_waits_says_for_what_until_it_comes(
     api: Api, http: httpx.AsyncClient, admin: dict[str, str], sku: str, stored: MakeOrder
 ) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.supply import Coming, Want, earliest, match, outlook
+from domain.supply import Arrivals, Coming, Want, earliest, match, outlook
 from tests.samples import NOON
 
 
@@ -13,8 +13,12 @@ def on_day(day: int, units: int, ref: str = "", node: str = "DC-A") -> Coming:
     return Coming("erp", ref or f"PO-{day}", node, NOON + timedelta(days=day), units)
 
 
+def _units(came: Arrivals) -> int:
+    return sum(units for by_node in came.values() for units in by_node.values())
+
+
 def test_ten_now_and_ten_on_days_9_and_19_give_twenty_on_day_9() -> None:
-    dates = outlook(NOON, 10, [on_day(19, 10), on_day(9, 10)])
+    dates = outlook(NOON, {"A": [on_day(19, 10), on_day(9, 10)]}, lambda came: 10 + _units(came))
     assert earliest(10, dates) == NOON
     assert earliest(20, dates) == NOON + timedelta(days=9)
     assert earliest(30, dates) == NOON + timedelta(days=19)
@@ -22,7 +26,8 @@ def test_ten_now_and_ten_on_days_9_and_19_give_twenty_on_day_9() -> None:
 
 
 def test_what_is_overdue_is_told_as_of_now_and_what_comes_together_once() -> None:
-    dates = outlook(NOON, 0, [on_day(-3, 2), on_day(4, 1, "a"), on_day(4, 1, "b"), on_day(5, 0)])
+    coming = [on_day(-3, 2), on_day(4, 1, "a"), on_day(4, 1, "b"), on_day(5, 0)]
+    dates = outlook(NOON, {"A": coming}, _units)
     assert [(dated.at, dated.units) for dated in dates] == [
         (NOON, 0),
         (NOON, 2),
