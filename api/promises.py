@@ -12,7 +12,7 @@ from typing import Annotated, Final, NamedTuple, Self, TypeVar
 from fastapi import APIRouter
 from pydantic import Field, model_validator
 
-from api import examples
+from api import examples, sold
 from api.problems import Forbidden, Unfit
 from api.reservations import Door
 from api.schemas import Closed, Code, PlacedAddress
@@ -21,12 +21,11 @@ from api.services import Services, Serving
 from domain import supply
 from domain.errors import Invalid, Outage
 from domain.geography import locate
-from domain.kits import exploded
-from domain.orders import DeliveryMethod, Order, Units, reservation_id
+from domain.orders import DeliveryMethod, Order, reservation_id
 from domain.promises import Promise, destination, promised_packages, units_by_sku
 from domain.quoting import Cart, Cutoff, Offer, Quote, ShipOption, quote
 from domain.supply import Coming
-from storage import availability, kits, network, promises, snapshot, stock, supplies
+from storage import availability, promises, snapshot, stock, supplies
 from storage.availability import Sale
 from storage.batching import Batcher
 from storage.database import transaction
@@ -154,19 +153,7 @@ class Sellable(NamedTuple):
 async def _read(services: Services, body: QuoteCart) -> tuple[Cart, Snapshot, Sellable]:
     """The cart by the catalogue's names, and what the network and its stock are now."""
     async with transaction(services.read_engine) as conn:
-        found = await network.resolve_skus(conn, [(line.sku,) for line in body.lines])
-        unknown = {
-            f"lines.{i}.sku": f"{line.sku} is not in the catalogue; correct it, or leave it out"
-            for i, (line, sku) in enumerate(zip(body.lines, found, strict=True))
-            if sku is None
-        }
-        if unknown:
-            raise Unfit(unknown, code="unknown_sku")
-        sold = [
-            Units(line_id=name, sku=sku or "", quantity=line.quantity)
-            for name, line, sku in zip(body.line_ids(), body.lines, found, strict=True)
-        ]
-        lines = exploded(sold, await kits.recipes(conn, [line.sku for line in sold]))
+        lines = await sold.units_of(conn, body.lines, body.line_ids())
         ask = Ask("quote", None, lines, channel=body.channel)
         skus = sorted({line.sku for line in lines})
         now = await snapshot.sourcing(conn, skus, body.channel)

@@ -14,16 +14,15 @@ from pydantic import Field, model_validator
 from pydantic_core import to_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from api import examples, problems
+from api import examples, problems, sold
 from api.problems import Forbidden, Unfit
 from api.schemas import Closed, Code, Note, PageOf, Text
 from api.security import WritesOrders, actor, needs, own_channel, sees_order
 from api.services import Services, Serving
 from domain.errors import Invalid, NotFound
 from domain.fulfillments import LineQuantity
-from domain.kits import exploded
 from domain.orders import RESERVATION_KEY, Units, reservation_id
-from storage import claims, inbox, kits, network, reservations, reserved
+from storage import claims, inbox, network, reservations, reserved
 from storage.access import Access
 from storage.batching import Batcher
 from storage.database import transaction
@@ -298,23 +297,11 @@ async def _units(services: Services, body: MakeReservation) -> tuple[Units, ...]
     node that is not.
     """
     async with transaction(services.read_engine) as conn:
-        found = await network.resolve_skus(conn, [(line.sku,) for line in body.lines])
-        made_of = await kits.recipes(conn, [sku for sku in found if sku])
         node = await network.node(conn, body.node) if body.node else None
-    if body.node and node is None:
-        raise Unfit({"node": f"there is no node {body.node}; name one that is"}, code="not_found")
-    unknown = {
-        f"lines.{i}.sku": f"{line.sku} is not in the catalogue; correct it, or leave it out"
-        for i, (line, sku) in enumerate(zip(body.lines, found, strict=True))
-        if sku is None
-    }
-    if unknown:
-        raise Unfit(unknown, code="unknown_sku")
-    sold = [
-        Units(line_id=name, sku=sku or "", quantity=line.quantity)
-        for name, line, sku in zip(body.line_ids(), body.lines, found, strict=True)
-    ]
-    return exploded(sold, made_of)
+        if body.node and node is None:
+            message = f"there is no node {body.node}; name one that is"
+            raise Unfit({"node": message}, code="not_found")
+        return await sold.units_of(conn, body.lines, body.line_ids())
 
 
 def _digest(body: MakeReservation, units: Sequence[Units]) -> str:
