@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.testing import WorkflowEnvironment
 
+from activities.house import House
+from activities.worker import adapters, workers
 from domain.network import Calendar, Node, NodeKind, Product, RateCard, Zone
 from storage import network, stock
 from storage.database import transaction
+from workflows.addressing import ORDERS
+from workflows.codec import Keyring
 
 WEEK = (0, 1, 2, 3, 4, 5, 6)
 CHICAGO, NEW_YORK = "America/Chicago", "America/New_York"
@@ -130,3 +138,16 @@ def _card(service: str, factor: int, *, slowest: int = 9) -> RateCard:
             for miles, base, days in zones
         ),
     )
+
+
+@asynccontextmanager
+async def at_work(
+    engine: AsyncEngine, temporal: WorkflowEnvironment, keyring: Keyring
+) -> AsyncIterator[House]:
+    """The real activities; no partner is asked."""
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(httpx.AsyncClient())
+        house = House(engine=engine, client=temporal.client, keyring=keyring, http=http)
+        for each in workers(temporal.client, adapters(house), ORDERS, {"workflows"}):
+            await stack.enter_async_context(each)
+        yield house

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
@@ -15,12 +14,10 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.house import House
 from activities.inbound import Inbox
-from activities.worker import adapters, workers
 from storage import audit, inbox, stock
 from storage.database import transaction
 from tests.api.conftest import Api, MakeKey
-from tests.api.promising import an_order, cart, open_shop
-from workflows.addressing import ORDERS
+from tests.api.promising import an_order, at_work, cart, open_shop
 from workflows.codec import Keyring
 
 Json = dict[str, Any]
@@ -36,12 +33,7 @@ async def network(api: Api) -> None:
 async def worker(
     engine: AsyncEngine, temporal: WorkflowEnvironment, keyring: Keyring
 ) -> AsyncIterator[House]:
-    """The real activities; no partner is asked."""
-    async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx.AsyncClient())
-        house = House(engine=engine, client=temporal.client, keyring=keyring, http=http)
-        for each in workers(temporal.client, adapters(house), ORDERS, {"workflows"}):
-            await stack.enter_async_context(each)
+    async with at_work(engine, temporal, keyring) as house:
         yield house
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
@@ -13,12 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.testing import WorkflowEnvironment
 
 from activities.house import House
-from activities.worker import adapters, workers
 from storage import stock
 from storage.database import transaction
 from tests.api.conftest import Api, MakeKey
-from tests.api.promising import an_order, cart, open_shop
-from workflows.addressing import ORDERS
+from tests.api.promising import an_order, at_work, cart, open_shop
 from workflows.codec import Keyring
 
 Json = dict[str, Any]
@@ -32,14 +29,9 @@ async def network(api: Api) -> None:
 @pytest.fixture(autouse=True)
 async def worker(
     engine: AsyncEngine, temporal: WorkflowEnvironment, keyring: Keyring
-) -> AsyncIterator[None]:
-    """The real activities; no partner is asked."""
-    async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx.AsyncClient())
-        house = House(engine=engine, client=temporal.client, keyring=keyring, http=http)
-        for each in workers(temporal.client, adapters(house), ORDERS, {"workflows"}):
-            await stack.enter_async_context(each)
-        yield
+) -> AsyncIterator[House]:
+    async with at_work(engine, temporal, keyring) as house:
+        yield house
 
 
 async def offers(shop: httpx.AsyncClient, headers: dict[str, str], body: Json) -> list[Json]:
