@@ -27,7 +27,7 @@ from domain.sourcing.search import Answer, Question
 # What the kernel takes; all else is CP-SAT's.
 MOST_DIVISIONS: Final = 3**12  # twelve single units of twelve items
 MOST_PACKAGES: Final = 2**20  # of all nodes, by their content
-MOST_WORK: Final = 2**26  # of one search, in sums that are compared
+MOST_WORK: Final = 2**23  # of one search, in sums that are compared
 
 
 class TooMuchWork(Exception):

@@ -42,7 +42,8 @@ class Lattice:
     The parts of so many of each kind. A part's number is the sum of `weights` over what is in it.
 
     A smaller part of it has a smaller number, and the rest's is the difference of the two. `every`
-    is all the parts but the empty one as a single step, whatever of them is taken.
+    is all the parts but the empty one as a single step, whatever of them is taken; what is taken
+    of one begins at `begins`.
     """
 
     def __init__(self, counts: tuple[int, ...]) -> None:
@@ -62,13 +63,24 @@ class Lattice:
             order = np.lexsort((taken, whole))
             whole, taken = whole[order], taken[order]
         whole, taken = whole[taken > 0], taken[taken > 0]
-        starts = np.flatnonzero(np.diff(whole, prepend=0))
-        self.every = Step(0, 1, self.size, taken, whole - taken, starts)
+        self.begins: Ints = np.searchsorted(whole, np.arange(self.size + 1))
+        self.every = Step(0, 1, self.size, taken, whole - taken, self.begins[1:-1])
 
     def parts_of(self, whole: int) -> Ints:
-        """The parts of a part, itself and the empty one among them, in order."""
-        inside = (self.digits <= self.digits[:, whole : whole + 1]).all(axis=0)
-        return np.flatnonzero(inside)
+        """What one package could take of a part, in order."""
+        return self.every.taken[self.begins[whole] : self.begins[whole + 1]]
+
+    def parts_of_each(self, wholes: Ints) -> tuple[Ints, Ints]:
+        """The same of many, one after the other; with each the position of its whole."""
+        begins, counts = self.begins[wholes], self.counts(wholes)
+        ends = np.cumsum(counts)
+        total = int(ends[-1]) if len(ends) else 0
+        position = np.repeat(np.arange(len(wholes)), counts)
+        offset = np.repeat(begins - ends + counts, counts)
+        return position, self.every.taken[np.arange(total) + offset]
+
+    def counts(self, wholes: Ints) -> Ints:
+        return self.begins[wholes + 1] - self.begins[wholes]
 
 
 def lattice(counts: tuple[int, ...]) -> Lattice:

@@ -102,11 +102,8 @@ class Packages:
         self._question, self._kinds, self._tables = question, kinds, tables
         self.max_nodes = question.problem.max_nodes
         self.lattice = lattice(tuple(kind.count for kind in kinds))
-        self._most = [self._most_at(kind) for kind in kinds]
-        each = np.ones(len(tables.candidates), np.int64)
-        for most in self._most:
-            each *= most + 1
-        self.number = int(each.sum())
+        self._most = self._most_of_each_node()
+        self.number = int(self.lattice.counts(self._most).sum())
         self.units = self._sums([1] * len(question.items))
         grams = self._sums([item.weight_g for item in question.items])
         self._pounds = np.maximum(-(-grams * UNITS_PER_G // UNITS_PER_LB) - 1, 0)
@@ -154,16 +151,7 @@ class Packages:
     @cached_property
     def _all(self) -> tuple[Ints, Ints, Ints]:
         """Every package that a node can make: its place, the part, the value."""
-        place = np.arange(len(self._tables.candidates))
-        part = np.zeros_like(place)
-        for weight, most, kind in zip(self.lattice.weights, self._most, self._kinds, strict=True):
-            there = most[place]
-            able = [np.flatnonzero(there >= number) for number in range(1, kind.count + 1)]
-            more = [part[some] + number * weight for number, some in enumerate(able, start=1)]
-            place = np.concatenate([place, *(place[some] for some in able)])
-            part = np.concatenate([part, *more])
-        nodes = len(self._tables.candidates)
-        place, part = self._in_stock(place[nodes:], part[nodes:])
+        place, part = self._in_stock(*self.lattice.parts_of_each(self._most))
         return place, part, self._valued(place, part)
 
     def _in_stock(self, place: Ints, part: Ints) -> tuple[Ints, Ints]:
@@ -191,13 +179,17 @@ class Packages:
         cost += self._one
         return cost
 
-    def _most_at(self, kind: Kind) -> Ints:
-        """How many of the kind each node could send, had it nothing else to send."""
+    def _most_of_each_node(self) -> Ints:
+        """The part that a node could send, if no two kinds wanted the same unit."""
         items, stock = self._question.items, self._tables.stock
-        most = np.full(len(self._tables.candidates), kind.count, np.int64)
-        for index, need in kind.needs.items():
-            np.minimum(most, stock[items[index].sku] // need, out=most)
-        return most
+        part = np.zeros(len(self._tables.candidates), np.int64)
+        for weight, kind in zip(self.lattice.weights, self._kinds, strict=True):
+            most = kind.count
+            for index, need in kind.needs.items():
+                there = stock[items[index].sku]
+                most = np.minimum(most, there if need == 1 else there // need)
+            part += weight * most
+        return part
 
     def _sums(self, of_item: Sequence[int]) -> Ints:
         """By part: the sum over its units of what is given by item."""
