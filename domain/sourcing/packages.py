@@ -184,7 +184,7 @@ class Packages:
         items, stock = self._question.items, self._tables.stock
         part = np.zeros(len(self._tables.candidates), np.int64)
         for weight, kind in zip(self.lattice.weights, self._kinds, strict=True):
-            most = kind.count
+            most: Ints = np.full_like(part, kind.count)
             for index, need in kind.needs.items():
                 there = stock[items[index].sku]
                 most = np.minimum(most, there if need == 1 else there // need)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from typing import Final, TypeVar
 
 from domain.fulfillments import LineQuantity
@@ -37,22 +38,28 @@ def solve(problem: Problem, decision_id: str, *, by: Solver | None = None) -> De
     has its reason in `eliminated`. The kernel decides what it takes, CP-SAT the rest, or whoever
     `by` says. Blocks for milliseconds: call it in a thread.
     """
-    question, eliminated = _question(problem)
+    question, eliminated = posed(problem)
     return _answered(question, by, lambda s: _decided(question, s, decision_id, eliminated))
 
 
 def cheapest_plan(problem: Problem, *, by: Solver | None = None) -> Plan:
     """The plan that `solve` decides on, without its reasons: a dry run. Blocks as it does."""
-    question, _ = _question(problem)
+    question, _ = posed(problem)
     return _answered(question, by, lambda s: _plan(question, _best(question, s).loads))
 
 
-def certified(decision: Decision) -> Decision:
+def certified(decision: Decision, share: float) -> Decision:
     """
-    The decision with what CP-SAT makes of the same problem. They agree where both serve as many
-    units at the same cost; or where CP-SAT's limit of work left it with something worse.
+    The decision with what CP-SAT makes of the same problem, where it is one of this share (0 to 1)
+    of those that the kernel made; which they are is in their ids.
+
+    They agree where both serve as many units at the same cost; or where CP-SAT's limit of work left
+    it with something worse.
     """
-    question, _ = _question(decision.problem)
+    drawn = int.from_bytes(sha256(decision.decision_id.encode()).digest()[:8]) / 2**64
+    if decision.solver != kernel.Kernel.solver or drawn >= share:
+        return decision
+    question, _ = posed(decision.problem)
     model = Model(question)
     answer = _best(question, model)
     plan, ours = _plan(question, answer.loads), decision.plan
@@ -121,8 +128,8 @@ def _left_over(plan: Plan) -> int:
     return sum(line.quantity for line in plan.unsourced)
 
 
-def _question(problem: Problem) -> tuple[Question, dict[str, str]]:
-    """What is to be solved, and why each node that is not in it cannot serve."""
+def posed(problem: Problem) -> tuple[Question, dict[str, str]]:
+    """What a solver is asked, and why each node that it is not asked about cannot serve."""
     items = items_of(problem.demands)
     bundles = bundles_of(problem.demands, items)
     usable, eliminated = _usable(problem, items, bundles)
