@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from domain.sourcing.lattice import Ints, Step, divisions
+from domain.sourcing.lattice import Ints, divisions
 from domain.sourcing.packages import MOST, Packages, Tables, kinds_of
 from domain.sourcing.search import Answer, Question
 
@@ -28,6 +28,8 @@ from domain.sourcing.search import Answer, Question
 MOST_DIVISIONS: Final = 3**12  # twelve single units of twelve items
 MOST_PACKAGES: Final = 2**20  # of all nodes, by their content
 MOST_WORK: Final = 2**23  # of one search, in sums that are compared
+
+FEW_PARTS: Final = 64  # for fewer than these it is faster to take one after the other
 
 
 class TooMuchWork(Exception):
@@ -193,20 +195,33 @@ class Kernel:
             left = row[step.low - step.unit : step.high - step.unit]
             left = left + int(self._packages.units[step.unit]) * self._packages.left
             np.minimum(best, left, out=row[step.low : step.high])
-            self._count(step)
+            self._count(len(sums))
         return row
 
     def _with_one_more(self, stage: _Stage) -> _Plans:
-        step, rows = self._lattice.every, []
+        rows = []
         for number, before in enumerate(stage.before.rows):
             row = np.full_like(before, MOST) if stage.must else before.copy()
             if (under := stage.before.under(number)) is not None:
-                sums = stage.costs[step.taken] + under[step.rest]
-                best = np.minimum.reduceat(sums, step.starts)
-                np.minimum(row[1:], best, out=row[1:])
-                self._count(step)
+                self._add(stage.costs, under, row)
             rows.append(row)
         return _Plans(rows, stage.before.down)
+
+    def _add(self, costs: Ints, under: Ints, row: Ints) -> None:
+        """Lower the row to what one package more makes of the plans under it."""
+        parts = np.flatnonzero(costs < MOST)
+        if len(parts) > FEW_PARTS:
+            step = self._lattice.every
+            sums = costs[step.taken] + under[step.rest]
+            np.minimum(row[1:], np.minimum.reduceat(sums, step.starts), out=row[1:])
+            self._count(len(sums))
+            return
+        for part in parts.tolist():
+            rest = self._lattice.parts_of(self._lattice.size - 1 - part)
+            sums = np.append(under[rest], under[0]) + costs[part]
+            to = np.append(rest, 0) + part
+            row[to] = np.minimum(row[to], sums)
+            self._count(len(sums))
 
     def _whole(self, stage: _Stage) -> int:
         """As `_with_one_more`, of the whole demand only."""
@@ -246,8 +261,8 @@ class Kernel:
         best = int(sums.argmin())
         return int(parts[best]), int(sums[best])
 
-    def _count(self, step: Step) -> None:
-        self._work += len(step.taken)
+    def _count(self, sums: int) -> None:
+        self._work += sums
         if self._work > MOST_WORK:
             raise TooMuchWork
 
