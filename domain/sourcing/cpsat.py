@@ -27,7 +27,8 @@ class Model:
 
     solver = "ortools-cp-sat"
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, work_limit: float = WORK_LIMIT) -> None:
+        self._work_limit = work_limit
         self.problem, self.items = question.problem, question.items
         self.bundles, self.usable = question.bundles, question.usable
         self._serves_most = True
@@ -61,7 +62,7 @@ class Model:
             )
         if forced is not None:
             cp.add(self._used[forced] == 1)
-        solver, status = _run(cp)
+        solver, status = _run(cp, self._work_limit)
         if status == cp_model.INFEASIBLE:
             return None
         loads = tuple(
@@ -148,7 +149,7 @@ class Model:
         if self.bundles or (limit is not None and limit < len(self.usable)):
             cp = self._cp.clone()
             cp.maximize(_sum(self._units.values()))
-            solver, status = _run(cp)
+            solver, status = _run(cp, self._work_limit)
             self._serves_most = status == cp_model.OPTIMAL
             return round(solver.objective_value)
         wanted: dict[str, int] = {}
@@ -179,12 +180,14 @@ class Model:
         )
 
 
-def _run(cp: cp_model.CpModel) -> tuple[cp_model.CpSolver, cp_model.CpSolverStatus]:
+def _run(
+    cp: cp_model.CpModel, work_limit: float
+) -> tuple[cp_model.CpSolver, cp_model.CpSolverStatus]:
     """Solve with one worker and a limit in counted work; past it, take the first plan there is."""
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = SEED
-    solver.parameters.max_deterministic_time = WORK_LIMIT
+    solver.parameters.max_deterministic_time = work_limit
     # Measured: on models this small presolve and cuts cost more time than they save.
     solver.parameters.cp_model_presolve = len(cp.proto.variables) > PRESOLVED_FROM
     solver.parameters.cp_model_probing_level = 0

@@ -1,6 +1,7 @@
 """The kernel beside CP-SAT on random problems, its order among equals, its limits, its checks."""
 
 from collections import Counter
+from functools import partial
 from random import Random
 
 import pytest
@@ -45,7 +46,7 @@ def test_plan_and_runner_up_cost_what_cp_sat_proves(seed: int) -> None:
     chance = seeded(seed)
     for _ in range(20):
         problem, decision = of_the_kernel(chance)
-        other = solve(problem, "d", by=Model)
+        other = solve(problem, "d", by=partial(Model, work_limit=60))
 
         assert (decision.proof, other.proof) == ("optimal", "optimal")
         assert worth(decision) == worth(other)
@@ -66,7 +67,7 @@ def test_the_best_plan_with_a_node_costs_what_cp_sat_proves(seed: int) -> None:
         question, _ = posed(problem)
         ours = kernel.search(question)
         assert ours
-        other = Model(question)
+        other = Model(question, work_limit=60)
         for candidate in question.usable[:5]:
             try:
                 found = ours.solve(forced=candidate.node)
