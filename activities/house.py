@@ -34,6 +34,7 @@ class House:
     poll_seconds: float = 30.0
     audit_seconds: float = 30.0
     audit_full_seconds: float = 3600.0
+    certified: float = 0.05
     policies: Mapping[str, Policy] = field(default_factory=lambda: POLICIES)
     nodes: dict[str, NodeAdapter] = field(init=False)
     channels: dict[str, ChannelAdapter] = field(init=False)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
@@ -14,7 +16,7 @@ from domain.orders import DeliveryMethod, Order
 from domain.promises import GRACE, keep, kept, units_by_sku
 from domain.sourcing.build import build
 from domain.sourcing.problem import Decision, Problem, Promised
-from domain.sourcing.solver import solve
+from domain.sourcing.solver import certified, solve
 from storage import decisions, promises, records, snapshot
 from storage.database import transaction
 from storage.promises import Claimed
@@ -22,10 +24,15 @@ from storage.snapshot import Snapshot
 from workflows import ports
 from workflows.ports import Sourced, SourceOrder
 
+_LOG: Final = logging.getLogger(__name__)
+
 
 class Sourcing(ports.Sourcing):
-    def __init__(self, engine: AsyncEngine) -> None:
+    """`certified` is the share of the kernel's decisions that OR-Tools solves again."""
+
+    def __init__(self, engine: AsyncEngine, certified: float = 0.05) -> None:
         self._engine = engine
+        self._certified = certified
 
     @activity.defn
     async def optimize_source(self, request: SourceOrder) -> Sourced:
@@ -53,7 +60,10 @@ class Sourcing(ports.Sourcing):
             method=order.method,
         )
         decision_id = f"{request.order_id}/{request.round}"
-        decision = await asyncio.to_thread(_decide, problem, decision_id, claimed)
+        decision = await asyncio.to_thread(
+            lambda: certified(_decide(problem, decision_id, claimed), self._certified)
+        )
+        _compare(decision)
         async with transaction(self._engine) as conn:
             return _sourced(await decisions.store(conn, decision))
 
@@ -77,6 +87,21 @@ def _decide(problem: Problem, decision_id: str, claimed: Claimed | None) -> Deci
         return kept(claimed.promise, problem, plan, decision_id)
     broken = Promised(token=claimed.promise.token, kept=False, reason=plan)
     return solve(problem, decision_id).model_copy(update={"promise": broken})
+
+
+def _compare(decision: Decision) -> None:
+    """Two solvers that differ are an alarm; the order goes on as it was decided."""
+    other = decision.certificate
+    if other is not None and not other.agrees:
+        _LOG.error(
+            "decision %s: %s finds a cost of %d, %d units unsourced, where %s found %d",
+            decision.decision_id,
+            other.solver,
+            other.cost_minor,
+            other.unsourced,
+            decision.solver,
+            decision.plan.cost.total,
+        )
 
 
 def _sourced(decision: Decision) -> Sourced:

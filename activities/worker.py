@@ -60,7 +60,7 @@ def adapters(house: House) -> tuple[object, ...]:
     return (
         Orders(house.engine),
         Stock(house.engine),
-        Sourcing(house.engine),
+        Sourcing(house.engine, house.certified),
         Nodes(house.engine, house.nodes, house.keyring),
         Upkeep(house),
     )

@@ -129,7 +129,7 @@ def why(decision: Decision) -> Why:
         decision_id=decision.decision_id,
         round=problem.round,
         decided_as_of=problem.as_of,
-        sentence=f"{_promised(decision)}{_reasoned(decision)}",
+        sentence=f"{_promised(decision)}{_reasoned(decision)}{_doubted(decision)}",
         currency=problem.currency,
         chosen=tuple(
             Chosen(
@@ -304,6 +304,16 @@ def _reasoned(decision: Decision) -> str:
         return f"{said}; no other set of nodes could serve it."
     more = Money(minor=runner_up.gap_minor, currency=currency)
     return f"{said}; the next best, {_joined(runner_up.nodes)}, would cost {more} more."
+
+
+def _doubted(decision: Decision) -> str:
+    """Where another solver comes to something else."""
+    other, currency = decision.certificate, decision.problem.currency
+    if other is None or other.agrees:
+        return ""
+    cost = Money(minor=other.cost_minor, currency=currency)
+    left = f", with {_units(other.unsourced)} unsourced" if other.unsourced else ""
+    return f" Alarm: {other.solver} finds a plan of {cost}{left}; one of the solvers is wrong."
 
 
 def _runner_up(decision: Decision) -> RunnerUp | None:

@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     audit_seconds: float = Field(default=30, ge=0)
     audit_full_seconds: float = Field(default=3600, gt=0)
     repairs: dict[str, Policy] = Field(default_factory=dict)
+    certified: float = Field(default=0.05, ge=0, le=1)
     worker_roles: tuple[Role, ...] = ROLES
     sandbox_file: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -38,6 +38,7 @@ async def run(settings: Settings, pulse: Path | None) -> None:
             poll_seconds=settings.poll_seconds,
             audit_seconds=settings.audit_seconds,
             audit_full_seconds=settings.audit_full_seconds,
+            certified=settings.certified,
             policies=settings.policies(),
         )
         beating = asyncio.create_task(beat(client, _queue(settings), pulse)) if pulse else None

@@ -128,6 +128,21 @@ class Promised(Value):
     reason: str = ""
 
 
+class Certificate(Value):
+    """
+    What another solver makes of the same problem: its cost, and how many units it leaves unsourced.
+
+    `agrees` false is an alarm: one of the two is wrong.
+    """
+
+    solver: str
+    solver_versions: dict[str, str] = {}
+    agrees: bool
+    proof: Literal["optimal", "feasible"]
+    unsourced: int
+    cost_minor: int
+
+
 class Decision(Value):
     """
     Why the plan is as it is; immutable once stored.
@@ -135,7 +150,8 @@ class Decision(Value):
     `eliminated` gives for every node that the plan does not use the reason. `runner_up` is the best
     plan that differs in its set of nodes, with `gap_minor` what it would cost more. `proof` says
     whether the optimum is proven. `promise` is there where the order came with a quoted plan: one
-    that is kept is taken as it was promised, without a search for a better one.
+    that is kept is taken as it was promised, without a search for a better one. `certificate` is
+    there where the decision is one of the share that another solver checks.
     """
 
     decision_id: str
@@ -149,3 +165,4 @@ class Decision(Value):
     solver_versions: dict[str, str] = {}
     statistics: dict[str, Any] = {}
     promise: Promised | None = None
+    certificate: Certificate | None = None

@@ -118,7 +118,9 @@ async def order_it(
     return order
 
 
-async def source(engine: AsyncEngine, order: Order, round_: int = 1) -> Plan:
+async def source(
+    engine: AsyncEngine, order: Order, round_: int = 1, *, certified: float = 0
+) -> Plan:
     """The step of the workflow itself."""
     request = SourceOrder(
         order_id=order.order_id,
@@ -128,7 +130,7 @@ async def source(engine: AsyncEngine, order: Order, round_: int = 1) -> Plan:
         firm_node=order.pickup_node,
         promise_by=order.deliver_by,
     )
-    return (await Sourcing(engine).optimize_source(request)).plan
+    return (await Sourcing(engine, certified).optimize_source(request)).plan
 
 
 async def allocate(engine: AsyncEngine, order: Order, plan: Plan) -> tuple[Fulfillment, ...]:
@@ -246,12 +248,14 @@ async def test_a_plan_that_cannot_be_kept_is_decided_anew_by_the_promised_date(
     offer, held, order = await a_promise(house)
     [node] = offer.nodes
     reason = await _spoil(house, node, what)
-    plan = await source(house, order)
+    plan = await source(house, order, certified=1)
     record = await decided(house, order)
 
     assert record.promise == Promised(token=held.token, kept=False, reason=f"{node}: {reason}")
     assert record.problem.promise_by == held.deliver_by
-    assert record.solver == "ortools-cp-sat"
+    assert record.solver == "exact-kernel"
+    assert record.certificate
+    assert (record.certificate.solver, record.certificate.agrees) == ("ortools-cp-sat", True)
     assert node not in {a.node for a in plan.assignments}
     assert plan.assignments
 

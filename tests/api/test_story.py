@@ -8,7 +8,7 @@ import pytest
 
 from api import story
 from domain.records import OrderState
-from domain.sourcing.problem import Promised
+from domain.sourcing.problem import Certificate, Promised
 from storage.reads import TimelineEvent
 from tests.api.conftest import AT, a_decision, an_order
 
@@ -53,3 +53,17 @@ def test_a_promised_plan_is_told_as_such() -> None:
     assert story.why(broken).sentence.startswith(
         "The plan that was promised could not be kept (DC-NYC: offline). From DC-DAL it costs"
     )
+
+
+def test_two_solvers_that_differ_are_told() -> None:
+    decision = a_decision(an_order("1"))
+    other = Certificate(
+        solver="ortools-cp-sat", agrees=False, proof="optimal", unsourced=0, cost_minor=790
+    )
+    told = story.why(decision.model_copy(update={"certificate": other})).sentence
+    agreeing = other.model_copy(update={"agrees": True, "cost_minor": 800})
+
+    assert told.endswith(
+        " Alarm: ortools-cp-sat finds a plan of 7.90 USD; one of the solvers is wrong."
+    )
+    assert "Alarm" not in story.why(decision.model_copy(update={"certificate": agreeing})).sentence

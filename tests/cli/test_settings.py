@@ -32,6 +32,13 @@ def test_what_is_not_said_has_a_default() -> None:
     assert settings.keyring().active == "k1"
 
 
+def test_the_share_that_is_certified_is_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().certified == 0.05
+    monkeypatch.setenv("CROSSDOCK_CERTIFIED", "1.5")
+    with pytest.raises(Invalid, match="CROSSDOCK_CERTIFIED"):
+        load()
+
+
 def test_structured_settings_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROSSDOCK_PATIENCE", '{"recall": 5, "pickup_window": "PT8S"}')
     monkeypatch.setenv("CROSSDOCK_WORKER_ROLES", '["partners"]')

@@ -1,0 +1,270 @@
+"""
+Finds the cheapest plan of an ordinary order by trying every way to divide it, without a solver.
+
+What is asked for is a multiset of kinds: loose units of an item, and whole kits. The cheapest
+package of each part of it is looked up over all nodes and services; the cheapest plan of a part is
+one package that has its last unit, and the cheapest plan of the rest. Exact: the plans it looks at
+are all that there are, but for those that use a node twice. Where such a one is the best, the node
+is taken apart: no package of it among the others', and at most one of its own.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Final
+
+import numpy as np
+
+from domain.sourcing.lattice import Ints, divisions
+from domain.sourcing.packages import MOST, Packages, Tables, kinds_of
+from domain.sourcing.search import Answer, Question
+
+# What the kernel takes; all else is CP-SAT's.
+MOST_DIVISIONS: Final = 3**12  # twelve single units of twelve items
+MOST_PACKAGES: Final = 2**20  # of all nodes, by their content
+MOST_WORK: Final = 2**23  # of one search, in sums that are compared
+
+FEW_PARTS: Final = 64  # for fewer than these it is faster to take one after the other
+
+
+class TooMuchWork(Exception):
+    """The search went beyond its limit. Another solver must answer."""
+
+
+def search(question: Question) -> Kernel | None:
+    """The kernel at work on an order that it takes: short, and without too many packages."""
+    kinds = kinds_of(question)
+    if divisions([kind.count for kind in kinds]) > MOST_DIVISIONS:
+        return None
+    packages = Packages(question, kinds, Tables.of(question))
+    return Kernel(packages) if packages.fit and packages.number <= MOST_PACKAGES else None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A plan as its packages, each a node's place and a part; `value` is what plans compare by."""
+
+    value: int
+    packages: tuple[tuple[int, int], ...]
+
+    def twice(self) -> list[int]:
+        counted = Counter(place for place, _ in self.packages)
+        return sorted(place for place, packages in counted.items() if packages > 1)
+
+
+@dataclass(frozen=True)
+class _Plans:
+    """
+    The value of the best plan of every part: of any number of packages, in one row; or of at most
+    as many as the row's number, where each one leads a row `down`.
+    """
+
+    rows: Sequence[Ints]
+    down: int
+
+    def under(self, row: int) -> Ints | None:
+        """What a package may be added to, to come to this row."""
+        return self.rows[row - self.down] if row >= self.down else None
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """One package more, which `must` be or may pay: its cost by part, and the plans before it."""
+
+    costs: Ints
+    must: bool
+    before: _Plans
+
+
+class Kernel:
+    """
+    One question at work; see `search` for whether it should be.
+
+    Of plans that cost the same it answers the one of fewest packages, then the one whose nodes come
+    first in the alphabet, by the sum of their places; of services the sooner. Beyond that the order
+    of the search decides. The order of the nodes and that of the lines do not matter.
+    """
+
+    solver = "exact-kernel"
+
+    def __init__(self, packages: Packages) -> None:
+        self._packages, self._lattice = packages, packages.lattice
+        self._max_nodes = packages.max_nodes
+        self._work = 0
+
+    @property
+    def versions(self) -> dict[str, str]:
+        return {"numpy": version("numpy")}
+
+    def solve(
+        self, *, other_than: Collection[str] = (), forced: str | None = None
+    ) -> Answer | None:
+        """As every search; of `other_than` and `forced` one at most. May raise TooMuchWork."""
+        self._work = 0
+        found: _Found | None = self._best
+        if forced is not None:
+            found = self._cheapest(must=self._packages.places([forced]))
+        elif other_than:
+            found = self._other_than(self._packages.places(other_than))
+        if found is None or self._served(found) < self._served(self._best):
+            return None
+        loads = tuple(self._packages.load(*package) for package in found.packages)
+        return Answer(loads, optimal=True, work=self._work)
+
+    @cached_property
+    def _best(self) -> _Found:
+        found = self._cheapest()
+        if found is None:
+            raise RuntimeError("what nobody serves is left over: there is always a plan")
+        return found
+
+    def _other_than(self, used: Sequence[int]) -> _Found | None:
+        """Either one of the nodes is not used, or all of them are, and another one."""
+        ways = [self._cheapest(without=[place]) for place in used]
+        without: list[int] = []
+        limit = self._max_nodes
+        while limit is None or limit > len(used):
+            found = self._cheapest(must=used, without=without, more=True)
+            ways.append(found)
+            if found is None or not (twice := found.twice()):
+                break
+            ways[-1] = self._cheapest(must=[*used, twice[0]], without=without)
+            without.append(twice[0])
+        return min((way for way in ways if way), key=lambda way: way.value, default=None)
+
+    def _cheapest(
+        self, *, must: Sequence[int] = (), without: Sequence[int] = (), more: bool = False
+    ) -> _Found | None:
+        """
+        The best plan with all of `must`, with none of `without`. One that has `more` nodes than
+        those of `must` may use one of the others twice.
+        """
+        apart = dict.fromkeys(must, True)
+        limit = None
+        while True:
+            found = self._divided(apart, without, limit, more=more)
+            if found is None or (more and found.twice()):
+                return found
+            most = self._max_nodes
+            if twice := found.twice():
+                apart.update(dict.fromkeys(twice, False))
+            elif limit is None and most is not None and len(found.packages) > most:
+                limit = most
+            else:
+                return found
+
+    def _divided(
+        self, apart: Mapping[int, bool], without: Sequence[int], limit: int | None, *, more: bool
+    ) -> _Found | None:
+        """The best plan but for nodes used twice; those `apart` are used once, or must be."""
+        others = self._packages.best(without=[*apart, *without])
+        plans = bottom = self._plans(others, limit)
+        extra = [(others, True)] if more else []
+        extra += [(self._packages.best(only=place), must) for place, must in apart.items()]
+        stages: list[_Stage] = []
+        for costs, must in extra:
+            if stages:
+                plans = self._with_one_more(stages[-1])
+            stages.append(_Stage(costs, must, plans))
+        value = self._whole(stages[-1]) if stages else int(bottom.rows[-1][-1])
+        if value >= MOST:
+            return None
+        return _Found(value, tuple(self._traced(value, stages, bottom, others)))
+
+    def _plans(self, others: Ints, limit: int | None) -> _Plans:
+        if limit is None:
+            return _Plans([self._filled(others, None)], 0)
+        rows = [self._packages.units * self._packages.left]
+        for _ in range(limit):
+            rows.append(self._filled(others, rows[-1]))
+        return _Plans(rows, 1)
+
+    def _filled(self, others: Ints, under: Ints | None) -> Ints:
+        """Part by part: its last unit stays behind, or is in a package and the rest was planned."""
+        row = np.zeros_like(others)
+        under = row if under is None else under
+        for step in self._lattice.steps:
+            sums = others[step.taken]
+            sums += under[step.rest]
+            best = np.minimum.reduceat(sums, step.starts)
+            left = row[step.low - step.unit : step.high - step.unit]
+            left = left + int(self._packages.units[step.unit]) * self._packages.left
+            np.minimum(best, left, out=row[step.low : step.high])
+            self._count(len(sums))
+        return row
+
+    def _with_one_more(self, stage: _Stage) -> _Plans:
+        rows = []
+        for number, before in enumerate(stage.before.rows):
+            row = np.full_like(before, MOST) if stage.must else before.copy()
+            if (under := stage.before.under(number)) is not None:
+                self._add(stage.costs, under, row)
+            rows.append(row)
+        return _Plans(rows, stage.before.down)
+
+    def _add(self, costs: Ints, under: Ints, row: Ints) -> None:
+        """Lower the row to what one package more makes of the plans under it."""
+        parts = np.flatnonzero(costs < MOST)
+        if len(parts) > FEW_PARTS:
+            step = self._lattice.every
+            sums = costs[step.taken] + under[step.rest]
+            np.minimum(row[1:], np.minimum.reduceat(sums, step.starts), out=row[1:])
+            self._count(len(sums))
+            return
+        for part in parts.tolist():
+            rest = self._lattice.parts_of(self._lattice.size - 1 - part)
+            sums = np.append(under[rest], under[0]) + costs[part]
+            to = np.append(rest, 0) + part
+            row[to] = np.minimum(row[to], sums)
+            self._count(len(sums))
+
+    def _whole(self, stage: _Stage) -> int:
+        """As `_with_one_more`, of the whole demand only."""
+        rows = stage.before.rows
+        under = stage.before.under(len(rows) - 1)
+        value = MOST if under is None else int((stage.costs + under[::-1]).min())
+        return value if stage.must else min(value, int(rows[-1][-1]))
+
+    def _traced(
+        self, value: int, stages: Sequence[_Stage], plans: _Plans, others: Ints
+    ) -> Iterator[tuple[int, int]]:
+        """The packages of the plan of that value; the first found, where there are several."""
+        whole, row, weights = self._lattice.size - 1, len(plans.rows) - 1, self._lattice.weights
+        for stage in reversed(stages):
+            under = stage.before.under(row)
+            if under is None or (not stage.must and int(stage.before.rows[row][whole]) == value):
+                continue
+            part, _ = self._part(stage.costs, under, whole, 1)
+            yield self._packages.place(int(stage.costs[part])), part
+            value, whole, row = value - int(stage.costs[part]), whole - part, row - plans.down
+        while whole:
+            last = weights[bisect_right(weights, whole) - 1]
+            under = plans.under(row)
+            if under is not None:
+                part, best = self._part(others, under, whole, last)
+                if best == int(plans.rows[row][whole]):
+                    yield self._packages.place(int(others[part])), part
+                    whole, row = whole - part, row - plans.down
+                    continue
+            whole -= last
+
+    def _part(self, costs: Ints, under: Ints, whole: int, least: int) -> tuple[int, int]:
+        """Which part, of that number or a higher one, a package best takes; and the value then."""
+        parts = self._lattice.parts_of(whole)
+        parts = parts[np.searchsorted(parts, least) :]
+        sums = costs[parts] + under[whole - parts]
+        best = int(sums.argmin())
+        return int(parts[best]), int(sums[best])
+
+    def _count(self, sums: int) -> None:
+        self._work += sums
+        if self._work > MOST_WORK:
+            raise TooMuchWork
+
+    def _served(self, found: _Found) -> int:
+        return sum(int(self._packages.units[part]) for _, part in found.packages)
