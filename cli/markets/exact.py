@@ -1,0 +1,102 @@
+"""The cheapest plan of one order, exactly: each division of it over the nodes is priced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import numpy as np
+
+from cli.markets.dombench import UNFILLED, Asked, Floats, Ints, Market
+from cli.markets.simulation import Package, State
+from domain.sourcing.lattice import Lattice, divisions, lattice
+
+MOST_DIVISIONS: Final = 3**11  # beyond this a quantity is not divided
+NEVER: Final = 1e18
+
+
+class Prices(Protocol):
+    """What a unit is worth where it is, in cents, by line and node of an order: it may change."""
+
+    def of(self, asked: Asked, state: State) -> Floats: ...
+
+
+class Exact:
+    """
+    The least cost, and what the `prices` say of the units that are taken.
+
+    A line goes whole, or where `parts` of a quantity may, by the unit; whole again in the rare
+    order whose best division would take a node's last units twice.
+    """
+
+    def __init__(self, name: str, prices: Prices | None = None, *, parts: bool = False) -> None:
+        self.name, self._prices, self._parts = name, prices, parts
+
+    def decide(self, asked: Asked, free: Ints, state: State) -> Sequence[Package]:
+        per_unit = None if self._prices is None else self._prices.of(asked, state)
+        counts, each = portions(asked.units, parts=self._parts)
+        packages = cheapest(asked, free, per_unit, state.market, counts, each)
+        if len({package.node for package in packages}) < len(packages):
+            counts, each = portions(asked.units, parts=False)
+            packages = cheapest(asked, free, per_unit, state.market, counts, each)
+        return packages
+
+
+def portions(units: Ints, *, parts: bool) -> tuple[Ints, Ints]:
+    """Of each line how many may go apart, and how many units each of them is."""
+    if parts and divisions(units.tolist()) <= MOST_DIVISIONS:
+        return units, np.ones_like(units)
+    return np.ones_like(units), units
+
+
+def cheapest(
+    asked: Asked, free: Ints, per_unit: Floats | None, market: Market, counts: Ints, each: Ints
+) -> list[Package]:
+    """By the node's part of the order: which packages, at the least cost and price."""
+    grid = lattice(tuple(counts.tolist()))
+    weights = np.array(grid.weights)
+    most = weights @ np.minimum(free // each[:, None], counts[:, None])
+    nodes = np.flatnonzero(most)
+    if not len(nodes):
+        return []
+    position, part = grid.parts_of_each(most[nodes])
+    node = nodes[position]
+    units = each[:, None] * grid.digits
+    pounds = np.maximum(np.ceil(market.weight[asked.skus] @ units - 1e-9) - 1, 0)
+    lines = np.count_nonzero(grid.digits, axis=0)
+    cost = (
+        market.fixed[asked.promise][asked.metro, node]
+        + market.per_lb[asked.metro, node] * pounds[part]
+        + market.pick[node] * lines[part]
+    )
+    if per_unit is not None:
+        cost += (units.T.astype(np.float64) @ per_unit)[part, node]
+    best = np.full(grid.size, NEVER)
+    np.minimum.at(best, part, cost)
+    found = []
+    for some in _divided(grid, best, units.sum(axis=0)):
+        at = int(np.flatnonzero((part == some) & (cost == best[some]))[0])
+        found.append(Package(int(node[at]), units[:, some]))
+    return found
+
+
+def _divided(grid: Lattice, best: Floats, units: Ints) -> list[int]:
+    """The parts that go apart in the cheapest plan; what is in none stays behind."""
+    if grid.size == 2:  # noqa: PLR2004  # one line, whole
+        return [1] if best[1] < UNFILLED * units[1] else []
+    plan = np.zeros(grid.size)
+    for step in grid.steps:
+        sums = best[step.taken] + plan[step.rest]
+        left = plan[step.low - step.unit : step.high - step.unit] + UNFILLED * units[step.unit]
+        plan[step.low : step.high] = np.minimum(np.minimum.reduceat(sums, step.starts), left)
+    whole, chosen = grid.size - 1, []
+    while whole:
+        unit = max(weight for weight in grid.weights if weight <= whole)
+        if plan[whole] == plan[whole - unit] + UNFILLED * units[unit]:
+            whole -= unit
+            continue
+        taken = grid.parts_of(whole)
+        some = int(taken[(best[taken] + plan[whole - taken]).argmin()])
+        chosen.append(some)
+        whole -= some
+    return chosen
