@@ -49,28 +49,35 @@ def portions(units: Ints, *, parts: bool) -> tuple[Ints, Ints]:
     return np.ones_like(units), units
 
 
-def cheapest(
-    asked: Asked, free: Ints, per_unit: Floats | None, market: Market, counts: Ints, each: Ints
-) -> list[Package]:
-    """By the node's part of the order: which packages, at the least cost and price."""
+def packages_of(
+    asked: Asked, free: Ints, market: Market, counts: Ints, each: Ints
+) -> tuple[Ints, Ints, Floats]:
+    """Every package that the free units allow: its node, its part of the order, its cost."""
     grid = lattice(tuple(counts.tolist()))
-    weights = np.array(grid.weights)
-    most = weights @ np.minimum(free // each[:, None], counts[:, None])
+    most = np.array(grid.weights) @ np.minimum(free // each[:, None], counts[:, None])
     nodes = np.flatnonzero(most)
-    if not len(nodes):
-        return []
     position, part = grid.parts_of_each(most[nodes])
     node = nodes[position]
-    units = each[:, None] * grid.digits
-    pounds = np.maximum(np.ceil(market.weight[asked.skus] @ units - 1e-9) - 1, 0)
+    weight = market.weight[asked.skus] * each @ grid.digits
+    pounds = np.maximum(np.ceil(weight - 1e-9) - 1, 0)
     lines = np.count_nonzero(grid.digits, axis=0)
     cost = (
         market.fixed[asked.promise][asked.metro, node]
         + market.per_lb[asked.metro, node] * pounds[part]
         + market.pick[node] * lines[part]
     )
+    return node, part, cost
+
+
+def cheapest(
+    asked: Asked, free: Ints, per_unit: Floats | None, market: Market, counts: Ints, each: Ints
+) -> list[Package]:
+    """By the node's part of the order: which packages, at the least cost and price."""
+    grid = lattice(tuple(counts.tolist()))
+    node, part, cost = packages_of(asked, free, market, counts, each)
+    units = each[:, None] * grid.digits
     if per_unit is not None:
-        cost += (units.T.astype(np.float64) @ per_unit)[part, node]
+        cost = cost + (units.T.astype(np.float64) @ per_unit)[part, node]
     best = np.full(grid.size, NEVER)
     np.minimum.at(best, part, cost)
     found = []

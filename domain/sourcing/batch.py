@@ -1,0 +1,235 @@
+"""Sources many orders together, so that scarce stock goes where it is worth most, with a bound."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from domain.sourcing import dual
+from domain.sourcing.many import Floats, Ints, Many, Offer
+from domain.sourcing.restricted import Column, chosen, contested, relaxed
+
+TOGETHER: Final = 150  # orders of one neighbourhood
+SURE: Final = 0.999  # a plan that the LP takes whole
+COLUMNS: Final = 12  # plans of one order that compete in a neighbourhood
+
+
+class Effort(NamedTuple):
+    """
+    Counted work, never a clock. `passes` of the dual, of whose last `kept` the plans are kept;
+    `rounds` of neighbourhoods that CP-SAT solves again, each within `work` of its deterministic time.
+    """
+
+    passes: int = 200
+    kept: int = 100
+    rounds: int = 200
+    work: float = 1.0
+
+
+class Batch(NamedTuple):
+    """
+    One plan for each order, as the numbers of its packages in `many`; what they cost together with
+    what stays unfilled; and the `bound`: no plans within this stock cost less.
+    """
+
+    plans: tuple[tuple[int, ...], ...]
+    cost: float
+    bound: float
+
+
+def solve(many: Many, stock: Floats, effort: Effort, *, bound: float | None = None) -> Batch:
+    """
+    The best plans found within the effort; the same for the same input. Never worse than one order
+    after the other, each exactly. `stock` by cell of `many`; capacity is a cell like others.
+
+    1. The Lagrangian dual prices what is scarce; its passes leave plans behind (columns).
+    2. The cheapest mixture of the columns, by LP; plans that it takes whole stand, the other orders
+       follow one by one, each at its cheapest in what is left, at the dual's prices.
+    3. Each order is taken out and put back at its cheapest, until nothing changes.
+    4. Orders that compete for the same scarce cells are decided together by CP-SAT, neighbourhood
+       after neighbourhood, and put back again.
+
+    After Xu, Allgor and Graves, "Benefits of reevaluating real-time order fulfillment decisions"
+    (2009), whose re-evaluation is the last two steps.
+    """
+    found, columns = _columns(many, stock, effort)
+    work = _Work(many, stock, found.prices)
+    work.begin(columns)
+    work.improve(effort)
+    proven = found.bound if bound is None else bound
+    return Batch(tuple(column.packages for column in work.plans), work.cost, proven)
+
+
+def _columns(many: Many, stock: Floats, effort: Effort) -> tuple[dual.Dual, list[Column]]:
+    """Every plan that one of the last passes made, once."""
+    made: dict[tuple[int, tuple[int, ...]], None] = {}
+
+    def keep(number: int, packages: Ints) -> None:
+        if number >= effort.passes - effort.kept:
+            for plan in many.plans(packages):
+                made.setdefault(plan)
+
+    found = dual.solve(many, stock, passes=effort.passes, seen=keep)
+    columns = [column(many, order, packages) for order, packages in made]
+    known = {plan for plan in made if not plan[1]}
+    columns += [column(many, i, ()) for i in range(many.orders) if (i, ()) not in known]
+    return found, columns
+
+
+def column(many: Many, order: int, packages: tuple[int, ...]) -> Column:
+    """The order's plan of these packages; what they do not have is left."""
+    takes: Counter[int] = Counter()
+    for package in packages:
+        cells, units = many.uses(package)
+        for cell, count in zip(cells.tolist(), units.tolist(), strict=True):
+            takes[cell] += count
+    return Column(order, packages, many.total(order, packages), tuple(takes.items()))
+
+
+class _Work:
+    """The plans as they stand, and what they leave of each cell."""
+
+    def __init__(self, many: Many, stock: Floats, prices: Floats) -> None:
+        self._many, self._left, self._prices = many, stock.copy(), prices
+        self._known: list[dict[tuple[int, ...], Column]] = [{} for _ in range(many.orders)]
+        self.plans: list[Column] = [column(many, i, ()) for i in range(many.orders)]
+
+    @property
+    def cost(self) -> float:
+        return sum(plan.cost for plan in self.plans)
+
+    def begin(self, columns: Sequence[Column]) -> None:
+        """The better of: the LP's mixture made whole, and one order after the other."""
+        for each in columns:
+            self._known[each.order][each.packages] = each
+        for order in range(self._many.orders):
+            self._put(self._cheapest(order, priced=False))
+        cost, sequential = self.cost, list(self.plans)
+        for order in range(self._many.orders):
+            self._take_out(order)
+        shares = relaxed(columns, self._left)
+        waiting = set(range(self._many.orders))
+        for number in np.argsort(-shares, kind="stable").tolist():
+            each = columns[number]
+            if shares[number] < 1 - SURE:
+                break
+            if each.order in waiting and self._fits(each):
+                self._put(each)
+                waiting.remove(each.order)
+        for order in sorted(waiting):
+            self._put(self._cheapest(order, priced=True))
+        if self.cost > cost:
+            for order, plan in enumerate(sequential):
+                self._take_out(order)
+            for plan in sequential:
+                self._put(plan)
+
+    def improve(self, effort: Effort) -> None:
+        self._again(range(self._many.orders))
+        for number in range(effort.rounds):
+            orders = self._neighbourhood(number)
+            if not orders:
+                return
+            if self._together(orders, effort.work):
+                self._again(orders)
+
+    def _again(self, orders: Iterable[int]) -> None:
+        """Take each out and put it back at its cheapest, as long as that changes something."""
+        open_ = list(orders)
+        for _ in range(3):
+            before = [self.plans[order] for order in open_]
+            for order in open_:
+                self._take_out(order)
+                self._put(self._cheapest(order, priced=False, known=self.plans[order]))
+            if before == [self.plans[order] for order in open_]:
+                return
+
+    def _together(self, orders: Sequence[int], work: float) -> bool:
+        """Decide them anew with all the columns known of them; whether that is cheaper."""
+        before = sum(self.plans[order].cost for order in orders)
+        for order in orders:
+            self._take_out(order)
+        columns = [each for order in orders for each in self._promising(order)]
+        place = {(each.order, each.packages): number for number, each in enumerate(columns)}
+        standing = [place[order, self.plans[order].packages] for order in orders]
+        numbers = chosen(columns, self._left, standing, work) or standing
+        if sum(columns[number].cost for number in numbers) > before:
+            numbers = standing
+        for number in numbers:
+            self._put(columns[number])
+        return sum(self.plans[order].cost for order in orders) < before
+
+    def _promising(self, order: int) -> list[Column]:
+        """The plan as it stands, and those of the least cost at the dual's prices."""
+        known = sorted(self._known[order].values(), key=self._at_prices)[:COLUMNS]
+        standing = self.plans[order]
+        return known if standing in known else [standing, *known]
+
+    def _at_prices(self, each: Column) -> float:
+        return each.cost + sum(float(self._prices[cell]) * units for cell, units in each.takes)
+
+    def _neighbourhood(self, number: int) -> list[int]:
+        """Orders around one scarce cell: those that want it, then what else they want, and so on."""
+        if number == 0:
+            self._map()
+        if not self._scarce:
+            return []
+        seed = self._scarce[(number * 7919) % len(self._scarce)]
+        orders, cells, queue = dict.fromkeys(()), {seed}, [seed]
+        while queue and len(orders) < TOGETHER:
+            for order in self._wanting[queue.pop(0)]:
+                orders[order] = None
+                for cell in self._wants[order]:
+                    if cell not in cells:
+                        cells.add(cell)
+                        queue.append(cell)
+        return list(orders)[:TOGETHER]
+
+    def _map(self) -> None:
+        """Which cells are scarce, the dearest first, and who wants them."""
+        columns = [each for known in self._known for each in known.values()]
+        stock = self._left + sum_of(self.plans, len(self._left))
+        scarce = contested(columns, stock)
+        self._scarce = sorted(scarce, key=lambda cell: (-self._prices[cell], cell))
+        self._wants: list[list[int]] = []
+        self._wanting: dict[int, list[int]] = {cell: [] for cell in self._scarce}
+        for order, known in enumerate(self._known):
+            cells = {cell for each in known.values() for cell, _ in each.takes} & scarce
+            self._wants.append(sorted(cells))
+            for cell in self._wants[-1]:
+                self._wanting[cell].append(order)
+
+    def _cheapest(self, order: int, *, priced: bool, known: Column | None = None) -> Column:
+        """The order's best plan in what is left; at the dual's prices, or as it costs."""
+        packages = self._many.alone(order, self._left, self._prices if priced else None)
+        found = column(self._many, order, packages)
+        if not self._fits(found):
+            found = self._known[order][()]
+        if known is not None and known.cost <= found.cost:
+            return known
+        return self._known[order].setdefault(found.packages, found)
+
+    def _fits(self, each: Column) -> bool:
+        return all(units <= self._left[cell] for cell, units in each.takes)
+
+    def _put(self, each: Column) -> None:
+        self.plans[each.order] = each
+        for cell, units in each.takes:
+            self._left[cell] -= units
+
+    def _take_out(self, order: int) -> None:
+        for cell, units in self.plans[order].takes:
+            self._left[cell] += units
+
+
+def sum_of(plans: Iterable[Column], cells: int) -> Floats:
+    """What the plans take of each cell."""
+    taken = np.zeros(cells)
+    for plan in plans:
+        for cell, units in plan.takes:
+            taken[cell] += units
+    return taken

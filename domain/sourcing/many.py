@@ -1,0 +1,256 @@
+"""Many orders at once, as arrays: every package of each, and the cheapest plan of each at a price."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.sourcing.lattice import Ints, Lattice, lattice
+
+Floats = NDArray[np.float64]
+
+NEVER: Final = 1e15  # a cost that nothing reaches
+
+
+class Offer(NamedTuple):
+    """
+    One order and all packages that it could be sent in.
+
+    Its kinds are `counts[k]` portions of `each[k]` units of the SKU with row `skus[k]`; a portion is
+    not divided. A package is a `node`, the `part` of the order that it has (its number in
+    `lattice(counts)`) and a `cost`. `left` is the cost of each unit that is in no package.
+    """
+
+    counts: tuple[int, ...]
+    each: Ints
+    skus: Ints
+    node: Ints
+    part: Ints
+    cost: Floats
+    left: float
+
+
+class Chosen(NamedTuple):
+    """
+    The cheapest plan of each order at some prices: its `value` with them, and of all plans the
+    `packages`, by order. `units` is what they take of each cell.
+    """
+
+    value: Floats
+    packages: Ints
+    units: Floats
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Orders of the same counts. Their segments are `low` to `high`, at `parts` and `rows`."""
+
+    orders: Ints
+    grid: Lattice
+    low: int
+    high: int
+    rows: Ints
+    parts: Ints
+    left: Floats
+
+
+class Many:
+    """
+    The packages of all orders in one table, sorted by order and part; the cheapest first.
+
+    A cell is a thing that they compete for: the units of a SKU at a node (`cells` has its number,
+    SKU times `nodes` plus node), or a package of a node's capacity (SKUs times nodes plus node),
+    where `counted`. `keep` packages of each part, the cheapest, stand in the table; without it all.
+    """
+
+    def __init__(
+        self,
+        offers: Sequence[Offer],
+        skus: int,
+        nodes: int,
+        *,
+        counted: bool = False,
+        keep: int | None = None,
+    ) -> None:
+        self.orders, self.nodes, self.skus = len(offers), nodes, skus
+        self._by_counts(offers)
+        self._tabled(offers, keep)
+        self._used(offers, counted=counted)
+        self._grouped(offers)
+
+    def _by_counts(self, offers: Sequence[Offer]) -> None:
+        same: dict[tuple[int, ...], list[int]] = {}
+        for number, offer in enumerate(offers):
+            same.setdefault(offer.counts, []).append(number)
+        self._same = [(lattice(counts), np.array(same[counts])) for counts in sorted(same)]
+
+    def _tabled(self, offers: Sequence[Offer], keep: int | None) -> None:
+        """Every package, by order (in the sequence of the groups), part and cost."""
+        sequence = np.concatenate([orders for _, orders in self._same])
+        sorted_ = [_cheapest(offers[number], keep) for number in sequence.tolist()]
+        counts = np.array([len(some) for some in sorted_])
+        self.order: Ints = np.repeat(sequence, counts)
+        pairs = list(zip(sequence.tolist(), sorted_, strict=True))
+        self.node: Ints = np.concatenate([offers[i].node[some] for i, some in pairs])
+        self.part: Ints = np.concatenate([offers[i].part[some] for i, some in pairs])
+        self.cost: Floats = np.concatenate([offers[i].cost[some] for i, some in pairs])
+        fresh = (np.diff(self.order, prepend=-1) != 0) | (np.diff(self.part, prepend=-1) != 0)
+        self._starts: Ints = np.flatnonzero(fresh)
+        self._ends: Ints = np.append(self._starts[1:], len(self.order))
+
+    def _used(self, offers: Sequence[Offer], *, counted: bool) -> None:
+        """What each package takes of which cell, one after the other."""
+        cells, units, counts, low = [], [], [], 0
+        for grid, orders in self._same:
+            high = low + int(np.isin(self.order[low:], orders).sum()) if len(orders) else low
+            order, part = self.order[low:high], self.part[low:high]
+            place = np.full(self.orders, 0)
+            place[orders] = np.arange(len(orders))
+            each = np.array([offers[i].each for i in orders.tolist()])[place[order]]
+            skus = np.array([offers[i].skus for i in orders.tolist()])[place[order]]
+            taken = grid.digits.T[part] * each
+            cell = skus * self.nodes + self.node[low:high, None]
+            if counted:
+                taken = np.column_stack([taken, np.ones(len(taken), np.int64)])
+                cell = np.column_stack(
+                    [cell, self.skus * self.nodes + self.node[low:high]]
+                )
+            some = taken > 0
+            cells.append(cell[some])
+            units.append(taken[some])
+            counts.append(some.sum(axis=1))
+            low = high
+        self.cells, cell = np.unique(np.concatenate(cells), return_inverse=True)
+        self._cell = cell.astype(np.int32)
+        self._units = np.concatenate(units).astype(np.float64)
+        many = np.concatenate(counts)
+        self.use_ends: Ints = np.cumsum(many)
+        self.use_begins: Ints = self.use_ends - many
+
+    def _grouped(self, offers: Sequence[Offer]) -> None:
+        order, part = self.order[self._starts], self.part[self._starts]
+        self._groups, low = [], 0
+        for grid, orders in self._same:
+            place = np.full(self.orders, -1)
+            place[orders] = np.arange(len(orders))
+            high = low + int((place[order[low:]] >= 0).sum())
+            each = np.array([offers[i].each for i in orders.tolist()])
+            left = np.array([offers[i].left for i in orders.tolist()])
+            self._groups.append(
+                _Group(
+                    orders,
+                    grid,
+                    low,
+                    high,
+                    place[order[low:high]],
+                    part[low:high],
+                    (each * left[:, None]).T,
+                )
+            )
+            low = high
+
+    def priced(self, prices: Floats) -> Floats:
+        """Every package's cost with the price of what it takes, by cell."""
+        return self.cost + np.add.reduceat(self._units * prices[self._cell], self.use_begins)
+
+    def best(self, prices: Floats) -> Chosen:
+        """The cheapest plan of each order at these prices. A plan may use a node twice."""
+        return self.best_of(self.priced(prices))
+
+    def best_of(self, cost: Floats) -> Chosen:
+        """The same, of costs by package."""
+        lowest = np.minimum.reduceat(cost, self._starts)
+        value, segments = np.zeros(self.orders), []
+        for group in self._groups:
+            value[group.orders] = self._planned(group, lowest, segments)
+        chosen = np.concatenate(segments) if segments else np.zeros(0, np.int64)
+        packages = self._first_at(chosen, cost, lowest)
+        packages = packages[np.argsort(self.order[packages], kind="stable")]
+        return Chosen(value, packages, self.units_of(packages))
+
+    def plans(self, packages: Ints) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """These, sorted by order, as each order's plan; an order without any has none here."""
+        order = self.order[packages]
+        starts = np.flatnonzero(np.diff(order, prepend=-1))
+        numbers, ends = packages.tolist(), [*starts[1:].tolist(), len(packages)]
+        for begin, end in zip(starts.tolist(), ends, strict=True):
+            yield int(order[begin]), tuple(sorted(numbers[begin:end]))
+
+    def units_of(self, packages: Ints) -> Floats:
+        """What these take of each cell."""
+        cells, units = self.taken(packages)
+        return np.bincount(cells, units, len(self.cells))
+
+    def taken(self, packages: Ints) -> tuple[Ints, Floats]:
+        """What each of these takes: its cells and how much of them, one package after the other."""
+        uses = _ranges(self.use_begins[packages], self.use_ends[packages])
+        return self._cell[uses], self._units[uses]
+
+    def _planned(self, group: _Group, lowest: Floats, segments: list[Ints]) -> Floats:
+        """The value of each order's plan; adds the segments that it takes."""
+        grid, orders = group.grid, len(group.orders)
+        best = np.full((grid.size, orders), NEVER)
+        best[group.parts, group.rows] = lowest[group.low : group.high]
+        where = np.full((grid.size, orders), -1)
+        where[group.parts, group.rows] = np.arange(group.low, group.high)
+        plan = np.zeros((grid.size, orders))
+        kinds = {unit: kind for kind, unit in enumerate(grid.weights)}
+        for step in grid.steps:
+            low, high, begin = step.low, step.high, 0
+            if high == grid.size:  # of the last ones only the whole is wanted
+                low, begin = high - 1, int(step.starts[-1])
+            sums = best[step.taken[begin:]] + plan[step.rest[begin:]]
+            starts = step.starts[step.starts >= begin] - begin
+            left = plan[low - step.unit : high - step.unit] + group.left[kinds[step.unit]]
+            np.minimum(np.minimum.reduceat(sums, starts), left, out=plan[low:high])
+        segments.extend(_traced(group, best, plan, where))
+        return plan[-1]
+
+    def _first_at(self, segments: Ints, cost: Floats, lowest: Floats) -> Ints:
+        """Of each segment the first package with its lowest cost."""
+        begins, ends = self._starts[segments], self._ends[segments]
+        every = _ranges(begins, ends)
+        owner = np.repeat(np.arange(len(segments)), ends - begins)
+        hits = np.flatnonzero(cost[every] == lowest[segments][owner])
+        _, first = np.unique(owner[hits], return_index=True)
+        return every[hits[first]]
+
+
+def _traced(group: _Group, best: Floats, plan: Floats, where: Ints) -> Iterator[Ints]:
+    """The segments of the orders' plans, one package of each after the other."""
+    grid = group.grid
+    weights = np.array(grid.weights)
+    whole = np.full(len(group.orders), grid.size - 1)
+    while (open_ := np.flatnonzero(whole)).size:
+        for state in np.unique(whole[open_]).tolist():
+            rows = open_[whole[open_] == state]
+            kind = int(np.searchsorted(weights, state, side="right")) - 1
+            unit = grid.weights[kind]
+            taken = grid.parts_of(state)
+            sums = best[np.ix_(taken, rows)] + plan[np.ix_(state - taken, rows)]
+            at = sums.argmin(axis=0)
+            left = plan[state - unit, rows] + group.left[kind, rows]
+            sent = sums[at, np.arange(len(rows))] <= left
+            yield where[taken[at[sent]], rows[sent]]
+            whole[rows] -= np.where(sent, taken[at], unit)
+
+
+def _cheapest(offer: Offer, keep: int | None) -> Ints:
+    """The packages in the order of part and cost, the first `keep` of each part."""
+    by_part = np.lexsort((offer.cost, offer.part))
+    if keep is None:
+        return by_part
+    part = offer.part[by_part]
+    starts = np.flatnonzero(np.diff(part, prepend=-1))
+    rank = np.arange(len(part)) - np.repeat(starts, np.diff(np.append(starts, len(part))))
+    return by_part[rank < keep]
+
+
+def _ranges(begins: Ints, ends: Ints) -> Ints:
+    counts = ends - begins
+    total = int(counts.sum())
+    return np.arange(total) + np.repeat(begins - np.cumsum(counts) + counts, counts)
