@@ -9,10 +9,10 @@ import numpy as np
 
 from cli.markets.dombench import UNFILLED, Asked, Floats, Ints, Market
 from cli.markets.simulation import Package, State
-from domain.sourcing.lattice import Lattice, divisions, lattice
+from domain.sourcing.lattice import divisions, lattice
+from domain.sourcing.many import NEVER, division
 
 MOST_DIVISIONS: Final = 3**11  # beyond this a quantity is not divided
-NEVER: Final = 1e18
 
 
 class Prices(Protocol):
@@ -81,29 +81,7 @@ def cheapest(
     best = np.full(grid.size, NEVER)
     np.minimum.at(best, part, cost)
     found = []
-    for some in _divided(grid, best, units.sum(axis=0)):
+    for some in division(grid, best, (UNFILLED * each).tolist()):
         at = int(np.flatnonzero((part == some) & (cost == best[some]))[0])
         found.append(Package(int(node[at]), units[:, some]))
     return found
-
-
-def _divided(grid: Lattice, best: Floats, units: Ints) -> list[int]:
-    """The parts that go apart in the cheapest plan; what is in none stays behind."""
-    if grid.size == 2:  # noqa: PLR2004  # one line, whole
-        return [1] if best[1] < UNFILLED * units[1] else []
-    plan = np.zeros(grid.size)
-    for step in grid.steps:
-        sums = best[step.taken] + plan[step.rest]
-        left = plan[step.low - step.unit : step.high - step.unit] + UNFILLED * units[step.unit]
-        plan[step.low : step.high] = np.minimum(np.minimum.reduceat(sums, step.starts), left)
-    whole, chosen = grid.size - 1, []
-    while whole:
-        unit = max(weight for weight in grid.weights if weight <= whole)
-        if plan[whole] == plan[whole - unit] + UNFILLED * units[unit]:
-            whole -= unit
-            continue
-        taken = grid.parts_of(whole)
-        some = int(taken[(best[taken] + plan[whole - taken]).argmin()])
-        chosen.append(some)
-        whole -= some
-    return chosen

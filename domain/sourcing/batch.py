@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -82,11 +80,10 @@ def _columns(many: Many, stock: Floats, effort: Effort) -> tuple[dual.Dual, list
 
 def column(many: Many, order: int, packages: tuple[int, ...]) -> Column:
     """The order's plan of these packages; what they do not have is left."""
-    takes: Counter[int] = Counter()
-    for package in packages:
-        cells, units = many.uses(package)
-        for cell, count in zip(cells.tolist(), units.tolist(), strict=True):
-            takes[cell] += count
+    takes: dict[int, float] = {}
+    cells, units = many.taken(np.array(packages, np.int64))
+    for cell, count in zip(cells.tolist(), units.tolist(), strict=True):
+        takes[cell] = takes.get(cell, 0.0) + count
     return Column(order, packages, many.total(order, packages), tuple(takes.items()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -98,6 +99,14 @@ class Many:
         self.node: Ints = np.concatenate([offers[i].node[some] for i, some in pairs])
         self.part: Ints = np.concatenate([offers[i].part[some] for i, some in pairs])
         self.cost: Floats = np.concatenate([offers[i].cost[some] for i, some in pairs])
+        ends = np.cumsum(counts)
+        self._spans = dict(
+            zip(
+                sequence.tolist(),
+                zip((ends - counts).tolist(), ends.tolist(), strict=True),
+                strict=True,
+            )
+        )
         fresh = (np.diff(self.order, prepend=-1) != 0) | (np.diff(self.part, prepend=-1) != 0)
         self._starts: Ints = np.flatnonzero(fresh)
         self._ends: Ints = np.append(self._starts[1:], len(self.order))
@@ -134,7 +143,10 @@ class Many:
     def _grouped(self, offers: Sequence[Offer]) -> None:
         order, part = self.order[self._starts], self.part[self._starts]
         self._groups, low = [], 0
-        for grid, orders in self._same:
+        self._group_of = np.zeros(self.orders, np.int64)
+        self._row_of = np.zeros(self.orders, np.int64)
+        for number, (grid, orders) in enumerate(self._same):
+            self._group_of[orders], self._row_of[orders] = number, np.arange(len(orders))
             place = np.full(self.orders, -1)
             place[orders] = np.arange(len(orders))
             high = low + int((place[order[low:]] >= 0).sum())
@@ -152,6 +164,35 @@ class Many:
                 )
             )
             low = high
+
+    def alone(self, order: int, stock: Floats, prices: Floats | None = None) -> tuple[int, ...]:
+        """The packages of one order's cheapest plan in this stock, by cell; at prices, if any."""
+        low, high = self._spans[order]
+        if low == high:
+            return ()
+        group, row = self._groups[self._group_of[order]], self._row_of[order]
+        uses = slice(self.use_begins[low], self.use_ends[high - 1])
+        cells, units = self._cell[uses], self._units[uses]
+        begins = self.use_begins[low:high] - self.use_begins[low]
+        cost = self.cost[low:high]
+        if prices is not None:
+            cost = cost + np.add.reduceat(units * prices[cells], begins)
+        short = np.logical_or.reduceat(units > stock[cells], begins)
+        cost = np.where(short, NEVER, cost)
+        part = self.part[low:high]
+        best = np.full(group.grid.size, NEVER)
+        np.minimum.at(best, part, cost)
+        parts = division(group.grid, best, group.left[:, row].tolist())
+        first = [int(np.flatnonzero((part == some) & (cost == best[some]))[0]) for some in parts]
+        return tuple(sorted(low + at for at in first))
+
+    def total(self, order: int, packages: Sequence[int]) -> float:
+        """What the order costs in these, with what stays behind."""
+        group, row = self._groups[self._group_of[order]], self._row_of[order]
+        behind = group.grid.digits[:, -1].copy()
+        for package in packages:
+            behind -= group.grid.digits[:, self.part[package]]
+        return float(self.cost[list(packages)].sum() + behind @ group.left[:, row])
 
     def priced(self, prices: Floats) -> Floats:
         """Every package's cost with the price of what it takes, by cell."""
@@ -237,6 +278,33 @@ def _traced(group: _Group, best: Floats, plan: Floats, where: Ints) -> Iterator[
             sent = sums[at, np.arange(len(rows))] <= left
             yield where[taken[at[sent]], rows[sent]]
             whole[rows] -= np.where(sent, taken[at], unit)
+
+
+def division(grid: Lattice, best: Floats, left: Sequence[float]) -> list[int]:
+    """
+    The parts that go apart in the cheapest plan of one order; what is in none stays behind.
+
+    `best` is the cost of each part's best package, `left` that of each kind's portion left behind.
+    """
+    if grid.size == 2:  # noqa: PLR2004  # one portion
+        return [1] if best[1] < left[0] else []
+    plan = np.zeros(grid.size)
+    kinds = {unit: kind for kind, unit in enumerate(grid.weights)}
+    for step in grid.steps:
+        sums = best[step.taken] + plan[step.rest]
+        behind = plan[step.low - step.unit : step.high - step.unit] + left[kinds[step.unit]]
+        np.minimum(np.minimum.reduceat(sums, step.starts), behind, out=plan[step.low : step.high])
+    whole, parts = grid.size - 1, []
+    while whole:
+        kind = bisect_right(grid.weights, whole) - 1
+        unit = grid.weights[kind]
+        if plan[whole] == plan[whole - unit] + left[kind]:
+            whole -= unit
+            continue
+        taken = grid.parts_of(whole)
+        parts.append(int(taken[(best[taken] + plan[whole - taken]).argmin()]))
+        whole -= parts[-1]
+    return parts
 
 
 def _cheapest(offer: Offer, keep: int | None) -> Ints:
