@@ -2,24 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from cli.markets.dombench import UNFILLED, Asked, Ints, Market
+from cli.markets.dombench import UNFILLED, Asked, Floats, Ints, Market
 from cli.markets.exact import packages_of, portions
-from domain.sourcing.many import Offer
+from domain.sourcing import dual
+from domain.sourcing.many import Many, Offer, cheapest_of
+from domain.sourcing.prices import spread
+
+KEEP: Final = 8  # packages of each part that the prices are looked for with
+BLOCK: Final = 1000  # orders that are priced at once with all their packages
+
+
+class Bound(NamedTuple):
+    """In cents; `prices` by SKU and node prove it."""
+
+    cost: float
+    prices: Floats
+
+
+def lower_bound(
+    market: Market, asked: Sequence[Asked], stock: Ints, *, passes: int, parts: bool = False
+) -> Bound:
+    """
+    Under every policy's cost: the Lagrangian dual at the best prices found, over every package.
+
+    `parts`: for policies that divide quantities too. The prices are looked for among the cheapest
+    packages, and proven with all.
+    """
+    skus, nodes = stock.shape
+    few = Many(offers(market, asked, stock, parts=parts, keep=KEEP), skus, nodes)
+    found = dual.solve(few, of_cells(stock, few), passes=passes).prices
+    prices = spread(few.cells, found, skus, nodes)
+    cost = -float((prices * stock).sum())
+    for begin in range(0, len(asked), BLOCK):
+        every = Many(offers(market, asked[begin : begin + BLOCK], stock, parts=parts), skus, nodes)
+        cost += float(every.best(of_cells(prices, every)).value.sum())
+    return Bound(cost, prices)
+
+
+def of_cells(table: Ints | Floats, many: Many) -> Floats:
+    """The table's values by SKU and node, of the cells."""
+    return table.reshape(-1)[many.cells].astype(np.float64)
 
 
 def offers(
-    market: Market, asked: Iterable[Asked], stock: Ints, *, parts: bool = False
+    market: Market,
+    asked: Sequence[Asked],
+    stock: Ints,
+    *,
+    parts: bool = False,
+    keep: int | None = None,
 ) -> list[Offer]:
-    """Every order with all that the stock could send it."""
-    return [_offer(market, one, stock, parts=parts) for one in asked]
+    """Every order with what the stock could send it, or of each part of it the cheapest few."""
+    every = (_offer(market, one, stock, parts=parts) for one in asked)
+    return [offer if keep is None else cheapest_of(offer, keep) for offer in every]
 
 
 def _offer(market: Market, asked: Asked, stock: Ints, *, parts: bool) -> Offer:
-    order = np.argsort(asked.units, kind="stable") if parts else np.arange(len(asked.units))
+    order = np.argsort(asked.units, kind="stable")
     asked = asked._replace(skus=asked.skus[order], units=asked.units[order])
     counts, each = portions(asked.units, parts=parts)
     node, part, cost = packages_of(asked, stock[asked.skus], market, counts, each)

@@ -44,25 +44,22 @@ class RankedParts:
 
 class Brokering:
     """
-    The whole order at the nearest node that has it; where there is none, again and again the node
-    that has most of the lines that are left, the nearest of them.
+    The whole order at the nearest node that has it; where there is none, first the node that has
+    most of its lines, of several the oldest, and the rest line by line at the nearest.
     """
 
     name = "brokering"
 
     def decide(self, asked: Asked, free: Ints, state: State) -> Sequence[Package]:
         near = state.market.near[asked.metro]
-        has = (free >= asked.units[:, None])[:, near]
-        open_ = np.ones(len(asked.units), np.bool_)
-        packages = []
-        while True:
-            covers = has[open_].sum(axis=0)
-            at = int(covers.argmax())
-            if not covers[at]:
-                return packages
-            lines = has[:, at] & open_
-            packages.append(Package(int(near[at]), np.where(lines, asked.units, 0)))
-            open_ &= ~lines
+        has = free >= asked.units[:, None]
+        whole = has.all(axis=0)[near]
+        if whole.any():
+            return [Package(int(near[whole.argmax()]), asked.units)]
+        most = int(has.sum(axis=0).argmax())
+        rest = has[:, near]
+        chosen = np.where(rest.any(axis=1), near[rest.argmax(axis=1)], -1)
+        return list(_grouped(np.where(has[:, most], most, chosen), asked.units))
 
 
 class SequentialBrokering:
@@ -120,7 +117,7 @@ class TwoPass:
         far = state.market.miles[asked.metro] > self._miles
         near = free.copy()
         near[:, far] = 0
-        first = list(Brokering().decide(asked, near, state))
+        first = _most_lines(asked, near, state)
         left, rest = asked.units.copy(), free.copy()
         for package in first:
             left -= package.units
@@ -128,6 +125,20 @@ class TwoPass:
         ranked = [p.node for p in first] + state.market.near[asked.metro].tolist()
         second = _drained(list(dict.fromkeys(ranked)), left, rest) if left.any() else []
         return list(_merged([*first, *second]))
+
+
+def _most_lines(asked: Asked, free: Ints, state: State) -> list[Package]:
+    """Again and again the node that has most of the whole lines left, the nearest of them."""
+    near = state.market.near[asked.metro]
+    has = (free >= asked.units[:, None])[:, near]
+    left = np.ones(len(asked.units), np.bool_)
+    packages = []
+    while (covers := has[left].sum(axis=0)).any():
+        at = int(covers.argmax())
+        lines = has[:, at] & left
+        packages.append(Package(int(near[at]), np.where(lines, asked.units, 0)))
+        left &= ~lines
+    return packages
 
 
 def by_stock(market: Market) -> Ints:

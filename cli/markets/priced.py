@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from cli.markets.bound import offers
-from cli.markets.dombench import FIT, HISTORY, PERIODS, Asked, Floats, Market, Path, path
-from cli.markets.simulation import State
+from cli.markets.bound import KEEP, of_cells, offers
+from cli.markets.dombench import FIT, HISTORY, PERIODS, Asked, Floats, Ints, Market, path
+from cli.markets.exact import Exact
+from cli.markets.simulation import State, play
 from domain.sourcing import prices
 from domain.sourcing.many import Many
 from domain.sourcing.prices import Prices
 
-KEEP: Final = 8  # packages of each part that a future is solved with
 FUTURES: Final = 6
 PASSES: Final = 60
+ENOUGH: Final = 100  # units of whatever is stocked: so many that nothing runs out
+SCALES: Final = (1.0, 1.5, 2.0, 2.5)  # of the prices that compete
 
 
 class Live:
@@ -41,17 +44,13 @@ def fitted(market: Market, *, futures: int = FUTURES, passes: int = PASSES) -> F
     """
     From what is known before the first order: the history, and futures drawn from it.
 
-    A future is a period's worth of the history's orders, and of the orders of the path that is
-    there to be fitted to.
+    A future is a period's worth of the history's orders, one after the other.
     """
-    history = path(market, market.seed + HISTORY, PERIODS * market.size.orders)
-    recent = path(market, market.seed + FIT)
-    everywhere = np.where(market.stocked, 100, 0)
-    past = _many(market, [*history, *recent], everywhere)
-    gain, rate = prices.poisson_tail(past, PERIODS + 1)
-    duals = prices.mean_dual(
-        [_future(market, orders) for orders in _drawn(history, recent, futures)], passes=passes
-    )
+    history = path(market, market.seed + HISTORY, PERIODS * market.size.orders).asked
+    past = _many(market, history, np.where(market.stocked, ENOUGH, 0))
+    gain, rate = prices.poisson_tail(past, PERIODS)
+    drawn = _drawn(history, market.size.orders, futures)
+    duals = prices.mean_dual([_future(market, orders) for orders in drawn], passes=passes)
     none = np.zeros_like(duals)
     through = prices.tail_through(duals, futures, gain, rate, market.stock)
     names = _names(market)
@@ -62,23 +61,36 @@ def fitted(market: Market, *, futures: int = FUTURES, passes: int = PASSES) -> F
     )
 
 
-def _drawn(history: Path, recent: Path, futures: int) -> list[Sequence[Asked]]:
-    """Periods one after the other, the most recent first; more of them from in between."""
-    every = [*history, *recent]
-    period = len(recent)
-    step = (len(every) - period) // max(futures - 1, 1)
-    begins = [len(every) - period - number * step for number in range(futures)]
-    return [every[begin : begin + period] for begin in begins]
+def proven(market: Market, book: Fitted, scales: Sequence[float] = SCALES) -> Live | None:
+    """
+    An A/B over the path that is there to be fitted to: the prices, more or less of them, that cost
+    the least; None, the switch off, where no prices cost less than some.
+    """
+    recent = path(market, market.seed + FIT)
+    tried: list[Live | None] = [None]
+    tried += [Live(scaled(each, k)) for each in (book.poisson, book.through) for k in scales]
+    costs = [play(Exact("trial", live), market, recent).cost for live in tried]
+    return tried[int(np.argmin(costs))]
+
+
+def scaled(book: Prices, by: float) -> Prices:
+    return replace(book, flat=book.flat * by, gain=book.gain * by)
+
+
+def _drawn(history: Sequence[Asked], period: int, futures: int) -> list[Sequence[Asked]]:
+    """Periods that begin in equal steps over the history."""
+    step = (len(history) - period) // max(futures - 1, 1)
+    return [history[number * step : number * step + period] for number in range(futures)]
 
 
 def _future(market: Market, asked: Sequence[Asked]) -> tuple[Many, Floats]:
     many = _many(market, asked, market.stock)
-    return many, market.stock.reshape(-1)[many.cells].astype(np.float64)
+    return many, of_cells(market.stock, many)
 
 
-def _many(market: Market, asked: Sequence[Asked], stock: np.ndarray) -> Many:
+def _many(market: Market, asked: Sequence[Asked], stock: Ints) -> Many:
     skus, nodes = market.stock.shape
-    return Many(offers(market, asked, stock), skus, nodes, keep=KEEP)
+    return Many(offers(market, asked, stock, keep=KEEP), skus, nodes)
 
 
 def _names(market: Market) -> tuple[tuple[str, ...], tuple[str, ...]]:

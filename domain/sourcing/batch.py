@@ -11,19 +11,23 @@ from domain.sourcing import dual
 from domain.sourcing.many import Floats, Ints, Many, Offer
 from domain.sourcing.restricted import Column, chosen, contested, relaxed
 
-TOGETHER: Final = 150  # orders of one neighbourhood
-SURE: Final = 0.999  # a plan that the LP takes whole
+TOGETHER: Final = 60  # orders of one neighbourhood
+MOSTLY: Final = 0.5  # of a plan in the mixture, and it is the order's
+GOLDEN: Final = 0.6180339887498949
 COLUMNS: Final = 12  # plans of one order that compete in a neighbourhood
 
 
 class Effort(NamedTuple):
     """
-    Counted work, never a clock. `passes` of the dual, of whose last `kept` the plans are kept;
-    `rounds` of neighbourhoods that CP-SAT solves again, each within `work` of its deterministic time.
+    Counted work, never a clock. `passes` of the dual, of whose last `kept` the plans are kept, and
+    `perturbed` ones at other prices; `generations` of the LP, whose prices find more plans; `rounds`
+    of neighbourhoods that CP-SAT solves again, each within `work` of its deterministic time.
     """
 
-    passes: int = 200
-    kept: int = 100
+    passes: int = 120
+    kept: int = 60
+    perturbed: int = 16
+    generations: int = 5
     rounds: int = 200
     work: float = 1.0
 
@@ -45,7 +49,7 @@ def solve(many: Many, stock: Floats, effort: Effort, *, bound: float | None = No
     after the other, each exactly. `stock` by cell of `many`; capacity is a cell like others.
 
     1. The Lagrangian dual prices what is scarce; its passes leave plans behind (columns).
-    2. The cheapest mixture of the columns, by LP; plans that it takes whole stand, the other orders
+    2. The cheapest mixture of the columns, by LP; plans that it mostly takes stand, the other orders
        follow one by one, each at its cheapest in what is left, at the dual's prices.
     3. Each order is taken out and put back at its cheapest, until nothing changes.
     4. Orders that compete for the same scarce cells are decided together by CP-SAT, neighbourhood
@@ -54,28 +58,12 @@ def solve(many: Many, stock: Floats, effort: Effort, *, bound: float | None = No
     After Xu, Allgor and Graves, "Benefits of reevaluating real-time order fulfillment decisions"
     (2009), whose re-evaluation is the last two steps.
     """
-    found, columns = _columns(many, stock, effort)
-    work = _Work(many, stock, found.prices)
-    work.begin(columns)
+    work = _Work(many, stock)
+    found = work.price(effort)
+    work.begin(effort)
     work.improve(effort)
     proven = found.bound if bound is None else bound
     return Batch(tuple(column.packages for column in work.plans), work.cost, proven)
-
-
-def _columns(many: Many, stock: Floats, effort: Effort) -> tuple[dual.Dual, list[Column]]:
-    """Every plan that one of the last passes made, once."""
-    made: dict[tuple[int, tuple[int, ...]], None] = {}
-
-    def keep(number: int, packages: Ints) -> None:
-        if number >= effort.passes - effort.kept:
-            for plan in many.plans(packages):
-                made.setdefault(plan)
-
-    found = dual.solve(many, stock, passes=effort.passes, seen=keep)
-    columns = [column(many, order, packages) for order, packages in made]
-    known = {plan for plan in made if not plan[1]}
-    columns += [column(many, i, ()) for i in range(many.orders) if (i, ()) not in known]
-    return found, columns
 
 
 def column(many: Many, order: int, packages: tuple[int, ...]) -> Column:
@@ -90,40 +78,68 @@ def column(many: Many, order: int, packages: tuple[int, ...]) -> Column:
 class _Work:
     """The plans as they stand, and what they leave of each cell."""
 
-    def __init__(self, many: Many, stock: Floats, prices: Floats) -> None:
-        self._many, self._left, self._prices = many, stock.copy(), prices
-        self._known: list[dict[tuple[int, ...], Column]] = [{} for _ in range(many.orders)]
+    def __init__(self, many: Many, stock: Floats) -> None:
+        self._many, self._stock, self._left = many, stock, stock.copy()
+        self._prices = np.zeros(len(stock))
         self.plans: list[Column] = [column(many, i, ()) for i in range(many.orders)]
+        self._known = [{(): plan} for plan in self.plans]
 
     @property
     def cost(self) -> float:
         return sum(plan.cost for plan in self.plans)
 
-    def begin(self, columns: Sequence[Column]) -> None:
-        """The better of: the LP's mixture made whole, and one order after the other."""
-        for each in columns:
-            self._known[each.order][each.packages] = each
+    def price(self, effort: Effort) -> dual.Dual:
+        """The dual; the plans of its last passes become known, and of passes at other prices."""
+
+        def keep(number: int, packages: Ints) -> None:
+            if number >= effort.passes - effort.kept:
+                self._learn(packages)
+
+        found = dual.solve(self._many, self._stock, passes=effort.passes, seen=keep)
+        self._prices = found.prices
+        cells = np.arange(len(self._stock))
+        for number in range(effort.perturbed):
+            # Between none and twice the price, each cell's by its own turn of the golden ratio.
+            factor = 2 * ((cells * GOLDEN + number / effort.perturbed) % 1.0)
+            self._learn(self._many.best(found.prices * factor).packages)
+        return found
+
+    def begin(self, effort: Effort) -> None:
+        """The better of: one order after the other, and the LP's mixture made whole."""
         for order in range(self._many.orders):
             self._put(self._cheapest(order, priced=False))
-        cost, sequential = self.cost, list(self.plans)
+        sequential, cost = list(self.plans), self.cost
+        for _ in range(effort.generations):
+            columns = [each for known in self._known for each in known.values()]
+            mixture = relaxed(columns, self._stock)
+            for weight in (1.0, 0.5):
+                between = weight * mixture.prices + (1 - weight) * self._prices
+                self._learn(self._many.best(between).packages)
+        self._replace(self._made_whole(columns, mixture.shares))
+        if self.cost > cost:
+            self._replace(sequential)
+
+    def _made_whole(self, columns: Sequence[Column], shares: Floats) -> list[Column]:
         for order in range(self._many.orders):
             self._take_out(order)
-        shares = relaxed(columns, self._left)
-        waiting = set(range(self._many.orders))
+        waiting = dict.fromkeys(range(self._many.orders))
         for number in np.argsort(-shares, kind="stable").tolist():
             each = columns[number]
-            if shares[number] < 1 - SURE:
-                break
-            if each.order in waiting and self._fits(each):
+            if each.order in waiting and shares[number] > MOSTLY and self._fits(each):
                 self._put(each)
-                waiting.remove(each.order)
-        for order in sorted(waiting):
+                del waiting[each.order]
+        for order in waiting:
             self._put(self._cheapest(order, priced=True))
-        if self.cost > cost:
-            for order, plan in enumerate(sequential):
-                self._take_out(order)
-            for plan in sequential:
-                self._put(plan)
+        return list(self.plans)
+
+    def _replace(self, plans: Sequence[Column]) -> None:
+        self._left = self._stock - sum_of(plans, len(self._stock))
+        self.plans = list(plans)
+
+    def _learn(self, packages: Ints) -> None:
+        for order, plan in self._many.plans(packages):
+            if plan not in self._known[order]:
+                self._known[order][plan] = column(self._many, order, plan)
 
     def improve(self, effort: Effort) -> None:
         self._again(range(self._many.orders))

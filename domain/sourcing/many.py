@@ -65,7 +65,7 @@ class Many:
 
     A cell is a thing that they compete for: the units of a SKU at a node (`cells` has its number,
     SKU times `nodes` plus node), or a package of a node's capacity (SKUs times nodes plus node),
-    where `counted`. `keep` packages of each part, the cheapest, stand in the table; without it all.
+    where `counted`.
     """
 
     def __init__(
@@ -75,11 +75,10 @@ class Many:
         nodes: int,
         *,
         counted: bool = False,
-        keep: int | None = None,
     ) -> None:
         self.orders, self.nodes, self.skus = len(offers), nodes, skus
         self._by_counts(offers)
-        self._tabled(offers, keep)
+        self._tabled(offers)
         self._used(offers, counted=counted)
         self._grouped(offers)
 
@@ -89,10 +88,10 @@ class Many:
             same.setdefault(offer.counts, []).append(number)
         self._same = [(lattice(counts), np.array(same[counts])) for counts in sorted(same)]
 
-    def _tabled(self, offers: Sequence[Offer], keep: int | None) -> None:
+    def _tabled(self, offers: Sequence[Offer]) -> None:
         """Every package, by order (in the sequence of the groups), part and cost."""
         sequence = np.concatenate([orders for _, orders in self._same])
-        sorted_ = [_cheapest(offers[number], keep) for number in sequence.tolist()]
+        sorted_ = [_by_part(offers[number]) for number in sequence.tolist()]
         counts = np.array([len(some) for some in sorted_])
         self.order: Ints = np.repeat(sequence, counts)
         pairs = list(zip(sequence.tolist(), sorted_, strict=True))
@@ -272,6 +271,7 @@ def _traced(group: _Group, best: Floats, plan: Floats, where: Ints) -> Iterator[
             kind = int(np.searchsorted(weights, state, side="right")) - 1
             unit = grid.weights[kind]
             taken = grid.parts_of(state)
+            taken = taken[taken >= unit]  # with the last kind, as they were planned
             sums = best[np.ix_(taken, rows)] + plan[np.ix_(state - taken, rows)]
             at = sums.argmin(axis=0)
             left = plan[state - unit, rows] + group.left[kind, rows]
@@ -307,15 +307,18 @@ def division(grid: Lattice, best: Floats, left: Sequence[float]) -> list[int]:
     return parts
 
 
-def _cheapest(offer: Offer, keep: int | None) -> Ints:
-    """The packages in the order of part and cost, the first `keep` of each part."""
-    by_part = np.lexsort((offer.cost, offer.part))
-    if keep is None:
-        return by_part
+def cheapest_of(offer: Offer, keep: int) -> Offer:
+    """The offer with the cheapest packages of each part only."""
+    by_part = _by_part(offer)
     part = offer.part[by_part]
     starts = np.flatnonzero(np.diff(part, prepend=-1))
     rank = np.arange(len(part)) - np.repeat(starts, np.diff(np.append(starts, len(part))))
-    return by_part[rank < keep]
+    some = by_part[rank < keep]
+    return offer._replace(node=offer.node[some], part=offer.part[some], cost=offer.cost[some])
+
+
+def _by_part(offer: Offer) -> Ints:
+    return np.lexsort((offer.cost, offer.part))
 
 
 def _ranges(begins: Ints, ends: Ints) -> Ints:

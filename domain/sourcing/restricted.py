@@ -21,8 +21,15 @@ class Column(NamedTuple):
     takes: tuple[tuple[int, float], ...]
 
 
-def relaxed(columns: Sequence[Column], stock: Floats) -> Floats:
-    """How much of each plan the cheapest mixture has, by GLOP; each order's sum to one."""
+class Mixture(NamedTuple):
+    """How much of each plan the cheapest mixture has, each order's in all one; and the cells' prices."""
+
+    shares: Floats
+    prices: Floats
+
+
+def relaxed(columns: Sequence[Column], stock: Floats) -> Mixture:
+    """By GLOP."""
     lp = pywraplp.Solver.CreateSolver("GLOP")
     goal = lp.Objective()
     once: dict[int, pywraplp.Constraint] = {}
@@ -41,7 +48,10 @@ def relaxed(columns: Sequence[Column], stock: Floats) -> Floats:
     goal.SetMinimization()
     if lp.Solve() != pywraplp.Solver.OPTIMAL:
         raise RuntimeError("GLOP finds no optimum: every order has a plan that takes nothing")
-    return np.array([share.solution_value() for share in shares])
+    prices = np.zeros(len(stock))
+    for cell, row in within.items():
+        prices[cell] = max(-row.dual_value(), 0.0)
+    return Mixture(np.array([share.solution_value() for share in shares]), prices)
 
 
 def chosen(
