@@ -44,7 +44,7 @@ class Report(Value):
 
 
 class Bench(Protocol):
-    """`measure` takes the seed and, where it can be told how long to work, `seconds`."""
+    """`measure` takes the seed and, by name, what else can be chosen: `seconds`, `size`, `plot`."""
 
     SUMMARY: str
     measure: Callable[..., dict[str, Metric]]
@@ -70,17 +70,16 @@ def names() -> dict[str, str]:
     return {name: _bench(name).SUMMARY for name in found}
 
 
-def run(name: str, seed: int, seconds: float | None = None) -> Report:
-    """Raises NotFound for an unknown name, Invalid for seconds where they cannot be chosen."""
+def run(name: str, seed: int, **chosen: float | str | None) -> Report:
+    """Raises NotFound for an unknown name, Invalid for what cannot be chosen there."""
     if name not in names():
         raise NotFound(f"no benchmark {name!r}; there are {', '.join(names())}")
     measure = _bench(name).measure
-    if seconds is None:
-        metrics = measure(seed)
-    elif "seconds" in inspect.signature(measure).parameters:
-        metrics = measure(seed, seconds)
-    else:
-        raise Invalid(f"seconds: the benchmark {name!r} takes as long as it takes")
+    told = {option: value for option, value in chosen.items() if value is not None}
+    for option in told:
+        if option not in inspect.signature(measure).parameters:
+            raise Invalid(f"{option}: the benchmark {name!r} takes no such choice")
+    metrics = measure(seed, **told)
     return Report(
         bench=name,
         ok=all(metric.holds for metric in metrics.values() if metric.decides),

@@ -33,7 +33,7 @@ def relaxed(columns: Sequence[Column], stock: Floats) -> Mixture:
     lp = pywraplp.Solver.CreateSolver("GLOP")
     goal = lp.Objective()
     once: dict[int, pywraplp.Constraint] = {}
-    within = {cell: lp.Constraint(-lp.infinity(), stock[cell]) for cell in contested(columns, stock)}
+    within = {cell: lp.Constraint(-lp.infinity(), float(stock[cell])) for cell in contested(columns, stock)}
     shares = []
     for column in columns:
         share = lp.NumVar(0.0, lp.infinity(), "")
