@@ -17,17 +17,19 @@ from cli.markets.simulation import play
 from domain.sourcing.batch import Effort, solve
 from domain.sourcing.many import Many
 
-SUMMARY: Final = "orders sourced together: cost over the bound, 5,000 orders; --size L: 10,000 x 500"
+SUMMARY: Final = (
+    "orders sourced together: cost over the bound, 5,000 orders; --size L: 10,000 x 500"
+)
 
-EFFORT: Final = Effort(passes=120, kept=60, perturbed=16, generations=5, rounds=400, work=0.05)
+EFFORT: Final = Effort(rounds=400)
 BOUND_PASSES: Final = 250
 LIMITS: Final = {AMPLE: 1.014, TIGHT: 1.06}  # stretch: 1.010 and 1.03
 LARGE: Final = Size(dcs=15, stores=485, skus=10_000, orders=10_000)
-LARGE_EFFORT: Final = Effort(passes=60, kept=30, perturbed=4, generations=2, rounds=100, work=0.05)
+LARGE_EFFORT: Final = Effort(passes=60, kept=30, perturbed=4, generations=2, rounds=100)
 
 
 def measure(seed: int, size: str = "S") -> dict[str, Metric]:
-    """The budget is counted work, whose seconds are told: 60 of them on two idle cores is enough."""
+    """The budget is counted work, whose seconds are told: 60 of them are enough on an idle core."""
     if size == "L":
         return _large(seed, LARGE)
     return {

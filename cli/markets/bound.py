@@ -46,7 +46,7 @@ def lower_bound(
 
 def of_cells(table: Ints | Floats, many: Many) -> Floats:
     """The table's values by SKU and node, of the cells."""
-    return table.reshape(-1)[many.cells].astype(np.float64)
+    return np.asarray(table.reshape(-1)[many.cells], np.float64)
 
 
 def offers(
@@ -65,6 +65,6 @@ def offers(
 def _offer(market: Market, asked: Asked, stock: Ints, *, parts: bool) -> Offer:
     order = np.argsort(asked.units, kind="stable")
     asked = asked._replace(skus=asked.skus[order], units=asked.units[order])
-    counts, each = portions(asked.units, parts=parts)
-    node, part, cost = packages_of(asked, stock[asked.skus], market, counts, each)
-    return Offer(tuple(counts.tolist()), each, asked.skus, node, part, cost, UNFILLED)
+    cut = portions(asked.units, parts=parts)
+    node, part, cost = packages_of(asked, stock[asked.skus], market, cut)
+    return Offer(tuple(cut.counts.tolist()), cut.each, asked.skus, node, part, cost, UNFILLED)

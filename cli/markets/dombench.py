@@ -143,7 +143,7 @@ def market(size: Size, seed: int, rho: float) -> Market:
     """The stock is `rho` times what each node is expected to need, and a margin."""
     rng = np.random.Generator(np.random.PCG64(seed))
     metros = rng.uniform((0.0, 0.0), PLANE, (METROS, 2))
-    share = _shares(np.arange(1, METROS + 1) ** -0.8)
+    share = _shares(np.arange(1.0, METROS + 1) ** -0.8)
     dcs = _spread(metros, share, size.dcs)
     homes = rng.choice(METROS, size.stores, p=share)
     stores = metros[homes] + rng.normal(0.0, 15.0, (size.stores, 2))
@@ -192,7 +192,7 @@ def path(of: Market, seed: int, orders: int | None = None) -> Path:
     return Path(tuple(asked), (np.arange(count) + 0.5) / count)
 
 
-def _shares(weights: Floats) -> Floats:
+def _shares(weights: NDArray[np.floating]) -> Floats:
     return np.asarray(weights / weights.sum(), np.float64)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -13,6 +13,13 @@ from domain.sourcing.lattice import divisions, lattice
 from domain.sourcing.many import NEVER, division
 
 MOST_DIVISIONS: Final = 3**11  # beyond this a quantity is not divided
+
+
+class Portions(NamedTuple):
+    """Of each line how many may go apart, and how many units each of them is."""
+
+    counts: Ints
+    each: Ints
 
 
 class Prices(Protocol):
@@ -34,25 +41,25 @@ class Exact:
 
     def decide(self, asked: Asked, free: Ints, state: State) -> Sequence[Package]:
         per_unit = None if self._prices is None else self._prices.of(asked, state)
-        counts, each = portions(asked.units, parts=self._parts)
-        packages = cheapest(asked, free, per_unit, state.market, counts, each)
+        cut = portions(asked.units, parts=self._parts)
+        packages = cheapest(asked, free, per_unit, state.market, cut)
         if len({package.node for package in packages}) < len(packages):
-            counts, each = portions(asked.units, parts=False)
-            packages = cheapest(asked, free, per_unit, state.market, counts, each)
+            cut = portions(asked.units, parts=False)
+            packages = cheapest(asked, free, per_unit, state.market, cut)
         return packages
 
 
-def portions(units: Ints, *, parts: bool) -> tuple[Ints, Ints]:
-    """Of each line how many may go apart, and how many units each of them is."""
+def portions(units: Ints, *, parts: bool) -> Portions:
     if parts and divisions(units.tolist()) <= MOST_DIVISIONS:
-        return units, np.ones_like(units)
-    return np.ones_like(units), units
+        return Portions(units, np.ones_like(units))
+    return Portions(np.ones_like(units), units)
 
 
 def packages_of(
-    asked: Asked, free: Ints, market: Market, counts: Ints, each: Ints
+    asked: Asked, free: Ints, market: Market, cut: Portions
 ) -> tuple[Ints, Ints, Floats]:
     """Every package that the free units allow: its node, its part of the order, its cost."""
+    counts, each = cut
     grid = lattice(tuple(counts.tolist()))
     most = np.array(grid.weights) @ np.minimum(free // each[:, None], counts[:, None])
     nodes = np.flatnonzero(most)
@@ -70,11 +77,12 @@ def packages_of(
 
 
 def cheapest(
-    asked: Asked, free: Ints, per_unit: Floats | None, market: Market, counts: Ints, each: Ints
+    asked: Asked, free: Ints, per_unit: Floats | None, market: Market, cut: Portions
 ) -> list[Package]:
     """By the node's part of the order: which packages, at the least cost and price."""
+    counts, each = cut
     grid = lattice(tuple(counts.tolist()))
-    node, part, cost = packages_of(asked, free, market, counts, each)
+    node, part, cost = packages_of(asked, free, market, cut)
     units = each[:, None] * grid.digits
     if per_unit is not None:
         cost = cost + (units.T.astype(np.float64) @ per_unit)[part, node]

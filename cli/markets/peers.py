@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from cli.markets.dombench import Asked, Ints, Market
+from cli.markets.dombench import Asked, Flags, Ints, Market
 from cli.markets.simulation import Package, State
 
 
@@ -53,7 +53,7 @@ class Brokering:
     def decide(self, asked: Asked, free: Ints, state: State) -> Sequence[Package]:
         near = state.market.near[asked.metro]
         has = free >= asked.units[:, None]
-        whole = has.all(axis=0)[near]
+        whole = np.all(has, axis=0)[near]
         if whole.any():
             return [Package(int(near[whole.argmax()]), asked.units)]
         most = int(has.sum(axis=0).argmax())
@@ -73,7 +73,7 @@ class SequentialBrokering:
 
     def decide(self, asked: Asked, free: Ints, state: State) -> Sequence[Package]:
         near = state.market.near[asked.metro]
-        whole = (free >= asked.units[:, None]).all(axis=0)[near]
+        whole = np.all(free >= asked.units[:, None], axis=0)[near]
         if whole.any():
             return [Package(int(near[whole.argmax()]), asked.units)]
         return _drained(near.tolist(), asked.units, free)
@@ -93,7 +93,7 @@ class FewestSplits:
         some = np.flatnonzero(there.any(axis=0))
         some = some[np.argsort(miles[some], kind="stable")]
         complete = np.minimum(asked.units, there.sum(axis=1))
-        whole = (there[:, some] >= complete[:, None]).all(axis=0)
+        whole = np.all(there[:, some] >= complete[:, None], axis=0)
         if whole.any():
             return _drained([int(some[whole.argmax()])], complete, free)
         if (pair := _nearest_pair(some, there, complete, miles)) is not None:
@@ -178,7 +178,9 @@ def _drained(nodes: Iterable[int], units: Ints, free: Ints) -> list[Package]:
 def _nearest_pair(some: Ints, there: Ints, complete: Ints, miles: Ints) -> list[int] | None:
     """Two nodes that have it all together."""
     mine = there[:, some]
-    enough = (mine[:, :, None] + mine[:, None, :] >= complete[:, None, None]).all(axis=0)
+    enough: Flags = np.asarray(
+        (mine[:, :, None] + mine[:, None, :] >= complete[:, None, None]).all(axis=0), np.bool_
+    )
     np.fill_diagonal(enough, val=False)
     if not enough.any():
         return None

@@ -1,4 +1,4 @@
-"""Shadow prices for a market: fitted to its history and to sampled futures, live while orders come."""
+"""Shadow prices for a market: fitted to its history, proven on a path, live while orders come."""
 
 from __future__ import annotations
 

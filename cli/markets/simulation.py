@@ -1,4 +1,4 @@
-"""Plays one policy over a path of orders, as they come: decide, check, count the cost, take stock."""
+"""Plays one policy over a path of orders, as they come: decide, check, count, take the stock."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class State:
     """
     What a policy sees: the market, what is left of the stock, and how much of the time has passed.
 
-    `closed` nodes take no more packages today.
+    `left` is how many packages each node takes today, if that is limited.
     """
 
     market: Market
     stock: Ints
     at: float = 0.0
-    closed: Flags | None = None
+    left: Ints | None = None
 
     def free(self, asked: Asked) -> Ints:
         """Units by line and node that may be sent now."""
         rows = self.stock[asked.skus]
-        if self.closed is not None:
-            rows[:, self.closed] = 0
+        if self.left is not None:
+            rows[:, self.left <= 0] = 0
         return rows
 
 
@@ -102,19 +102,17 @@ def play(
     """
     state = State(market, market.stock.copy())
     played = Played(policy.name, np.zeros(len(path), np.int64))
-    left = _left(obstacles)
+    state.left = _left(obstacles)
     arrivals, day = list(obstacles.arrivals), 0
     for asked in path:
         state.at = float(path.at[asked.number])
         while arrivals and arrivals[0][0] <= state.at:
             state.stock += arrivals.pop(0)[1]
-        if left is not None:
-            if int(state.at * obstacles.days) > day:
-                day, left = int(state.at * obstacles.days), _left(obstacles)
-            state.closed = left <= 0
+        if int(state.at * obstacles.days) > day:
+            day, state.left = int(state.at * obstacles.days), _left(obstacles)
         if judge is not None:
             best = _cost(market, asked, judge.decide(asked, state.free(asked), state))
-        cost = _settled(policy, asked, state, played, obstacles.refuses, left)
+        cost = _settled(policy, asked, state, played, obstacles.refuses)
         played.costs[asked.number] = cost
         if judge is not None:
             played.regret.append(cost - best)
@@ -132,7 +130,6 @@ def _settled(
     state: State,
     played: Played,
     refuses: Flags | None,
-    left: Ints | None,
 ) -> int:
     """Decide, ask the nodes, and decide again without those that say no."""
     cost, refused, wanted = 0, False, asked
@@ -153,8 +150,8 @@ def _settled(
             state.stock[wanted.skus, package.node] -= package.units
             cost += state.market.package_cost(wanted, package.node, package.units)
             played.packages += 1
-            if left is not None:
-                left[package.node] -= 1
+            if state.left is not None:
+                state.left[package.node] -= 1
         if not refused or not missing.any():
             played.unfilled += int(missing.sum())
             return cost + UNFILLED * int(missing.sum())

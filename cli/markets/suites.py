@@ -43,7 +43,7 @@ def rejection(market: Market, path: Path, rng: np.random.Generator) -> Suite:
 
 
 def flash_sale(market: Market, path: Path, rng: np.random.Generator) -> Suite:
-    """One order in ten has the most popular SKU first, all of them within a hundredth of the time."""
+    """One order in ten has the most popular SKU, all of them within a hundredth of the time."""
     count = int(len(path) * FLASH)
     begin = int(rng.integers(0, len(path) - count))
     asked = list(path.asked)

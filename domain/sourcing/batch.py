@@ -8,11 +8,15 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from domain.sourcing import dual
-from domain.sourcing.many import Floats, Ints, Many, Offer
+from domain.sourcing.lattice import Ints
+from domain.sourcing.many import Floats, Many
 from domain.sourcing.restricted import Column, chosen, contested, relaxed
 
-TOGETHER: Final = 60  # orders of one neighbourhood
-MOSTLY: Final = 0.5  # of a plan in the mixture, and it is the order's
+TOGETHER: Final = 80  # orders of one neighbourhood
+RIVALS: Final = 12  # of one cell that come into it
+COVERED: Final = 20  # of its orders that need none of their own
+MOSTLY: Final = 0.9  # of a plan in the mixture, and it is the order's
+TENTH: Final = 10
 GOLDEN: Final = 0.6180339887498949
 COLUMNS: Final = 12  # plans of one order that compete in a neighbourhood
 
@@ -20,8 +24,8 @@ COLUMNS: Final = 12  # plans of one order that compete in a neighbourhood
 class Effort(NamedTuple):
     """
     Counted work, never a clock. `passes` of the dual, of whose last `kept` the plans are kept, and
-    `perturbed` ones at other prices; `generations` of the LP, whose prices find more plans; `rounds`
-    of neighbourhoods that CP-SAT solves again, each within `work` of its deterministic time.
+    `perturbed` ones at other prices; `generations` of the LP, whose prices find more plans;
+    `rounds` of neighbourhoods that CP-SAT solves again, each within `work`, its own measure.
     """
 
     passes: int = 120
@@ -49,8 +53,8 @@ def solve(many: Many, stock: Floats, effort: Effort, *, bound: float | None = No
     after the other, each exactly. `stock` by cell of `many`; capacity is a cell like others.
 
     1. The Lagrangian dual prices what is scarce; its passes leave plans behind (columns).
-    2. The cheapest mixture of the columns, by LP; plans that it mostly takes stand, the other orders
-       follow one by one, each at its cheapest in what is left, at the dual's prices.
+    2. The cheapest mixture of the columns, by LP; plans that it mostly takes stand, then those of
+       the cheapest mixture in what is left, until every order has one.
     3. Each order is taken out and put back at its cheapest, until nothing changes.
     4. Orders that compete for the same scarce cells are decided together by CP-SAT, neighbourhood
        after neighbourhood, and put back again.
@@ -82,7 +86,7 @@ class _Work:
         self._many, self._stock, self._left = many, stock, stock.copy()
         self._prices = np.zeros(len(stock))
         self.plans: list[Column] = [column(many, i, ()) for i in range(many.orders)]
-        self._known = [{(): plan} for plan in self.plans]
+        self._known: list[dict[tuple[int, ...], Column]] = [{(): plan} for plan in self.plans]
 
     @property
     def cost(self) -> float:
@@ -108,7 +112,7 @@ class _Work:
         """The better of: one order after the other, and the LP's mixture made whole."""
         for order in range(self._many.orders):
             self._put(self._cheapest(order, priced=False))
-        sequential, cost = list(self.plans), self.cost
+        sequential, cost, prices = list(self.plans), self.cost, self._prices
         for _ in range(effort.generations):
             columns = [each for known in self._known for each in known.values()]
             mixture = relaxed(columns, self._stock)
@@ -116,21 +120,41 @@ class _Work:
                 between = weight * mixture.prices + (1 - weight) * self._prices
                 self._learn(self._many.best(between).packages)
         self._replace(self._made_whole(columns, mixture.shares))
+        self._prices = prices
         if self.cost > cost:
             self._replace(sequential)
 
     def _made_whole(self, columns: Sequence[Column], shares: Floats) -> list[Column]:
+        """
+        Dive: plans that the mixture mostly takes stand, or a tenth of them at least; the cheapest
+        mixture of the other orders' in what is left is next.
+        """
         for order in range(self._many.orders):
             self._take_out(order)
         waiting = dict.fromkeys(range(self._many.orders))
-        for number in np.argsort(-shares, kind="stable").tolist():
-            each = columns[number]
-            if each.order in waiting and shares[number] > MOSTLY and self._fits(each):
-                self._put(each)
-                del waiting[each.order]
-        for order in waiting:
-            self._put(self._cheapest(order, priced=True))
-        return list(self.plans)
+        while True:
+            least = len(waiting) // TENTH + 1
+            fixed = 0
+            for number in np.argsort(-shares, kind="stable").tolist():
+                each = columns[number]
+                if shares[number] < MOSTLY and fixed >= least:
+                    break
+                if each.order in waiting and self._fits(each):
+                    self._put(each)
+                    del waiting[each.order]
+                    fixed += 1
+            if not waiting:
+                return list(self.plans)
+            for order in waiting:
+                self._cheapest(order, priced=True)
+            columns = [
+                each
+                for order in waiting
+                for each in self._known[order].values()
+                if self._fits(each)
+            ]
+            mixture = relaxed(columns, self._left)
+            self._prices, shares = mixture.prices, mixture.shares
 
     def _replace(self, plans: Sequence[Column]) -> None:
         self._left = self._stock - sum_of(plans, len(self._stock))
@@ -142,11 +166,20 @@ class _Work:
                 self._known[order][plan] = column(self._many, order, plan)
 
     def improve(self, effort: Effort) -> None:
+        """Neighbourhoods of the orders that are farthest from their best at the dual's prices."""
         self._again(range(self._many.orders))
-        for number in range(effort.rounds):
-            orders = self._neighbourhood(number)
-            if not orders:
-                return
+        self._map()
+        done: set[int] = set()
+        for _ in range(effort.rounds):
+            waiting = [order for order in self._regrets if order not in done]
+            if not waiting:
+                if not done:
+                    return
+                self._map()
+                done.clear()
+                continue
+            orders = self._neighbourhood(waiting[0])
+            done.update(orders[:COVERED])
             if self._together(orders, effort.work):
                 self._again(orders)
 
@@ -166,6 +199,9 @@ class _Work:
         before = sum(self.plans[order].cost for order in orders)
         for order in orders:
             self._take_out(order)
+        for order in orders:
+            self._cheapest(order, priced=True)
+            self._cheapest(order, priced=False)
         columns = [each for order in orders for each in self._promising(order)]
         place = {(each.order, each.packages): number for number, each in enumerate(columns)}
         standing = [place[order, self.plans[order].packages] for order in orders]
@@ -185,36 +221,44 @@ class _Work:
     def _at_prices(self, each: Column) -> float:
         return each.cost + sum(float(self._prices[cell]) * units for cell, units in each.takes)
 
-    def _neighbourhood(self, number: int) -> list[int]:
-        """Orders around one scarce cell: those that want it, then what else they want, and so on."""
-        if number == 0:
-            self._map()
-        if not self._scarce:
-            return []
-        seed = self._scarce[(number * 7919) % len(self._scarce)]
-        orders, cells, queue = dict.fromkeys(()), {seed}, [seed]
+    def _neighbourhood(self, seed: int) -> list[int]:
+        """Orders around one: those that want what it wants, then what else they want, and so on."""
+        orders, cells = {seed: None}, dict.fromkeys(self._wants[seed])
+        queue = list(cells)
         while queue and len(orders) < TOGETHER:
-            for order in self._wanting[queue.pop(0)]:
+            for order in self._wanting[queue.pop(0)][:RIVALS]:
                 orders[order] = None
-                for cell in self._wants[order]:
-                    if cell not in cells:
-                        cells.add(cell)
-                        queue.append(cell)
+                fresh = [cell for cell in self._wants[order] if cell not in cells]
+                cells.update(dict.fromkeys(fresh))
+                queue.extend(fresh)
         return list(orders)[:TOGETHER]
 
     def _map(self) -> None:
-        """Which cells are scarce, the dearest first, and who wants them."""
-        columns = [each for known in self._known for each in known.values()]
-        stock = self._left + sum_of(self.plans, len(self._left))
-        scarce = contested(columns, stock)
-        self._scarce = sorted(scarce, key=lambda cell: (-self._prices[cell], cell))
+        """
+        How far each order is from its best plan at the dual's prices, the farthest first; which
+        scarce cells it wants, and who wants each, those first that can nearly as well do without.
+        """
+        every = [each for known in self._known for each in known.values()]
+        scarce = contested(every, self._stock)
+        best = self._many.best(self._prices).value
+        regret = {plan.order: self._at_prices(plan) - best[plan.order] for plan in self.plans}
+        far = sorted(regret, key=lambda order: (-regret[order], order))
+        self._regrets = [order for order in far if regret[order] > 1]
         self._wants: list[list[int]] = []
-        self._wanting: dict[int, list[int]] = {cell: [] for cell in self._scarce}
+        wanting: dict[int, list[tuple[float, int]]] = {cell: [] for cell in scarce}
         for order, known in enumerate(self._known):
-            cells = {cell for each in known.values() for cell, _ in each.takes} & scarce
-            self._wants.append(sorted(cells))
-            for cell in self._wants[-1]:
-                self._wanting[cell].append(order)
+            values = [
+                (self._at_prices(each), {cell for cell, _ in each.takes}) for each in known.values()
+            ]
+            cells = sorted(set().union(*(taken for _, taken in values)) & scarce)
+            for cell in cells:
+                least = min(value for value, taken in values if cell in taken)
+                without = min(value for value, taken in values if cell not in taken)
+                wanting[cell].append((abs(least - without), order))
+            self._wants.append(cells)
+        self._wanting = {
+            cell: [order for _, order in sorted(some)] for cell, some in wanting.items()
+        }
 
     def _cheapest(self, order: int, *, priced: bool, known: Column | None = None) -> Column:
         """The order's best plan in what is left; at the dual's prices, or as it costs."""

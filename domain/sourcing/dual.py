@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from domain.sourcing.many import Floats, Ints, Many
+from domain.sourcing.lattice import Ints
+from domain.sourcing.many import Floats, Many
 
 MOMENTUM: Final = 0.5
 PATIENCE: Final = 12  # passes without a better bound, then the steps are halved
@@ -16,7 +17,7 @@ AHEAD: Final = 0.005  # over the best bound is the least that they aim at
 
 
 class Dual(NamedTuple):
-    """`bound`: no set of plans within the stock costs less. `prices` by cell, where it was found."""
+    """`bound`: no plans within the stock cost less. `prices` by cell, where it was found."""
 
     bound: float
     prices: Floats

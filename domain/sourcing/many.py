@@ -1,4 +1,4 @@
-"""Many orders at once, as arrays: every package of each, and the cheapest plan of each at a price."""
+"""Many orders at once, as arrays: all packages of each, and its cheapest plan at a price."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Offer(NamedTuple):
     """
     One order and all packages that it could be sent in.
 
-    Its kinds are `counts[k]` portions of `each[k]` units of the SKU with row `skus[k]`; a portion is
-    not divided. A package is a `node`, the `part` of the order that it has (its number in
+    Its kinds are `counts[k]` portions of `each[k]` units of the SKU with row `skus[k]`; a portion
+    is not divided. A package is a `node`, the `part` of the order that it has (its number in
     `lattice(counts)`) and a `cost`. `left` is the cost of each unit that is in no package.
     """
 
@@ -124,16 +124,14 @@ class Many:
             cell = skus * self.nodes + self.node[low:high, None]
             if counted:
                 taken = np.column_stack([taken, np.ones(len(taken), np.int64)])
-                cell = np.column_stack(
-                    [cell, self.skus * self.nodes + self.node[low:high]]
-                )
+                cell = np.column_stack([cell, self.skus * self.nodes + self.node[low:high]])
             some = taken > 0
             cells.append(cell[some])
             units.append(taken[some])
             counts.append(some.sum(axis=1))
             low = high
         self.cells, cell = np.unique(np.concatenate(cells), return_inverse=True)
-        self._cell = cell.astype(np.int32)
+        self._cell: Ints = cell.astype(np.int64)
         self._units = np.concatenate(units).astype(np.float64)
         many = np.concatenate(counts)
         self.use_ends: Ints = np.cumsum(many)
@@ -204,7 +202,8 @@ class Many:
     def best_of(self, cost: Floats) -> Chosen:
         """The same, of costs by package."""
         lowest = np.minimum.reduceat(cost, self._starts)
-        value, segments = np.zeros(self.orders), []
+        value = np.zeros(self.orders)
+        segments: list[Ints] = []
         for group in self._groups:
             value[group.orders] = self._planned(group, lowest, segments)
         chosen = np.concatenate(segments) if segments else np.zeros(0, np.int64)
@@ -223,7 +222,7 @@ class Many:
     def units_of(self, packages: Ints) -> Floats:
         """What these take of each cell."""
         cells, units = self.taken(packages)
-        return np.bincount(cells, units, len(self.cells))
+        return np.asarray(np.bincount(cells, units, len(self.cells)), np.float64)
 
     def taken(self, packages: Ints) -> tuple[Ints, Floats]:
         """What each of these takes: its cells and how much of them, one package after the other."""
@@ -248,7 +247,7 @@ class Many:
             left = plan[low - step.unit : high - step.unit] + group.left[kinds[step.unit]]
             np.minimum(np.minimum.reduceat(sums, starts), left, out=plan[low:high])
         segments.extend(_traced(group, best, plan, where))
-        return plan[-1]
+        return np.asarray(plan[-1], np.float64)
 
     def _first_at(self, segments: Ints, cost: Floats, lowest: Floats) -> Ints:
         """Of each segment the first package with its lowest cost."""
@@ -318,10 +317,11 @@ def cheapest_of(offer: Offer, keep: int) -> Offer:
 
 
 def _by_part(offer: Offer) -> Ints:
-    return np.lexsort((offer.cost, offer.part))
+    return np.asarray(np.lexsort((offer.cost, offer.part)), np.int64)
 
 
 def _ranges(begins: Ints, ends: Ints) -> Ints:
     counts = ends - begins
     total = int(counts.sum())
-    return np.arange(total) + np.repeat(begins - np.cumsum(counts) + counts, counts)
+    offsets = np.repeat(begins - np.cumsum(counts) + counts, counts)
+    return np.asarray(np.arange(total) + offsets, np.int64)

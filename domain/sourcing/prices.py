@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 
 from domain.sourcing import dual
-from domain.sourcing.many import NEVER, Floats, Ints, Many
+from domain.sourcing.lattice import Ints
+from domain.sourcing.many import NEVER, Floats, Many
 
 SURE: Final = 0.05  # a stock-out less likely than this at the start does not scale a gain up
 TRUST: Final = 3.0  # how many futures the Poisson tail counts for beside the sampled ones
@@ -87,8 +88,8 @@ def poisson_tail(past: Many, horizons: float) -> tuple[Floats, Floats]:
 
     The newsvendor's marginal value, as Littlewood's rule has it for two fares: a unit kept back is
     worth its gain times the chance that it will be wanted. Wanted is what the cheapest plan of each
-    order takes; its gain is what the order costs more when none of those nodes may send it anything,
-    shared by the things that it takes.
+    order takes; its gain is what the order costs more when none of those nodes may send it
+    anything, shared by the things that it takes.
     """
     chosen = past.best(np.zeros(len(past.cells)))
     cost = past.cost.copy()
@@ -113,8 +114,8 @@ def mean_dual(futures: Sequence[tuple[Many, Floats]], *, passes: int = 100) -> F
     The mean of the optimal prices over sampled futures, each solved by itself.
 
     Talluri and van Ryzin, "A randomized linear programming method for computing network bid prices"
-    (1999); the dual of each is the Lagrangian's, with an exact plan of every order in each pass. One
-    future alone overfits where demand is sparse: take six or more.
+    (1999); the dual of each is the Lagrangian's, with an exact plan of every order in each pass.
+    One future alone overfits where demand is sparse: take six or more.
     """
     first, _ = futures[0]
     total = np.zeros((first.skus, first.nodes))

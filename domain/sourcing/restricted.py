@@ -22,7 +22,7 @@ class Column(NamedTuple):
 
 
 class Mixture(NamedTuple):
-    """How much of each plan the cheapest mixture has, each order's in all one; and the cells' prices."""
+    """How much of each plan the cheapest mixture has, one for each order; the cells' prices."""
 
     shares: Floats
     prices: Floats
@@ -33,7 +33,10 @@ def relaxed(columns: Sequence[Column], stock: Floats) -> Mixture:
     lp = pywraplp.Solver.CreateSolver("GLOP")
     goal = lp.Objective()
     once: dict[int, pywraplp.Constraint] = {}
-    within = {cell: lp.Constraint(-lp.infinity(), float(stock[cell])) for cell in contested(columns, stock)}
+    within = {
+        cell: lp.Constraint(-lp.infinity(), float(stock[cell]))
+        for cell in contested(columns, stock)
+    }
     shares = []
     for column in columns:
         share = lp.NumVar(0.0, lp.infinity(), "")
