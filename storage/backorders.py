@@ -18,8 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import Refused
 from domain.values import Value
 from storage import availability, claims, inbox, ledger, matching
+from storage.asks import Answer, Ask
 from storage.carts import Cart, Carts
 from storage.ledger import SYSTEM, Why
+from storage.room import Room
 from storage.tables import (
     backorder_lines,
     backorders,
@@ -28,7 +30,6 @@ from storage.tables import (
     supplies,
     supply_claims,
 )
-from storage.taking import Answer, Ask, Room
 
 
 class Awaited(Value):

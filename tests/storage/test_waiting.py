@@ -9,9 +9,9 @@ from domain.network import Component, Product
 from domain.orders import OrderStatus, Units
 from domain.stock_rules import Rule, RuleKind
 from storage import kits, matching, network, records, stock_rules
+from storage.asks import Answer, Ask
 from storage.database import transaction
 from storage.tables import backorders, inbox
-from storage.taking import Answer, Ask
 from tests.samples import a_change, an_order
 from tests.storage.conftest import stocked
 from tests.storage.test_carts import CART, HOUR, of
