@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,6 +20,7 @@ from storage.availability import Sale
 from storage.tables import backorder_lines, backorders, supply_claims
 
 TOLERANCE: Final = timedelta(days=1)
+_EVER: Final = datetime.max.replace(tzinfo=UTC)
 # Only what is firm is promised from: the one place that says so.
 PROMISED_FROM: Final = "status = 'open' AND quantity > received AND confidence = 'firm'"
 
@@ -88,14 +89,12 @@ async def rematch(
         return
     coming, wants = await _coming(conn, some), await _wants(conn, some)
     sale = await _sale(conn, coming, wants)
-    await conn.execute(delete(supply_claims).where(supply_claims.c.sku.in_(some)))
-    rows = [
-        {"sku": sku, **claim._asdict()}
+    matched = {
+        (sku, *claim)
         for sku in some
         for claim in _matched(sku, coming.get(sku, ()), wants.get(sku, ()), sale)
-    ]
-    if rows:
-        await conn.execute(upsert(supply_claims), rows)
+    }
+    await _write(conn, some, matched)
     for row in (await conn.execute(_DATES, {"orders": before})).all():
         moved = not row.whole and _moved(row.told, row.at)
         if moved or (row.order_id == quiet and row.told != row.at):
@@ -108,6 +107,22 @@ async def rematch(
             )
         if moved and row.order_id != quiet:
             await _tell(conn, row, why)
+
+
+async def _write(
+    conn: AsyncConnection, skus: Sequence[str], matched: Collection[tuple[str | int, ...]]
+) -> None:
+    """Only what is another claim than before is written."""
+    columns = [supply_claims.c[name] for name in ("sku", *Claim._fields)]
+    known = await conn.execute(select(*columns).where(supply_claims.c.sku.in_(skus)))
+    before = {tuple(row) for row in known}
+    if gone := before - set(matched):
+        await conn.execute(delete(supply_claims).where(tuple_(*columns).in_(sorted(gone))))
+    if new := sorted(set(matched) - before):
+        names = [column.name for column in columns]
+        await conn.execute(
+            upsert(supply_claims), [dict(zip(names, row, strict=True)) for row in new]
+        )
 
 
 async def rematch_ruled(conn: AsyncConnection, skus: Collection[str] | None) -> None:
@@ -141,7 +156,9 @@ async def covered(
 
 
 def _matched(sku: str, coming: Sequence[Coming], wants: Sequence[Want], sale: Sale) -> list[Claim]:
-    return match(coming, wants, _Allowed(sale, sku, coming))
+    everywhere = all(want.node is None for want in wants)
+    all_of_it = everywhere and sale.all_of_it(sku, arrivals({sku: coming}, _EVER))
+    return match(coming, wants, None if all_of_it else _Allowed(sale, sku, coming))
 
 
 async def _sale(
