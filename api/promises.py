@@ -26,11 +26,12 @@ from domain.promises import Promise, destination, promised_packages, units_by_sk
 from domain.quoting import Cart, Cutoff, Offer, Quote, ShipOption, quote
 from domain.supply import Coming
 from storage import availability, promises, snapshot, stock, supplies
+from storage.asks import Ask
 from storage.availability import Sale
 from storage.batching import Batcher
 from storage.database import transaction
+from storage.room import lacking
 from storage.snapshot import Snapshot
-from storage.taking import Ask, lacking
 
 AnOffer = TypeVar("AnOffer", bound=Offer)
 

@@ -229,6 +229,12 @@ async def order(conn: AsyncConnection, order_id: str) -> Order | None:
     return Order.model_validate(body) if body else None
 
 
+async def held(conn: AsyncConnection, order_id: str) -> bool:
+    """Whether a hold stands on the order: then no request of it leaves."""
+    query = select(orders.c.state["holds"].as_json()).where(orders.c.order_id == order_id)
+    return bool((await conn.execute(query)).scalar())
+
+
 async def open_among(conn: AsyncConnection, order_ids: Collection[str]) -> tuple[Order, ...]:
     """Those of these orders that have not ended, as they were accepted."""
     o = orders.c

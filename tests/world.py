@@ -293,6 +293,8 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
 
     @activity.defn
     async def dispatch(self, fulfillment_id: str) -> ports.Dispatched:
+        if self.states[self.fulfillments[fulfillment_id].order_id].holds:
+            return ports.Dispatched(held=True)
         async with self._step("dispatch", fulfillment_id):
             manner = self.manner(fulfillment_id)
             if manner == "dead":

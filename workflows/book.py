@@ -87,6 +87,7 @@ class Book:
         self.clock = Clock(idle=lambda: not self._writing.locked())
         self.state = received(order)
         self.catch_up: Callable[[], Awaitable[None]] = _nothing
+        self.holding = 0  # holds that are being written down
         self._seq = 0
         self._base: str | None = None
         self._writing = asyncio.Lock()
@@ -98,6 +99,11 @@ class Book:
     @property
     def cancelling(self) -> bool:
         return self.state.cancel is not None
+
+    @property
+    def held(self) -> bool:
+        """No request leaves: a hold stands, or is being placed."""
+        return bool(self.state.holds) or self.holding > 0
 
     @property
     def closed(self) -> bool:

@@ -152,9 +152,11 @@ class OpenPickup(Value):
 class Dispatched(Value):
     """
     `refused` is why the node said no at once, else empty. `events` are all it has said so far.
+    `held`: nothing was sent, for the order is on hold.
     """
 
     refused: str = ""
+    held: bool = False
     events: tuple[NodeEvent, ...] = ()
 
 

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 import psycopg
+from pydantic_core import from_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -332,8 +333,8 @@ async def _api(url: str) -> AsyncIterator[int]:
 
 
 def _age(call: Call) -> int:
-    body = call.body
-    if not isinstance(body, dict) or len(body["items"]) != _SKUS:
+    body = from_json(call.body)
+    if len(body["items"]) != _SKUS:
         raise AssertionError("not an answer about these SKUs")
     return int(body["age_ms"])
 

@@ -22,9 +22,9 @@ from domain.records import Change, OrderEvent
 from domain.sourcing.problem import Decision, Plan, Promised
 from domain.sourcing.solver import cheapest_plan
 from storage import decisions, network, promises, records, reservations, snapshot, stock
+from storage.asks import Ask
 from storage.database import transaction
 from storage.tables import metadata
-from storage.taking import Ask
 from workflows.ports import SourceOrder
 
 NETWORK = sample.network()

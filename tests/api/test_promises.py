@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api import promises
 from domain.orders import Units
 from storage import reservations, supplies
+from storage.asks import Ask
 from storage.database import transaction
 from storage.supplies import Supply
 from storage.tables import metadata
-from storage.taking import Ask
 from tests.api.conftest import Api, MakeKey, serving
 from tests.api.promising import an_order, cart, local, open_shop
 

@@ -12,8 +12,8 @@ from domain.records import Message, OrderEvent
 from domain.sourcing.problem import CostParts
 from domain.stock_rules import Rule, RuleKind, Subject
 from storage import audit, decisions, inbox, records, reservations, stock, stock_rules
+from storage.asks import Ask
 from storage.database import transaction
-from storage.taking import Ask
 from tests.samples import a_change, a_decision, a_share, an_order
 from tests.storage.conftest import stocked
 

@@ -12,9 +12,9 @@ from domain.errors import Refused
 from domain.fulfillments import LineQuantity
 from domain.orders import Units
 from storage import audit, network, reservations, stock
+from storage.asks import Ask
 from storage.database import transaction
 from storage.tables import reservation_lines
-from storage.taking import Ask
 from tests.samples import a_node, a_share
 from tests.storage.conftest import NODES, stocked
 

@@ -28,6 +28,7 @@ from storage import (
     supplies,
     tables,
 )
+from storage.asks import Ask
 from storage.audit.sources import SOURCES
 from storage.audit.wrong import Scope
 from storage.batching import Batcher
@@ -37,7 +38,6 @@ from storage.repairs import Repair
 from storage.stock_watch import Watch
 from storage.supplies import Supply
 from storage.tables import metadata
-from storage.taking import Ask
 from tests.samples import a_change, a_node, a_share, an_order
 
 STOCK_TABLES = [
