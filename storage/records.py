@@ -311,7 +311,7 @@ def _row(change: Change) -> dict[str, Any]:
         "updated_at": change.at,
         "status": state.status.value,
         "reason": state.reason,
-        "attention": sorted({item.code for item in state.attention}),
+        "attention": sorted({code for item in state.attention for code in item.codes}),
         "nodes": sorted({f.node for f in state.fulfillments}),
         "state": state,
         "version_at": change.at,

@@ -88,12 +88,35 @@ class SourceOrder(Value):
     excluded: dict[str, str]
     firm_node: str | None
     promise_by: datetime | None
+    alone: bool = False  # not to wait any more for others to be sourced with
+
+
+class Outcome(Value):
+    """
+    What becomes of units that found no node. `allocate`: those that have one leave; else all wait
+    together. `then` empty: a person is asked, as for `queue` (which names whose work it is) and
+    `review`; `backorder` waits for stock; `cancel` waits for nothing. What waits `cancel_after` so
+    long is cancelled.
+    """
+
+    allocate: bool = True
+    then: Literal["", "queue", "review", "backorder", "cancel"] = ""
+    queue: str = ""
+    cancel_after: timedelta | None = None
 
 
 class Sourced(Value):
+    """
+    `review`: the plan waits for a person's approval. `wait_until`: nothing is decided yet, for the
+    order is sourced together with others by then.
+    """
+
     decision_id: str
     solver: str
     plan: Plan
+    outcome: Outcome = Outcome()
+    review: bool = False
+    wait_until: datetime | None = None
 
 
 class Allocate(Value):

@@ -286,7 +286,8 @@ class Story:
 
 
 def _words(state: OrderState) -> set[str]:
-    words = {state.status.value, *(a.code for a in state.attention)}
+    words = {state.status.value, *(code for a in state.attention for code in a.codes)}
+    words |= {"short"} if state.short else set()
     return words | {f"{f.fulfillment_id[-2:]}:{f.request.value}" for f in state.fulfillments}
 
 
