@@ -255,8 +255,9 @@ class Story:
         if state.holds:
             await self.release()
         for attention in state.attention:
-            skip = "skip" in attention.options and attention.code == "delivery_overdue"
-            await self.resolve("skip" if skip else "retry", attention.item)
+            wise = {"delivery_overdue": "skip", "no_node": "reroute"}.get(attention.code, "retry")
+            action = wise if wise in attention.options else "retry"
+            await self.resolve(action, attention.item)
         if units_in(state, Bucket.BACKORDERED) or (
             units_in(state, Bucket.RESERVED) and not state.cancel
         ):
