@@ -1,6 +1,7 @@
 """Every table. Columns and constraints only; what they mean is said beside them, once."""
 
 from storage.tables.base import metadata
+from storage.tables.cooling import cooling
 from storage.tables.messages import FROM_CHANNELS, inbox, outbox
 from storage.tables.network import (
     api_keys,
@@ -53,6 +54,7 @@ __all__ = [
     "backorder_lines",
     "backorders",
     "channels",
+    "cooling",
     "copies",
     "credentials",
     "decisions",
