@@ -55,7 +55,8 @@ async def enter(
     )
     await conn.execute(kept)
     query = select(cooling.c.due_at).where(cooling.c.order_id == order_id)
-    return (await conn.execute(query)).scalar_one()
+    due: datetime = (await conn.execute(query)).scalar_one()
+    return due
 
 
 async def leave(conn: AsyncConnection, order_id: str) -> None:
