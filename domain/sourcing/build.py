@@ -113,6 +113,25 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
     )
 
 
+def options_of(  # noqa: PLR0913  # by name
+    node: Node,
+    cards: Sequence[RateCard],
+    ship_to: Address,
+    *,
+    method: DeliveryMethod,
+    as_of: datetime,
+    promise_by: datetime | None,
+) -> tuple[ServiceOption, ...]:
+    """All that could bring a package from the node, whether or not it may send one; or nothing."""
+    try:
+        if method is DeliveryMethod.PICKUP:
+            return (_pickup(node, as_of, promise_by),)
+        place = locate(ship_to.postal_code, ship_to.country, ship_to.region)
+        return _services(cards, node, place, as_of, promise_by)
+    except Invalid:  # it is never open
+        return ()
+
+
 def lane_of(card: RateCard, node: Node, place: Place | None) -> tuple[int, Zone, Lane] | None:
     """The zone (counted from 1) and the way of the service; None where it does not go there."""
     if place is None:

@@ -48,6 +48,22 @@ def cheapest_plan(problem: Problem, *, by: Solver | None = None) -> Plan:
     return _answered(question, by, lambda s: _plan(question, _best(question, s).loads))
 
 
+def best_with(problem: Problem, node: str, *, by: Solver | None = None) -> Plan | None:
+    """
+    The best plan that has a package from the node and serves as many units as any; None where there
+    is none, or the node is out. Blocks as `solve` does.
+    """
+    question, eliminated = posed(problem)
+    if node in eliminated:
+        return None
+
+    def forced(search: Search) -> Plan | None:
+        answer = search.solve(forced=node)
+        return _plan(question, answer.loads) if answer else None
+
+    return _answered(question, by, forced)
+
+
 def certified(decision: Decision, share: float) -> Decision:
     """
     The decision with what CP-SAT makes of the same problem, where it is one of this share (0 to 1)

@@ -1,6 +1,7 @@
 """Every table. Columns and constraints only; what they mean is said beside them, once."""
 
 from storage.tables.base import metadata
+from storage.tables.decisions import decision_pieces, decisions
 from storage.tables.messages import FROM_CHANNELS, inbox, outbox
 from storage.tables.network import (
     api_keys,
@@ -14,7 +15,6 @@ from storage.tables.network import (
 )
 from storage.tables.orders import (
     WAITS_FOR_SUPPLY,
-    decisions,
     fulfillments,
     order_events,
     orders,
@@ -55,6 +55,7 @@ __all__ = [
     "channels",
     "copies",
     "credentials",
+    "decision_pieces",
     "decisions",
     "feed_deltas",
     "feed_positions",
