@@ -1,6 +1,6 @@
 """Decision records: written once for each order and round, never changed."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from domain.sourcing.record import Packed, Record, pack, unpack
 from domain.values import Value
 from storage.tables import decision_pieces, decisions
 
-_PAGE: Final = 200
+FIRST: Final = ("", 0)  # before every decision there is
 _ROW_HEAD: Final = 24  # bytes of a row beside its columns
 
 
@@ -71,18 +71,12 @@ async def record(conn: AsyncConnection, decision_id: str) -> Stored | None:
     return found[0] if found else None
 
 
-async def every(conn: AsyncConnection) -> AsyncIterator[Stored]:
-    """Every record, by order and round; a page at a time is held."""
+async def page(
+    conn: AsyncConnection, after: tuple[str, int] = FIRST, limit: int = 100
+) -> tuple[Stored, ...]:
+    """Records by order and round, from after that one on."""
     c = decisions.c
-    after = ("", 0)
-    while True:
-        page = await _found(conn, tuple_(c.order_id, c.round) > tuple_(*after), limit=_PAGE)
-        for stored in page:
-            yield stored
-        if len(page) < _PAGE:
-            return
-        last = page[-1].record.decision.problem
-        after = (last.order_id, last.round)
+    return await _found(conn, tuple_(c.order_id, c.round) > tuple_(*after), limit)
 
 
 async def _keep(conn: AsyncConnection, packed: Packed) -> None:
