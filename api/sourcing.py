@@ -134,7 +134,7 @@ class PosedLine(Closed):
 class PosedNode(PutNode):
     """A node as it is set up, with its code; and whether it is up."""
 
-    model_config = ConfigDict(json_schema_extra=None)
+    model_config = examples.of({**examples.NODE, "code": "DC-DAL"})
 
     code: NodeCode
     status: Annotated[str, Field(pattern="^(online|offline)$")] = "online"

@@ -79,11 +79,11 @@ def test_a_change_of_cost_is_the_smallest() -> None:
 
 
 def _barred(problem: Problem, node: str, **changes: object) -> Problem:
-    candidates = tuple(
+    candidates = [
         Candidate.model_validate({**c.model_dump(), **changes}) if c.node == node else c
         for c in problem.candidates
-    )
-    return changed(problem, candidates=candidates)
+    ]
+    return changed(problem, candidates)
 
 
 def _winner(problem: Problem) -> str:
