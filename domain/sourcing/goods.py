@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -39,7 +40,8 @@ class Item:
 @dataclass(frozen=True)
 class Bundle:
     """
-    What leaves whole: the kits of a line, or a group of lines that is kept together, once.
+    What leaves whole: the kits of a line, or a group of lines that is kept together, once. Such a
+    group has no `sku`.
 
     How many of them, what each has of which items, and how many units of which line.
     """
@@ -71,24 +73,20 @@ def bundles_of(
 ) -> tuple[Bundle, ...]:
     """`groups` names the group of each line that is kept together with others, or by itself."""
     number = {line_id: index for index, item in enumerate(items) for line_id in item.lines}
-    found: dict[tuple[bool, str], tuple[Bundle, dict[int, int], dict[str, int]]] = {}
+    found: dict[tuple[str, str, int], dict[str, int]] = {}
     for demand in demands:
         group = groups.get(demand.line_id)
         if group is not None:
-            key, kits, per_one = (True, group), 1, demand.quantity
-        elif demand.kit is not None:
-            key, kits, per_one = (False, demand.kit.line_id), demand.kit.kits, demand.kit.per_kit
-        else:
-            continue
-        name = demand.kit.sku if demand.kit and group is None else group or ""
-        fresh = (Bundle(key[1], name, kits, {}, {}), {}, {})
-        _, needs, lines = found.setdefault(key, fresh)
-        index = number[demand.line_id]
-        needs[index] = needs.get(index, 0) + per_one
-        lines[demand.line_id] = per_one
-    return tuple(
-        Bundle(b.line_id, b.sku, b.kits, needs, lines) for b, needs, lines in found.values()
-    )
+            found.setdefault((group, "", 1), {})[demand.line_id] = demand.quantity
+        elif (kit := demand.kit) is not None:
+            found.setdefault((kit.line_id, kit.sku, kit.kits), {})[demand.line_id] = kit.per_kit
+    bundles = []
+    for (line_id, sku, kits), lines in found.items():
+        needs = Counter[int]()
+        for line, units in lines.items():
+            needs[number[line]] += units
+        bundles.append(Bundle(line_id, sku, kits, dict(needs), lines))
+    return tuple(bundles)
 
 
 def in_kits(bundles: Sequence[Bundle], index: int, kits: Sequence[int]) -> int:

@@ -243,11 +243,11 @@ class _Posing:
         if not any(candidate.stock.get(item.sku, 0) > 0 for item in self._items):
             return "no stock of any line", ()
         full = candidate.capacity_left is not None and candidate.capacity_left <= 0
-        free, kept_back = self._free(candidate, against)
+        free, why = self._free(candidate, against)
         if not any(free):
-            return kept_back, ()
-        if (reason := self._no_whole_kit(free)) is not None:
-            return reason, ()
+            return why, ()
+        if (no_kit := self._no_whole_kit(free)) is not None:
+            return no_kit, ()
         if full and not aboard:
             return "no capacity left today", ()
         if not candidate.options:
@@ -333,9 +333,8 @@ class _Posing:
 
     @cached_property
     def _named(self) -> str:
-        grouped = set(self._groups.values())
-        kits = sorted({b.sku for b in self._bundles if b.line_id not in grouped})
-        groups = sorted({b.line_id for b in self._bundles if b.line_id in grouped})
+        kits = sorted({bundle.sku for bundle in self._bundles if bundle.sku})
+        groups = sorted({bundle.line_id for bundle in self._bundles if not bundle.sku})
         said = [f"kit {', '.join(kits)}"] if kits else []
         said += [f"what is kept together with {', '.join(groups)}"] if groups else []
         return " and ".join(said)
