@@ -210,11 +210,11 @@ def _demands(chance: Random, lines: int, quantity: int) -> tuple[Demand, ...]:
         line = f"L{number}"
         demands.append(Demand(line_id=line, sku=sku, quantity=units, weight_g=weights[sku]))
     for number in range(min(kits, lines)):
-        made = chance.choice((1, 1, 2))
+        made, named = chance.choice((1, 1, 2)), f"KIT{chance.randint(0, 1)}"
         for sku in chance.sample(skus, k=2):
             kit = PartOf(
                 line_id=f"K{number}",
-                sku=f"KIT{chance.randint(0, 1)}",
+                sku=named,
                 kits=made,
                 per_kit=chance.choice((1, 1, 2)),
                 together=True,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from domain.sourcing.problem import Demand
@@ -73,20 +72,21 @@ def bundles_of(
 ) -> tuple[Bundle, ...]:
     """`groups` names the group of each line that is kept together with others, or by itself."""
     number = {line_id: index for index, item in enumerate(items) for line_id in item.lines}
-    found: dict[tuple[str, str, int], dict[str, int]] = {}
+    found: dict[tuple[str, bool], Bundle] = {}
     for demand in demands:
-        group = groups.get(demand.line_id)
+        group, kit = groups.get(demand.line_id), demand.kit
         if group is not None:
-            found.setdefault((group, "", 1), {})[demand.line_id] = demand.quantity
-        elif (kit := demand.kit) is not None:
-            found.setdefault((kit.line_id, kit.sku, kit.kits), {})[demand.line_id] = kit.per_kit
-    bundles = []
-    for (line_id, sku, kits), lines in found.items():
-        needs = Counter[int]()
-        for line, units in lines.items():
-            needs[number[line]] += units
-        bundles.append(Bundle(line_id, sku, kits, dict(needs), lines))
-    return tuple(bundles)
+            key, fresh, each = (group, True), Bundle(group, "", 1, {}, {}), demand.quantity
+        elif kit is not None:
+            key, fresh = (kit.line_id, False), Bundle(kit.line_id, kit.sku, kit.kits, {}, {})
+            each = kit.per_kit
+        else:
+            continue
+        known, index = found.get(key, fresh), number[demand.line_id]
+        needs = {**known.needs, index: known.needs.get(index, 0) + each}
+        lines = {**known.lines, demand.line_id: each}
+        found[key] = replace(known, needs=needs, lines=lines)
+    return tuple(found.values())
 
 
 def in_kits(bundles: Sequence[Bundle], index: int, kits: Sequence[int]) -> int:

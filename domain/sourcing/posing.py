@@ -260,7 +260,7 @@ class _Posing:
         found = {}
         for number, rule in enumerate(self._barring):
             told = _bars(rule, candidate, max(most, default=0))
-            if told is not None and candidate.node not in self._aboard:
+            if told is not None:
                 found[number] = f"rule {rule.rule.name}: {told}"
         return found
 
