@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 from domain.sourcing.policy import PREFERENCES, Constraint
 from domain.sourcing.posing import speaks_of, unsplit
@@ -59,7 +60,7 @@ class _Reading:
             case "max_rejects":
                 return all(demand.rejections < value for demand in units)
             case "min_stock":
-                return not named or self._stays(candidate, package, units, value)
+                return not named or self._stays(candidate, package, rule)
             case "keep_together":
                 asked = [d for d in self._problem.demands if speaks_of(rule, d)]
                 return not units or all(units.get(d) == d.quantity for d in asked)
@@ -84,16 +85,15 @@ class _Reading:
             if other.kind == "max_orders" and (other.nodes is None or package.node in other.nodes)
         )
 
-    def _stays(
-        self, candidate: Candidate, package: Assignment, units: Mapping[Demand, int], value: int
-    ) -> bool:
-        for sku in {demand.sku for demand in units}:
-            sent = sum(
-                line.quantity for line in package.lines if self._demands[line.line_id].sku == sku
-            )
-            if candidate.stock.get(sku, 0) - sent < value:
-                return False
-        return True
+    def _stays(self, candidate: Candidate, package: Assignment, rule: Constraint) -> bool:
+        sent: Counter[str] = Counter()
+        for line in package.lines:
+            sent[self._demands[line.line_id].sku] += line.quantity
+        goods = {demand.sku for demand in self._problem.demands if speaks_of(rule, demand)}
+        return all(
+            candidate.stock.get(sku, 0) - sent[sku] >= (rule.value or 0)
+            for sku in goods & sent.keys()
+        )
 
     def _offers(self, candidate: Candidate, package: Assignment, what: str) -> bool:
         return any(

@@ -110,10 +110,10 @@ class Packages:
         return self._valued(place, part)
 
     def _in_stock(self, place: Ints, part: Ints) -> tuple[Ints, Ints]:
-        """Of those that fit kind by kind the ones whose kinds do not want the same unit."""
+        """Of those that fit kind by kind the ones in which no two want the same unit."""
         items = self.question.items
-        asking = Counter(sku for kind in self._kinds for sku in {items[i].sku for i in kind.needs})
-        for sku in [sku for sku, kinds in asking.items() if kinds > 1]:
+        asking = Counter(items[i].sku for kind in self._kinds for i in kind.needs)
+        for sku in [sku for sku, wants in asking.items() if wants > 1]:
             same = [index for index, item in enumerate(items) if item.sku == sku]
             fits = self._of_items(same)[part] <= self._tables.free[same].max(axis=0)[place]
             place, part = place[fits], part[fits]

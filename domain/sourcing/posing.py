@@ -292,7 +292,7 @@ class _Posing:
         kept: dict[str, tuple[int, str]] = {}
         for rule in self._of("min_stock") if self._rules else ():
             if rule.names(node):
-                for demand in self._demands:
+                for demand in self.problem.demands:
                     if speaks_of(rule.rule, demand):
                         most = kept.get(demand.sku, (0, ""))
                         value = (rule.rule.value or 0, rule.rule.name)

@@ -36,7 +36,9 @@ def test_each_pass_is_what_trying_everything_finds(seed: int) -> None:
         before: Plan | None = None
         for plan in passes(problem):
             rules = [r for r in problem.policy.constraints if before is None or not r.soft]
-            if before and any(r.soft and r.kind == "ship_alone" for r in problem.policy.constraints):
+            if before and any(
+                r.soft and r.kind == "ship_alone" for r in problem.policy.constraints
+            ):
                 break
             most, by_set = tried(problem, rules, before)
             assert served(plan) == most

@@ -200,9 +200,7 @@ def _package(
 
 def _alone(rules: Sequence[Constraint], demand: Demand) -> bool:
     sold = {demand.line_id, demand.kit.line_id if demand.kit else demand.line_id}
-    return any(
-        r.kind == "ship_alone" and (r.lines is None or sold & set(r.lines)) for r in rules
-    )
+    return any(r.kind == "ship_alone" and (r.lines is None or sold & set(r.lines)) for r in rules)
 
 
 def _beyond(option: ServiceOption, grams: int, volume: int) -> int:
