@@ -15,10 +15,10 @@ from domain.errors import NotFound
 from domain.orders import DeliveryMethod, Order
 from domain.promises import GRACE
 from domain.sourcing.build import build
+from domain.sourcing.certifying import certified
 from domain.sourcing.problem import Decision
 from domain.sourcing.record import Quoted, Record, Seen
 from domain.sourcing.replay import decide
-from domain.sourcing.solver import certified
 from storage import decisions, promises, records, snapshot
 from storage.database import transaction
 from storage.promises import Claimed

@@ -24,6 +24,7 @@ from domain.orders import DeliveryMethod, PartOf, Units
 from domain.sourcing.answers import Answer, answers
 from domain.sourcing.build import LATE_DAY_MINOR, SPLIT_FEE_MINOR, build
 from domain.sourcing.explain import Counterfactual, why
+from domain.sourcing.policy import Constraint, Policy, Weights
 from domain.sourcing.problem import Candidate, Decision, Demand, Problem, ServiceOption
 from domain.sourcing.record import Record, Seen
 from domain.sourcing.solver import solve
@@ -33,7 +34,10 @@ router = APIRouter(prefix="/v1/sourcing", tags=["sourcing"])
 
 MOST_LINES: Final = 100
 MOST_NODES: Final = 1000
-MOST_PAIRS: Final = 20_000  # lines × nodes: what a model of OR-Tools is made of in a second or two
+# Lines × nodes: of a short order, which the kernel takes, and of one that may need OR-Tools.
+MOST_PAIRS: Final = 20_000
+MOST_PAIRS_LONG: Final = 4_000
+SHORT: Final = 12  # units
 MOST_SERVICES: Final = 20
 MOST_EXPLAINED: Final = 5
 MOST_MINOR: Final = 10**10
@@ -52,6 +56,10 @@ class PosedPart(PartOf):
     per_kit: Annotated[int, Field(ge=1, le=1000)]
 
 
+Names = Annotated[tuple[Code, ...], Field(max_length=50)]
+Amounts = Annotated[dict[Code, Signed], Field(max_length=MOST_LINES)]
+
+
 class PosedDemand(Demand):
     model_config = ConfigDict(extra="forbid")
 
@@ -60,6 +68,10 @@ class PosedDemand(Demand):
     quantity: Annotated[int, Field(ge=1, le=100_000)]
     weight_g: Annotated[int, Field(ge=0, le=10**8)]
     kit: PosedPart | None = None
+    volume_mm3: Annotated[int, Field(ge=0, le=10**12)] = 0
+    price_minor: Minor = 0
+    needs: Names = ()
+    rejections: Annotated[int, Field(ge=0, le=10**6)] = 0
 
     @model_validator(mode="after")
     def _has_its_kits(self) -> Self:
@@ -81,6 +93,12 @@ class PosedService(ServiceOption):
     ship_by: Instant
     deliver_by: Instant
     days_late: Annotated[int, Field(ge=0, le=3660)] = 0
+    days: Annotated[int, Field(ge=0, le=3660)] = 0
+    dim_divisor: Annotated[int, Field(ge=0, le=10**6)] = 0
+    carton_in3: Annotated[int, Field(ge=0, le=10**6)] = 0
+    carbon_g: Annotated[int, Field(ge=0, le=10**7)] = 0
+    carbon_g_per_lb: Annotated[int, Field(ge=0, le=10**6)] = 0
+    offers: Names | None = None
 
 
 class PosedCandidate(Candidate):
@@ -95,6 +113,37 @@ class PosedCandidate(Candidate):
     unit_cost_minor: Signed
     options: Annotated[tuple[PosedService, ...], Field(max_length=MOST_SERVICES)]
     eliminated: Text | None = None
+    line_cost_minor: Signed = 0
+    labour_minor: Signed = 0
+    labour_unit_minor: Signed = 0
+    stock_minor: Amounts = {}
+    goods_minor: Amounts = {}
+    open_orders: Annotated[int, Field(ge=0, le=10**9)] = 0
+
+
+class PosedWeights(Weights):
+    model_config = ConfigDict(extra="forbid")
+
+
+class PosedConstraint(Constraint):
+    model_config = ConfigDict(extra="forbid")
+
+    name: Code
+    value: Annotated[int, Field(ge=0, le=MOST_MINOR)] | None = None
+    nodes: Annotated[tuple[NodeCode, ...], Field(max_length=MOST_NODES)] | None = None
+    lines: Annotated[tuple[Code, ...], Field(max_length=MOST_LINES)] | None = None
+    what: Text = ""
+
+
+class PosedPolicy(Policy):
+    """What rules would say; without it, money alone decides."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rules: Text = ""
+    profile: Text = "lowest_cost"
+    weights: PosedWeights = PosedWeights()
+    constraints: Annotated[tuple[PosedConstraint, ...], Field(max_length=50)] = ()
 
 
 class PosedProblem(Problem, Closed):
@@ -110,6 +159,7 @@ class PosedProblem(Problem, Closed):
     split_fee_minor: Minor = SPLIT_FEE_MINOR
     late_day_minor: Minor = LATE_DAY_MINOR
     max_nodes: Annotated[int, Field(ge=1, le=MOST_NODES)] | None = None
+    policy: PosedPolicy = PosedPolicy()
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
@@ -170,6 +220,7 @@ class PosedOrder(Closed):
     split_fee_minor: Minor = SPLIT_FEE_MINOR
     late_day_minor: Minor = LATE_DAY_MINOR
     max_nodes: Annotated[int, Field(ge=1, le=MOST_NODES)] | None = None
+    policy: PosedPolicy = PosedPolicy()
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
@@ -232,7 +283,7 @@ async def source(body: SolveSourcing, _: Sources, services: Serving) -> Sourced:
 
     Give a problem as the solver takes it, or an order with its own nodes, stock and rates. The same
     body gives the same answer (of an order: with its `as_of`). Work is bounded by count: at most
-    100 lines, 1,000 nodes, 20,000 lines × nodes.
+    100 lines, 1,000 nodes, 4,000 lines × nodes (20,000 where at most 12 units are asked for).
     """
     _bounded(body)
     now = services.clock()
@@ -244,15 +295,18 @@ def _bounded(body: SolveSourcing) -> None:
     if body.problem is not None:
         field, nodes = "problem.candidates", {c.node for c in body.problem.candidates}
         lines = len(body.problem.demands)
+        units = sum(demand.quantity for demand in body.problem.demands)
     elif body.order is not None:
         field, nodes = "order.nodes", {node.code for node in body.order.nodes}
         parts = {p.sku: max(1, len(p.components)) for p in body.order.products}
         lines = sum(parts.get(line.sku, 1) for line in body.order.lines)
+        units = sum(line.quantity for line in body.order.lines)
     if lines > MOST_LINES:
         raise Unfit({field: f"{lines} lines with the parts of kits; send {MOST_LINES} at most"})
-    if lines * len(nodes) > MOST_PAIRS:
-        most = MOST_PAIRS // lines
-        raise Unfit({field: f"too many for {lines} lines; send {most} at most, the nearest"})
+    pairs = MOST_PAIRS if units <= SHORT else MOST_PAIRS_LONG
+    if lines * len(nodes) > pairs:
+        few = f"{lines} lines of {units} units; send {pairs // lines} at most, the nearest"
+        raise Unfit({field: f"too many for {few}"})
     if strange := [node for node in body.explain if node not in nodes]:
         raise Unfit({"explain": f"{strange[0]} is none of {field}; name one of those"})
 
@@ -293,6 +347,7 @@ def _of_order(order: PosedOrder, now: datetime) -> tuple[Problem, Seen]:
         method=order.method,
         split_fee_minor=order.split_fee_minor,
         late_day_minor=order.late_day_minor,
+        policy=Policy.model_validate(order.policy.model_dump()),
     )
     seen = Seen(
         nodes=network.nodes,

@@ -11,11 +11,14 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from domain.money import Money
-from domain.sourcing.explain import objective, services
+from domain.sourcing.explain import services
 from domain.sourcing.problem import Assignment, Candidate, Decision, Plan, Problem, ServiceOption
 from domain.sourcing.record import Record
 from domain.sourcing.solver import best_with, cheapest_plan
 from domain.values import Value
+
+MOST_TRIED: Final = 3  # nodes that are nearer
+MOST_TRIED_SERVICES: Final = 8  # over all packages
 
 Question = Literal[
     "why_split",
@@ -85,7 +88,7 @@ def _split(decision: Decision) -> _Told:
         most = _units(problem) - _left(one)
         facts["most_units_of_one_node"] = most
         return f"{split} No one node had it all: the best had {most} of {_units(problem)}.", facts
-    gap = objective(one) - objective(plan)
+    gap = one.cost.total - plan.cost.total
     whole = one.assignments[0].node
     facts |= {"one_node": whole, "one_node_cost_minor": one.cost.total, "gap_minor": gap}
     if gap <= 0:
@@ -113,18 +116,15 @@ def _farther(decision: Decision) -> _Told:
         return "Nothing of it ships.", facts
     if not nearer:
         return "No node is nearer.", facts
-    able = next((c for c in nearer if best_with(problem, c.node)), None)
+    tried = ((c, best_with(problem, c.node)) for c in nearer[:MOST_TRIED])
+    able, other = next(((c, found) for c, found in tried if found), (None, None))
     told = f"{_count(len(nearer), 'node is', 'nodes are')} nearer than {most} miles."
-    if able is None:
+    if able is None or other is None:
         near = nearer[0]
-        return (
-            f"{told} None could serve: {near.node} ({_reason(decision, near)}) is nearest.",
-            facts,
-        )
-    plan_with = best_with(problem, able.node)
-    gap = objective(plan_with) - objective(plan) if plan_with else 0
+        return f"{told} The nearest, {near.node}, is out: {_reason(decision, near)}.", facts
+    gap = other.cost.total - plan.cost.total
     facts["best_nearer"] = {"node": able.node, "miles": able.miles, "gap_minor": gap}
-    cost = f"would cost {_money(problem, gap)} more" if gap > 0 else "would cost no less"
+    cost = _against(problem, gap)
     return f"{told} A package from {able.node} ({able.miles} miles) {cost}.", facts
 
 
@@ -204,27 +204,32 @@ def _delivered(decision: Decision) -> _Told:
 
 
 def _service(record: Record) -> _Told:
-    """Each package against the other services of its node: the whole plan is solved with each."""
+    """The packages against the other services of their nodes: the whole plan is solved with each."""
     decision = record.decision
-    problem, said, facts = decision.problem, [], []
+    problem, said, facts, tried = decision.problem, [], [], 0
     for package in decision.plan.assignments:
-        others = {}
+        others: dict[str, dict[str, int]] = {}
         for option in services(record, package.node):
-            if option.service == package.service:
+            if option.service == package.service or tried == MOST_TRIED_SERVICES:
                 continue
+            tried += 1
             plan = best_with(_only_by(problem, package.node, option), package.node)
             if plan is not None and _left(plan) <= _left(decision.plan):
-                gap = objective(plan) - objective(decision.plan)
+                gap = plan.cost.total - decision.plan.cost.total
                 others[option.service] = {"gap_minor": gap, "days_late": option.days_late}
         facts.append({"node": package.node, "service": package.service, "others": others})
-        against = _joined(
-            f"{name} would cost {_money(problem, o['gap_minor'])} more"
-            + (f", {_count(o['days_late'], 'day', 'days')} late" if o["days_late"] else "")
-            for name, o in others.items()
-        )
-        by = f"{package.service} from {package.node}"
-        said.append(f"{by}: {against}" if against else f"{by}: no other service could bring it")
+        if others or tried < MOST_TRIED_SERVICES:
+            said.append(f"{package.service} from {package.node}: {_services_told(problem, others)}")
     return f"{'. '.join(said) or 'Nothing of it ships'}.", {"packages": facts}
+
+
+def _services_told(problem: Problem, others: Mapping[str, Mapping[str, int]]) -> str:
+    against = (
+        f"{name} {_against(problem, other['gap_minor'])}"
+        + (f", {_count(other['days_late'], 'day', 'days')} late" if other["days_late"] else "")
+        for name, other in others.items()
+    )
+    return _joined(against) or "no other service could bring it"
 
 
 def _not_shipped(decision: Decision) -> _Told:
@@ -289,20 +294,21 @@ def _rules(decision: Decision) -> _Told:
     )
     facts = {
         "limits": limits,
-        "relaxed": _relaxed(decision),
+        "relaxed": decision.relaxed,
         "proof": decision.proof,
         "solver": decision.solver,
         "solver_versions": decision.solver_versions,
         "promise": promise.model_dump() if promise else None,
         "certificate": decision.certificate.model_dump() if decision.certificate else None,
     }
-    policy = limits.get("policy") or {}
-    rules = [rule["name"] for rule in policy.get("constraints", ())]
-    told = f"Rules {policy.get('rules') or 'built in'}{f': {_joined(rules)}' if rules else ''}."
+    policy = problem.policy
+    names = dict.fromkeys(rule.name for rule in policy.constraints)
+    rules = f" with {_joined(names)}" if names else ""
+    told = f"Rules {policy.rules or 'built in'}, profile {policy.profile}{rules}."
     if problem.max_nodes is not None:
         told += f" At most {_count(problem.max_nodes, 'node', 'nodes')}."
-    if relaxed := _relaxed(decision):
-        told += f" Not kept, so that more could be served: {_joined(relaxed)}."
+    if decision.relaxed:
+        told += f" Not kept, so that more could be served: {_joined(decision.relaxed)}."
     if promise is not None:
         told += (
             " As it was promised."
@@ -312,12 +318,6 @@ def _rules(decision: Decision) -> _Told:
     best = "proven to be the best" if decision.proof == "optimal" else "the best that was found"
     taken = promise is not None and promise.kept
     return told if taken else f"{told} {decision.solver} decided: {best}.", facts
-
-
-def _relaxed(decision: Decision) -> list[str]:
-    """Wherever the solver says it: rules that were dropped in the second pass."""
-    said: Any = getattr(decision, "relaxed", None) or getattr(decision.plan, "relaxed", None) or ()
-    return [str(getattr(rule, "name", rule)) for rule in said]
 
 
 def _only_by(problem: Problem, node: str, option: ServiceOption) -> Problem:
@@ -332,6 +332,12 @@ def _options(problem: Problem, package: Assignment) -> list[ServiceOption]:
     """What the problem knows of the package's service."""
     options = next((c.options for c in problem.candidates if c.node == package.node), ())
     return [option for option in options if option.service == package.service]
+
+
+def _against(problem: Problem, gap: int) -> str:
+    if gap < 0:
+        return f"would cost {_money(problem, -gap)} less, but something else counts for more"
+    return f"would cost {_money(problem, gap)} more" if gap else "would cost the same"
 
 
 def _reason(decision: Decision, candidate: Candidate) -> str:

@@ -12,14 +12,20 @@ from typing import Any, Final, Literal
 
 from domain.money import Money
 from domain.sourcing.build import options_of
+from domain.sourcing.policy import Kind as RuleKind
 from domain.sourcing.problem import Candidate, Plan, Problem, ServiceOption
 from domain.sourcing.record import Record
-from domain.sourcing.solver import best_with, cheapest_plan
+from domain.sourcing.solver import best_with, passes, passes_with
+from domain.sourcing.weighing import THOUSANDTHS
 from domain.values import Value
 
 Kind = Literal["anew", "open", "reach", "capacity", "stock", "limit", "rule", "cost"]
 Standing = Literal["chosen", "unchosen", "eliminated"]
-MOST_RULES: Final = 50  # of one problem, that are tried one after the other
+MOST_RULES: Final = 20  # of one problem, that are tried one after the other
+DOUBLINGS: Final = 12  # of what a package costs less, where the gap alone does not do
+NODE_BY_NODE: Final[frozenset[RuleKind]] = frozenset(
+    {"exclude", "max_distance", "max_orders", "min_stock", "offline"}
+)
 
 
 class Step(Value):
@@ -30,7 +36,8 @@ class Step(Value):
     with the services it would then have, where they are known. `reach`: a service that goes there,
     at what it costs from the farthest node that has one. `capacity`: room for one more. `stock`: so
     many `units` more, by SKU. `limit`: that on the number of nodes goes. `rule`: the rule of that
-    name goes. `cost`: a package of its own costs `minor` less.
+    name does not hold, for the node alone where it speaks of nodes one by one. `cost`: a package of
+    its own costs `minor` less.
     """
 
     kind: Kind
@@ -47,7 +54,8 @@ class Counterfactual(Value):
 
     `assumed` is what must be otherwise for it to be able to serve at all; `cost_minor` is then the
     best plan with a package from it (None: there is none); it serves `more_units` and costs
-    `gap_minor` more than the best plan without it. `change` is the smallest: applied, the node
+    `gap_minor` more than the best plan without it (less than 0 where priorities or weights count
+    for more than money). `change` is the smallest: applied, the node
     wins. `others` are changes of other sorts that do as well.
     """
 
@@ -88,7 +96,7 @@ def why(record: Record, node: str) -> Counterfactual:
     if best is None:
         none = f"{node} was left out: {reason}. No change of what is recorded would let it serve."
         return Counterfactual(node=node, standing="eliminated", reason=reason, text=none)
-    other = _without(admitted, node)
+    other = _without(admitted, node)[-1]
     changes = case.changes(assumed)
     found = Counterfactual(
         node=node,
@@ -97,8 +105,8 @@ def why(record: Record, node: str) -> Counterfactual:
         assumed=assumed,
         plan=best,
         cost_minor=best.cost.total,
-        gap_minor=objective(best) - objective(other),
-        more_units=_worth(other)[0] - _worth(best)[0],
+        gap_minor=best.cost.total - other.cost.total,
+        more_units=other.worth[0] - best.worth[0],
         change=changes[0] if changes else (),
         others=tuple(changes[1:]),
         text="",
@@ -114,16 +122,9 @@ def applied(problem: Problem, node: str, steps: Iterable[Step]) -> Problem:
 
 
 def wins(problem: Problem, node: str) -> bool:
-    """
-    Whether the node is in the plan, and every plan without it is worse: fewer units, or dearer.
-    """
-    plan = cheapest_plan(problem)
-    return node in _nodes(plan) and _worth(plan) < _worth(_without(problem, node))
-
-
-def objective(plan: Plan) -> int:
-    """What plans are compared by, in minor units."""
-    return plan.cost.total
+    """Whether the node is in the plan, and every plan without it is worse, pass by pass."""
+    plans = passes(problem)
+    return node in _nodes(plans[-1]) and _worth(plans) < _worth(_without(problem, node))
 
 
 def services(record: Record, node: str) -> tuple[ServiceOption, ...]:
@@ -174,16 +175,23 @@ class _Case:
             found.append((Step(kind="anew", text="it had been decided anew, without the promise"),))
         elif assumed and self._wins(assumed):
             found.append(self._least(self._needed(assumed, self._wins)))
+        elif cheaper := self._cheaper(assumed):
+            found.append(self._least(cheaper))
         else:
-            cost = self._cheaper(assumed)
-            if self._wins((*assumed, cost)):
-                found.append((*self._fewer(assumed, cost), cost))
+            found += self._unruled(assumed)
         taken = {step.kind for step in assumed}
         for step in self._possible():
             other = step.kind in {"stock", "limit", "rule"} and step.kind not in taken
             if other and self._wins(steps := (*assumed, step)):
                 found.append(self._least(self._needed(steps, self._wins)))
         return [change for n, change in enumerate(found) if change not in found[:n]]
+
+    def _unruled(self, assumed: tuple[Step, ...]) -> list[tuple[Step, ...]]:
+        """Where no price would do: the first rule without which one does."""
+        for step in self._possible():
+            if step.kind == "rule" and (found := self._cheaper((*assumed, step))):
+                return [self._least(found)]
+        return []
 
     def _possible(self) -> Iterator[Step]:
         """Each sort at its largest."""
@@ -207,20 +215,33 @@ class _Case:
         for rule in _rules(problem)[:MOST_RULES]:
             yield Step(kind="rule", text=f"there had been no rule {rule}", rule=rule)
 
-    def _cheaper(self, steps: Sequence[Step]) -> Step:
-        """By how much it loses, and one more: no plan without it is as good then."""
+    def _cheaper(self, steps: tuple[Step, ...]) -> tuple[Step, ...] | None:
+        """
+        With by how much it loses, and one more: no plan without it is as good then. Where two
+        passes ask for more than that, with the least that does; None where no price does.
+        """
         problem = applied(self._problem, self._node, steps)
-        plan = best_with(problem, self._node)
-        if plan is None:
-            raise RuntimeError(f"{self._node} was said to be usable")
-        gap = objective(plan) - objective(_without(problem, self._node))
-        minor = max(gap, 0) + 1
-        text = f"a package from it had cost {_money(minor, problem.currency)} less"
-        return Step(kind="cost", text=text, minor=minor)
+        ours, others = passes_with(problem, self._node), _without(problem, self._node)
+        _, each = _lever(problem)
+        if ours is None or not each:
+            return None
+        gaps = [a.objective - b.objective for a, b in zip(ours, others, strict=False)]
+        guess = max(0, *gaps) // each + 1
 
-    def _fewer(self, steps: tuple[Step, ...], cost: Step) -> tuple[Step, ...]:
-        """The same cost, with no more units than it takes."""
-        return self._least((*steps, cost))[:-1]
+        def cut(minor: int) -> tuple[Step, ...]:
+            text = f"a package from it had cost {_money(minor, problem.currency)} less"
+            return (*steps, Step(kind="cost", text=text, minor=minor))
+
+        if self._wins(cut(guess)):
+            return cut(guess)
+        high = next((guess << n for n in range(1, DOUBLINGS) if self._wins(cut(guess << n))), None)
+        if high is None:
+            return None
+        low = high // 2
+        while low + 1 < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._wins(cut(middle)) else (middle, high)
+        return cut(high)
 
     def _needed(
         self, steps: Sequence[Step], enough: Callable[[Sequence[Step]], bool]
@@ -282,15 +303,40 @@ def _stocked(problem: Problem, node: str, step: Step) -> Problem:
     return _changed(problem, node, stock=stock | more)
 
 
+def _lever(problem: Problem) -> tuple[str, int]:
+    """Which part of a package's cost counts, and how much a minor unit of it does."""
+    weights = problem.policy.weights
+    for part in ("handling", "shipping", "labour"):
+        if weight := getattr(weights, part):
+            return part, weight * THOUSANDTHS // 100
+    return "", 0
+
+
 def _cut(problem: Problem, node: str, step: Step) -> Problem:
-    cost = _of(problem, node).order_cost_minor - step.minor
-    return _changed(problem, node, order_cost_minor=cost)
+    candidate, (part, _) = _of(problem, node), _lever(problem)
+    if part == "handling":
+        cost = candidate.order_cost_minor - step.minor
+        return _changed(problem, node, order_cost_minor=cost)
+    if part == "labour":
+        return _changed(problem, node, labour_minor=candidate.labour_minor - step.minor)
+    options = tuple(
+        option.model_copy(update={"base_minor": option.base_minor - step.minor})
+        for option in candidate.options
+    )
+    return _changed(problem, node, options=options)
 
 
-def _unruled(problem: Problem, _: str, step: Step) -> Problem:
-    policy: Any = getattr(problem, "policy", None)
-    kept = tuple(rule for rule in policy.constraints if rule.name != step.rule)
-    return problem.model_copy(update={"policy": policy.model_copy(update={"constraints": kept})})
+def _unruled(problem: Problem, node: str, step: Step) -> Problem:
+    kept = []
+    for rule in problem.policy.constraints:
+        if rule.name != step.rule:
+            kept.append(rule)
+        elif rule.kind in NODE_BY_NODE:
+            named = rule.nodes if rule.nodes is not None else [c.node for c in problem.candidates]
+            others = tuple(other for other in named if other != node)
+            kept.append(rule.model_copy(update={"nodes": others}))
+    policy = problem.policy.model_copy(update={"constraints": tuple(kept)})
+    return problem.model_copy(update={"policy": policy})
 
 
 _APPLY: Final[dict[Kind, Callable[[Problem, str, Step], Problem]]] = {
@@ -306,8 +352,7 @@ _APPLY: Final[dict[Kind, Callable[[Problem, str, Step], Problem]]] = {
 
 
 def _rules(problem: Problem) -> tuple[str, ...]:
-    policy: Any = getattr(problem, "policy", None)
-    return tuple(dict.fromkeys(rule.name for rule in policy.constraints)) if policy else ()
+    return tuple(dict.fromkeys(rule.name for rule in problem.policy.constraints))
 
 
 def _lacking(problem: Problem, candidate: Candidate) -> dict[str, int]:
@@ -331,13 +376,13 @@ def _farthest(problem: Problem) -> Candidate | None:
     return max(reached, key=lambda c: (c.miles, c.node), default=None)
 
 
-def _without(problem: Problem, node: str) -> Plan:
+def _without(problem: Problem, node: str) -> tuple[Plan, ...]:
     rest = tuple(c for c in problem.candidates if c.node != node)
-    return cheapest_plan(problem.model_copy(update={"candidates": rest}))
+    return passes(problem.model_copy(update={"candidates": rest}))
 
 
-def _worth(plan: Plan) -> tuple[int, int]:
-    return sum(line.quantity for line in plan.unsourced), objective(plan)
+def _worth(plans: Sequence[Plan]) -> tuple[tuple[int, int, int], ...]:
+    return tuple(plan.worth for plan in plans)
 
 
 def _nodes(plan: Plan) -> set[str]:
@@ -368,4 +413,6 @@ def _compared(found: Counterfactual, currency: str) -> str:
         return f"and serves {units} more than any without it"
     if gap == 0:
         return "the same as without it"
-    return f"{_money(abs(gap), currency)} {'more' if gap > 0 else 'less'} than without it"
+    if gap < 0:
+        return f"{_money(-gap, currency)} less than without it, but something else counts for more"
+    return f"{_money(gap, currency)} more than without it"

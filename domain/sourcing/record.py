@@ -23,7 +23,12 @@ from domain.values import Value
 FORMAT: Final = 1
 # What of a candidate changes with every decision; all else is the node's own and is shared. A field
 # that is missing here costs space, and nothing else.
-OF_THE_DECISION: Final = frozenset({"miles", "stock", "capacity_left", "options", "eliminated"})
+OF_THE_DECISION: Final = frozenset(
+    {
+        *("miles", "stock", "capacity_left", "options", "eliminated"),
+        *("labour_minor", "open_orders", "stock_minor", "goods_minor"),
+    }
+)
 # What of a problem is the same for many orders.
 OF_THE_HOUSE: Final = frozenset({"currency", "split_fee_minor", "late_day_minor", "policy"})
 # What of a decision is written in the clear, beside its bytes: the plan, and who found it.

@@ -11,7 +11,8 @@ from domain.sourcing.cpsat import Model
 from domain.sourcing.explain import Counterfactual, applied, why
 from domain.sourcing.problem import Candidate, Decision, Plan, Problem
 from domain.sourcing.record import Record, Seen
-from domain.sourcing.solver import best_with, cheapest_plan, posed, solve
+from domain.sourcing.posing import posed
+from domain.sourcing.solver import best_with, cheapest_plan, solve
 from tests.domain.sourcing.brute import seeded
 from tests.domain.sourcing.test_solver import changed, nodes_of, served, two_nodes
 from tests.samples import a_node
