@@ -204,7 +204,7 @@ def _delivered(decision: Decision) -> _Told:
 
 
 def _service(record: Record) -> _Told:
-    """The packages against the other services of their nodes: the whole plan is solved with each."""
+    """Each package against the other services of its node: the plan is solved with each."""
     decision = record.decision
     problem, said, facts, tried = decision.problem, [], [], 0
     for package in decision.plan.assignments:

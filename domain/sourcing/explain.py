@@ -19,7 +19,7 @@ from domain.sourcing.solver import best_with, passes, passes_with
 from domain.sourcing.weighing import THOUSANDTHS
 from domain.values import Value
 
-Kind = Literal["anew", "open", "reach", "capacity", "stock", "limit", "rule", "cost"]
+Kind = Literal["anew", "open", "reach", "carry", "capacity", "stock", "limit", "rule", "cost"]
 Standing = Literal["chosen", "unchosen", "eliminated"]
 MOST_RULES: Final = 20  # of one problem, that are tried one after the other
 DOUBLINGS: Final = 12  # of what a package costs less, where the gap alone does not do
@@ -34,10 +34,10 @@ class Step(Value):
 
     `anew`: a plan that was promised is not kept but sought again. `open`: what bars it is lifted;
     with the services it would then have, where they are known. `reach`: a service that goes there,
-    at what it costs from the farthest node that has one. `capacity`: room for one more. `stock`: so
-    many `units` more, by SKU. `limit`: that on the number of nodes goes. `rule`: the rule of that
-    name does not hold, for the node alone where it speaks of nodes one by one. `cost`: a package of
-    its own costs `minor` less.
+    at what it costs from the farthest node that has one. `carry`: its services carry anything.
+    `capacity`: room for one more. `stock`: so many `units` more, by SKU. `limit`: that on the
+    number of nodes goes. `rule`: the rule of that name does not hold, for the node alone where it
+    speaks of nodes one by one. `cost`: a package of its own costs `minor` less.
     """
 
     kind: Kind
@@ -205,6 +205,10 @@ class _Case:
             yield Step(kind="reach", text=text, options=far.options)
         elif not candidate.options and candidate.eliminated is None:
             yield Step(kind="reach", text="a service had gone there", options=options)
+        needs = sorted({need for demand in problem.demands for need in demand.needs})
+        if needs and any(option.offers is not None for option in options):
+            text = f"its services had carried {', '.join(needs)} goods"
+            yield Step(kind="carry", text=text)
         if candidate.capacity_left is not None and candidate.capacity_left <= 0:
             yield Step(kind="capacity", text="it had had room for one order more that day")
         if lacking := _lacking(problem, candidate):
@@ -312,6 +316,12 @@ def _lever(problem: Problem) -> tuple[str, int]:
     return "", 0
 
 
+def _carrying(problem: Problem, node: str, _: Step) -> Problem:
+    options = _of(problem, node).options
+    anything = tuple(option.model_copy(update={"offers": None}) for option in options)
+    return _changed(problem, node, options=anything)
+
+
 def _cut(problem: Problem, node: str, step: Step) -> Problem:
     candidate, (part, _) = _of(problem, node), _lever(problem)
     if part == "handling":
@@ -343,6 +353,7 @@ _APPLY: Final[dict[Kind, Callable[[Problem, str, Step], Problem]]] = {
     "anew": lambda problem, *_: problem,
     "open": _opened,
     "reach": lambda problem, node, step: _changed(problem, node, options=step.options),
+    "carry": _carrying,
     "capacity": lambda problem, node, _: _changed(problem, node, capacity_left=1),
     "stock": _stocked,
     "limit": lambda problem, *_: problem.model_copy(update={"max_nodes": None}),

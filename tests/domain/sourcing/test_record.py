@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from cli.random_problems import NOON, random_problem
+from cli.random_problems import NOON, random_problem, with_rules
 from domain.orders import DeliveryMethod
 from domain.promises import Promise, promised_packages
 from domain.sourcing.problem import Candidate, Decision, Demand, Problem, ServiceOption
@@ -80,7 +80,9 @@ def with_surroundings(decision: Decision) -> Record:
 def test_what_is_packed_comes_back_and_is_decided_again_to_the_byte(seed: int) -> None:
     chance = seeded(seed)
     for _ in range(10):
-        decision = solve(random_problem(chance, nodes=30, lines=8), "web-1/1")
+        problem = random_problem(chance, nodes=20, lines=6)
+        ruled = with_rules(chance, problem) if chance.random() < 1 / 2 else problem
+        decision = solve(ruled, "web-1/1")
         packed = pack(with_surroundings(decision))
         record = unpacked(packed)
 
