@@ -58,8 +58,6 @@ def why(
         return
     for one in found:
         typer.echo(one.text)
-        for other in one.others:
-            typer.echo(f"  Or: if {' and '.join(step.text for step in other)}.")
 
 
 @decisions.command()

@@ -405,16 +405,19 @@ def _money(minor: int, currency: str) -> str:
 
 
 def _told(found: Counterfactual, currency: str) -> str:
-    left_out = f"{found.node} was left out: {found.reason}. " if found.reason else ""
     costs = f"the best plan with it costs {_money(found.cost_minor or 0, currency)}, "
     costs += f"{_compared(found, currency)}."
+    told = f"{found.node} was not chosen: {costs}"
     if found.assumed:
-        told = f"{left_out}If {' and '.join(step.text for step in found.assumed)}, {costs}"
-    else:
-        told = f"{left_out}{costs[0].upper()}{costs[1:]}"
+        told = f"{found.node} was left out: {found.reason}. If {_joined(found.assumed)}, {costs}"
     if not found.change:
         return told
-    return f"{told} It would have been chosen if {' and '.join(s.text for s in found.change)}."
+    changes = "; or if ".join(_joined(change) for change in (found.change, *found.others))
+    return f"{told} It would have been chosen if {changes}."
+
+
+def _joined(steps: Iterable[Step]) -> str:
+    return " and ".join(step.text for step in steps)
 
 
 def _compared(found: Counterfactual, currency: str) -> str:
