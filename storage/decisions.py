@@ -1,6 +1,6 @@
 """Decision records: written once for each order and round, never changed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
@@ -57,8 +57,12 @@ async def get(conn: AsyncConnection, order_id: str, round: int) -> Decision | No
 
 
 async def of_order(conn: AsyncConnection, order_id: str) -> tuple[Decision, ...]:
-    """All decisions of an order, by round."""
-    return tuple(stored.record.decision for stored in await records(conn, order_id))
+    """
+    All decisions of an order that can be read, by round. Of one whose piece is gone the auditor
+    speaks: the rest of the order is none the worse for it.
+    """
+    rows, pieces = await _rows(conn, decisions.c.order_id == order_id)
+    return tuple(_stored(row, pieces).record.decision for row in rows if not _lacks(row, pieces))
 
 
 async def records(conn: AsyncConnection, order_id: str) -> tuple[Stored, ...]:
@@ -93,26 +97,37 @@ async def _keep(conn: AsyncConnection, packed: Packed) -> None:
 async def _found(
     conn: AsyncConnection, wanted: ColumnElement[bool], limit: int | None = None
 ) -> tuple[Stored, ...]:
-    c = decisions.c
-    size = sum((func.coalesce(func.pg_column_size(one), 0) for one in c), literal(_ROW_HEAD))
-    query = select(c.decision_id, c.body, c.own, c.pieces, c.digest, size.label("size")).where(
-        wanted
-    )
-    rows = (await conn.execute(query.order_by(c.order_id, c.round).limit(limit))).all()
-    names = {bytes(name) for row in rows for name in row.pieces or ()}
-    p = decision_pieces.c
-    asked = select(p.name, p.body).where(p.name.in_(names))
-    pieces = {bytes(n): bytes(body) for n, body in await conn.execute(asked)} if names else {}
+    rows, pieces = await _rows(conn, wanted, limit)
+    for row in rows:
+        if gone := _lacks(row, pieces):
+            raise NotFound(f"decision {row.decision_id}: its piece {gone[0].hex()} is gone")
     return tuple(_stored(row, pieces) for row in rows)
 
 
-def _stored(row: Any, pieces: dict[bytes, bytes]) -> Stored:
+async def _rows(
+    conn: AsyncConnection, wanted: ColumnElement[bool], limit: int | None = None
+) -> tuple[Sequence[Any], Mapping[bytes, bytes]]:
+    """Decisions by order and round, and the pieces of theirs that are there."""
+    c = decisions.c
+    size = sum((func.coalesce(func.pg_column_size(one), 0) for one in c), literal(_ROW_HEAD))
+    query = select(c.decision_id, c.body, c.own, c.pieces, c.digest, size.label("size"))
+    rows = await conn.execute(query.where(wanted).order_by(c.order_id, c.round).limit(limit))
+    found = rows.all()
+    names = {bytes(name) for row in found for name in row.pieces or ()}
+    p = decision_pieces.c
+    asked = select(p.name, p.body).where(p.name.in_(names))
+    pieces = {bytes(n): bytes(body) for n, body in await conn.execute(asked)} if names else {}
+    return found, pieces
+
+
+def _lacks(row: Any, pieces: Mapping[bytes, bytes]) -> list[bytes]:
+    return [bytes(name) for name in row.pieces or () if bytes(name) not in pieces]
+
+
+def _stored(row: Any, pieces: Mapping[bytes, bytes]) -> Stored:
     if row.own is None:  # of before records were packed
         return Stored(record=Record(decision=Decision.model_validate(row.body)), bytes=row.size)
-    names: Sequence[bytes] = [bytes(name) for name in row.pieces]
-    missing = [name.hex() for name in names if name not in pieces]
-    if missing:
-        raise NotFound(f"decision {row.decision_id}: its piece {missing[0]} is gone")
+    names = [bytes(name) for name in row.pieces]
     return Stored(
         record=unpack(row.body, bytes(row.own), [pieces[name] for name in names]),
         digest=bytes(row.digest).hex(),

@@ -181,7 +181,8 @@ def _column(cells: Sequence[Any]) -> Any:
     """
     Said once where all are equal; by number where they repeat; tables and maps again by column.
     """
-    distinct = {canonical(cell): cell for cell in cells}
+    keys = [repr(cell) for cell in cells]
+    distinct = dict(zip(keys, cells, strict=True))
     if len(distinct) == 1:
         return {"all": cells[0]}
     if all(isinstance(cell, dict) and None not in cell.values() for cell in cells):
@@ -192,7 +193,7 @@ def _column(cells: Sequence[Any]) -> Any:
         return {"sizes": [len(cell) for cell in cells], "rows": _columns(rows)}
     if not all(isinstance(cell, int) for cell in cells) and len(distinct) < len(cells):
         number = {name: n for n, name in enumerate(distinct)}
-        return {"of": list(distinct.values()), "at": [number[canonical(cell)] for cell in cells]}
+        return {"of": list(distinct.values()), "at": [number[key] for key in keys]}
     return list(cells)
 
 

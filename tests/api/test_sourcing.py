@@ -87,6 +87,24 @@ async def test_a_kit_is_sourced_as_its_components(
     assert [line["quantity"] for line in package["lines"]] == [2, 1]
 
 
+async def test_a_rule_that_binds_is_told_by_its_name(
+    http: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    rule = {"name": "stores are for Texans", "kind": "exclude", "nodes": ["ST-AUS"]}
+    body = an_order(
+        stock={"DC-DAL": {"MUG": 40}, "ST-AUS": {"MUG": 2}},
+        policy={"rules": "house@3", "constraints": [rule]},
+    )
+    told = (await http.post(PATH, json=body, headers=headers)).json()
+
+    [why] = told["why"]
+    assert why["standing"] == "eliminated"
+    assert [step["rule"] for step in why["assumed"]] == ["stores are for Texans"]
+    assert "if there had been no rule stores are for Texans" in why["text"]
+    by_question = {each["question"]: each["text"] for each in told["answers"]}
+    assert "Rules house@3" in by_question["which_rules"]
+
+
 async def test_nothing_is_written(
     http: httpx.AsyncClient, api: Api, headers: dict[str, str]
 ) -> None:
@@ -145,6 +163,8 @@ def _problem_with(**changes: Any) -> Json:
         (_problem_with(candidates__0__stock={"A": -1}), "problem.candidates.0.stock.A"),
         (_problem_with(as_of="2026-11-20T10:00:00"), "problem.as_of"),
         (_problem_with(max_nodes=0), "problem.max_nodes"),
+        (_problem_with(policy__colour="red"), "problem.policy.colour"),
+        (_problem_with(policy__weights__fame=1), "problem.policy.weights.fame"),
         (an_order(stock={"NOWHERE": {"MUG": 1}}), "order.stock"),
         (an_order(rate_cards=[]), "order.rate_cards"),
         (an_order(method="pickup"), "order.pickup_node"),

@@ -78,7 +78,8 @@ async def test_a_piece_that_is_gone_is_found_and_named(world: AsyncEngine) -> No
         assert {(f.invariant, f.subject) for f in found} == {(7, "web-1/1")}
         assert len(found) == 4
         with pytest.raises(NotFound, match="web-1/1: its piece"):
-            await decisions.of_order(conn, "web-1")
+            await decisions.records(conn, "web-1")
+        assert await decisions.of_order(conn, "web-1") == ()
 
 
 async def test_a_decision_of_before_is_read_as_it_lies(conn: AsyncConnection) -> None:
