@@ -35,7 +35,7 @@ MOST_ITEMS: Final = 62  # where services do not carry all: a bit for each
 FEW_PARTS: Final = 64  # for fewer than these it is faster to take one after the other
 
 
-class Beyond(Exception):  # noqa: N818  # not an error
+class Beyond(Exception):
     """The search ends without an answer: too much work, or a limit that its sums do not know."""
 
 

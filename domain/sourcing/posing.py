@@ -37,7 +37,7 @@ def speaks_of(rule: Constraint, demand: Demand) -> bool:
 
 
 def together(problem: Problem, rules: Iterable[Constraint]) -> dict[str, str]:
-    """The group of each line that is kept together with others; groups that share a line are one."""
+    """The group of each line that is kept together with others; those that share a line are one."""
     groups: dict[str, str] = {}
     for rule in rules:
         if rule.kind != "keep_together":
@@ -228,7 +228,9 @@ class _Posing:
             c.node: sum(r.rule.value or 0 for r in preferred if not r.names(c.node)) for c in usable
         }
 
-    def _judged(self, candidate: Candidate) -> tuple[str | None, Sequence[int]]:
+    def _judged(  # noqa: PLR0911  # one for each reason
+        self, candidate: Candidate
+    ) -> tuple[str | None, Sequence[int]]:
         """Why the node cannot serve anything, if so; and its free units by item."""
         if candidate.eliminated is not None:
             return candidate.eliminated, ()

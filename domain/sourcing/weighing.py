@@ -36,7 +36,7 @@ class Weighing:
         return self._split * self._by["split"]
 
     def package(self, order_cost: Number, labour: Number, miles: Number, apart: Number) -> Number:
-        """A package at any content, however it goes. `apart` is what rules have against the node."""
+        """A package at any content, however it goes. `apart`: what preferences have against it."""
         by = self._by
         return (
             order_cost * by["handling"]
