@@ -14,7 +14,7 @@ from ortools.math_opt.python import mathopt
 from ortools.sat.python import cp_model
 
 from cli.bench import Metric, at_least, at_most
-from cli.bench.formulation import Unproven, optimum
+from cli.formulation import Unproven, optimum
 from cli.random_problems import NOON, random_problem, with_rules
 from domain.sourcing.cpsat import Model
 from domain.sourcing.kernel import Kernel
