@@ -20,6 +20,7 @@ from domain.sourcing.goods import in_kits
 from domain.sourcing.problem import Candidate, ServiceOption
 from domain.sourcing.search import Answer, Load, Question
 
+VERSION: Final = version("ortools")
 SEED: Final = 7
 WORK_LIMIT: Final = 1.0  # a solve's, in CP-SAT's deterministic time: the same on a busy machine
 PRESOLVED_FROM: Final = 500  # variables
@@ -64,7 +65,7 @@ class Model:
 
     @property
     def versions(self) -> dict[str, str]:
-        return {"ortools": version("ortools")}
+        return {"ortools": VERSION}
 
     def solve(
         self, *, other_than: Collection[str] = (), forced: str | None = None
