@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from math import gcd
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from domain.sourcing.lattice import Ints
 from domain.sourcing.policy import Weights
 from domain.sourcing.problem import MONEY, CostParts, Measures, Plan, Problem
 
-Number = TypeVar("Number", int, Ints)
+if TYPE_CHECKING:  # workflows may know what a plan counts, and need no numpy for it
+    from domain.sourcing.lattice import Ints
+
+Number = TypeVar("Number", int, "Ints")
 
 THOUSANDTHS: Final = 1000  # of a minor unit: a per cent of one, and a gram at its price per kg
 

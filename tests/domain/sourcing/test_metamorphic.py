@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -138,12 +139,12 @@ def test_parts_sum_to_the_objective_and_to_the_money(seed: int) -> None:
     ],
 )
 def test_each_profile_has_its_own_best_node(profile: str, chosen: dict[str, object]) -> None:
-    def goes(base: int, days: int, carbon: int) -> dict[str, object]:
+    def goes(base: int, days: int, carbon: int) -> dict[str, Any]:
         option = {"base_minor": base, "days": days, "carbon_g": carbon}
         return {"options": (GROUND.model_copy(update=option),)}
 
-    dear = {"goods_minor": {"A": 500, "B": 500}}
-    busy = {"labour_minor": 100}
+    dear: dict[str, Any] = {"goods_minor": {"A": 500, "B": 500}}
+    busy: dict[str, Any] = {"labour_minor": 100}
     nodes = (
         node("cheap", **goes(500, 5, 3000), **dear, **busy),
         node("fast", **goes(1500, 1, 9000), **dear, **busy),
