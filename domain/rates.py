@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from domain.network import RateCard, Zone
+
+if TYPE_CHECKING:  # workflows may know prices, and need no numpy for them
+    from domain.sourcing.lattice import Ints
 
 # A pound is 453.59237 g exactly; in these units both sides of a comparison are integers.
 UNITS_PER_LB: Final = 45_359_237
@@ -15,7 +15,7 @@ UNITS_PER_G: Final = 100_000
 # A cubic inch is 16,387.064 mm³ exactly.
 THOUSANDTHS_MM3_PER_IN3: Final = 16_387_064
 
-Number = TypeVar("Number", int, NDArray[np.int64])
+Number = TypeVar("Number", int, "Ints")
 
 
 def pounds_by_weight(weight_g: Number) -> Number:

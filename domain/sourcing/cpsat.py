@@ -20,8 +20,9 @@ from domain.sourcing.goods import in_kits
 from domain.sourcing.problem import Candidate, ServiceOption
 from domain.sourcing.search import Answer, Load, Question
 
+VERSION: Final = version("ortools")
 SEED: Final = 7
-WORK_LIMIT: Final = 0.3  # a solve's, in CP-SAT's deterministic time: the same on a busy machine
+WORK_LIMIT: Final = 1.0  # a solve's, in CP-SAT's deterministic time: the same on a busy machine
 PRESOLVED_FROM: Final = 500  # variables
 
 
@@ -64,7 +65,7 @@ class Model:
 
     @property
     def versions(self) -> dict[str, str]:
-        return {"ortools": version("ortools")}
+        return {"ortools": VERSION}
 
     def solve(
         self, *, other_than: Collection[str] = (), forced: str | None = None
@@ -313,7 +314,7 @@ class Model:
         cp.add(left >= floor * (some_left + some_sent - 1))
 
     def _most_units(self) -> int | None:
-        """How many units can be served: plain arithmetic where there is no more to it than stock."""
+        """How many units can be served; None where there is more to it than stock."""
         limits, question = self._question.limits, self._question
         few = limits.nodes is not None and limits.nodes < len(question.usable)
         plain = not (

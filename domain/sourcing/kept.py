@@ -39,7 +39,9 @@ class _Reading:
             return whole()
         return all(self._package_keeps(rule, package) for package in self._plan.assignments)
 
-    def _package_keeps(self, rule: Constraint, package: Assignment) -> bool:
+    def _package_keeps(  # noqa: PLR0911  # one for each kind
+        self, rule: Constraint, package: Assignment
+    ) -> bool:
         """Rules that each package keeps to by itself."""
         candidate, value = self._nodes[package.node], rule.value or 0
         named = rule.nodes is None or package.node in rule.nodes

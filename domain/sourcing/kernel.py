@@ -26,6 +26,8 @@ from domain.sourcing.pricing import cartons
 from domain.sourcing.search import Answer, Load, Question
 from domain.sourcing.tables import Tables
 
+VERSION: Final = version("numpy")
+
 # What the kernel takes; all else is CP-SAT's.
 MOST_DIVISIONS: Final = 3**12  # twelve single units of twelve items
 MOST_PACKAGES: Final = 2**20  # of all nodes, by their content
@@ -35,7 +37,7 @@ MOST_ITEMS: Final = 62  # where services do not carry all: a bit for each
 FEW_PARTS: Final = 64  # for fewer than these it is faster to take one after the other
 
 
-class Beyond(Exception):  # noqa: N818  # not an error
+class Beyond(Exception):
     """The search ends without an answer: too much work, or a limit that its sums do not know."""
 
 
@@ -112,7 +114,7 @@ class Kernel:
 
     @property
     def versions(self) -> dict[str, str]:
-        return {"numpy": version("numpy")}
+        return {"numpy": VERSION}
 
     def solve(
         self, *, other_than: Collection[str] = (), forced: str | None = None

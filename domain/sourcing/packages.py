@@ -192,13 +192,16 @@ class Packages:
         if key not in self._weighed:
             items = self.question.items
             weight = self._sums([0 if x.traits.alone else x.weight_g for x in items]) + grams
-            size = self._sums([0 if x.traits.alone else x.volume_mm3 for x in items]) + volume
-            own = [
-                _beyond(x.weight_g, x.volume_mm3, billing) if x.traits.alone else 0 for x in items
-            ]
-            by_size = pounds_by_volume(size, *billing)
-            pounds = np.maximum(np.maximum(pounds_by_weight(weight), by_size) - 1, 0)
-            self._weighed[key] = pounds + self._sums(own) - _beyond(grams, volume, billing)
+            pounds = pounds_by_weight(weight)
+            if billing[0]:
+                size = self._sums([0 if x.traits.alone else x.volume_mm3 for x in items]) + volume
+                pounds = np.maximum(pounds, pounds_by_volume(size, *billing))
+            pounds = np.maximum(pounds - 1, 0) - _beyond(grams, volume, billing)
+            if any(x.traits.alone for x in items):
+                each = [_beyond(x.weight_g, x.volume_mm3, billing) for x in items]
+                own = [n if x.traits.alone else 0 for x, n in zip(items, each, strict=True)]
+                pounds += self._sums(own)
+            self._weighed[key] = pounds
         return self._weighed[key]
 
     @cached_property

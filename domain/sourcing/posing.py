@@ -37,7 +37,7 @@ def speaks_of(rule: Constraint, demand: Demand) -> bool:
 
 
 def together(problem: Problem, rules: Iterable[Constraint]) -> dict[str, str]:
-    """The group of each line that is kept together with others; groups that share a line are one."""
+    """The group of each line that is kept together with others; those that share a line are one."""
     groups: dict[str, str] = {}
     for rule in rules:
         if rule.kind != "keep_together":
@@ -117,6 +117,10 @@ class _Posing:
     @cached_property
     def _barring(self) -> list[_Rule]:
         return self._of(*BARRING)
+
+    @cached_property
+    def _priorities(self) -> list[_Rule]:
+        return self._of("location_priority")
 
     @cached_property
     def _demands(self) -> tuple[Demand, ...]:
@@ -210,13 +214,12 @@ class _Posing:
 
     def _ranks(self, usable: Sequence[Candidate]) -> Mapping[str, int]:
         """Fewest packages first, then the lowest sum of priorities."""
-        priorities = self._of("location_priority")
-        if not priorities:
+        if not self._priorities:
             return {}
         most = min(len(usable), sum(item.quantity for item in self._items))
         package = LEAST_SHARED * most + 1
         return {
-            c.node: package + min(r.rule.value or 0 for r in priorities if r.names(c.node))
+            c.node: package + min(r.rule.value or 0 for r in self._priorities if r.names(c.node))
             for c in usable
         }
 
@@ -228,27 +231,29 @@ class _Posing:
             c.node: sum(r.rule.value or 0 for r in preferred if not r.names(c.node)) for c in usable
         }
 
-    def _judged(self, candidate: Candidate) -> tuple[str | None, Sequence[int]]:
+    def _judged(  # noqa: PLR0911  # one for each reason
+        self, candidate: Candidate
+    ) -> tuple[str | None, Sequence[int]]:
         """Why the node cannot serve anything, if so; and its free units by item."""
         if candidate.eliminated is not None:
             return candidate.eliminated, ()
-        against = self._against(candidate) if self._rules else {}
-        for number, reason in against.items():
-            if self._barring[number].rule.lines is None:
-                return reason, ()
-        priorities = self._of("location_priority") if self._rules else ()
-        if priorities and not any(rule.names(candidate.node) for rule in priorities):
-            return f"rule {priorities[0].rule.name}: the node has no priority", ()
-        aboard = self._aboard.get(candidate.node)
-        if not any(candidate.stock.get(item.sku, 0) > 0 for item in self._items):
-            return "no stock of any line", ()
-        full = candidate.capacity_left is not None and candidate.capacity_left <= 0
-        free, why = self._free(candidate, against)
+        if self._plain:
+            stock = candidate.stock
+            free, why = [stock.get(sku, 0) for sku in self._skus], "no stock of any line"
+        else:
+            against = self._against(candidate)
+            for number, reason in against.items():
+                if self._barring[number].rule.lines is None:
+                    return reason, ()
+            if self._priorities and not any(r.names(candidate.node) for r in self._priorities):
+                return f"rule {self._priorities[0].rule.name}: the node has no priority", ()
+            free, why = self._free(candidate, against)
         if not any(free):
             return why, ()
-        if (no_kit := self._no_whole_kit(free)) is not None:
+        if self._bundles and (no_kit := self._no_whole_kit(free)) is not None:
             return no_kit, ()
-        if full and not aboard:
+        left = candidate.capacity_left
+        if left is not None and left <= 0 and candidate.node not in self._aboard:
             return "no capacity left today", ()
         if not candidate.options:
             return "no service reaches the destination", ()
@@ -267,8 +272,6 @@ class _Posing:
     def _free(self, candidate: Candidate, against: Mapping[int, str]) -> tuple[list[int], str]:
         """Units that may be taken, by item; and the last reason for which some may not."""
         reason = "no stock of any line"
-        if self._plain:
-            return [candidate.stock.get(item.sku, 0) for item in self._items], reason
         kept = self._kept_back(candidate.node)
         taken = self._taken.get(candidate.node, {})
         barred = self._barred_by_service(candidate)
@@ -290,7 +293,7 @@ class _Posing:
     def _kept_back(self, node: str) -> dict[str, tuple[int, str]]:
         """By SKU how many units stay at the node, and by which rule."""
         kept: dict[str, tuple[int, str]] = {}
-        for rule in self._of("min_stock") if self._rules else ():
+        for rule in self._of("min_stock"):
             if rule.names(node):
                 for demand in self.problem.demands:
                     if speaks_of(rule.rule, demand):
@@ -317,8 +320,6 @@ class _Posing:
 
     def _no_whole_kit(self, free: Sequence[int]) -> str | None:
         """Why a node that has no loose goods cannot serve; None where it has some kit whole."""
-        if not self._bundles:
-            return None
         for index, item in enumerate(self._items):
             if free[index] and item.quantity > in_kits(self._bundles, index, self._kits):
                 return None
@@ -326,6 +327,10 @@ class _Posing:
             if all(free[index] >= need for index, need in bundle.needs.items()):
                 return None
         return f"has parts of {self._named}, and no whole one"
+
+    @cached_property
+    def _skus(self) -> list[str]:
+        return [item.sku for item in self._items]
 
     @cached_property
     def _kits(self) -> list[int]:

@@ -140,7 +140,7 @@ MONEY: Final = tuple(CostParts.model_fields)
 
 
 class Measures(Value):
-    """What of a package is not money and may count: see `Weights`. `preference_minor` is by rules."""
+    """What of a package is not money and may count, by `Weights` or by preferences of rules."""
 
     carbon_g: int = 0
     days: int = 0
@@ -233,12 +233,13 @@ class Decision(Value):
     Why the plan is as it is; immutable once stored.
 
     `eliminated` gives for every node that the plan does not use the reason. `runner_up` is the best
-    plan that differs in its set of nodes, with `gap_minor` what it would cost more (less than 0
-    where something else counts more than money). `relaxed` are the soft rules that the plan does
-    not keep to. `proof` says whether the optimum is proven; where it is not, `bound` is what is, and
-    the plan's objective less the bound's is the proven gap. `promise` is there where the order came with a quoted plan: one
-    that is kept is taken as it was promised, without a search for a better one. `certificate` is
-    there where the decision is one of the share that another solver checks.
+    plan that differs in its set of nodes (in a second pass: of those that get more), with
+    `gap_minor` what it would cost more; less than 0 where something else counts more than money.
+    `relaxed` are the soft rules that the plan does not keep to. `proof` says whether the optimum is
+    proven; where it is not, `bound` is what is proven: the plan's objective less the bound's is the
+    gap. `promise` is there where the order came with a quoted plan: one that is kept is taken as it
+    was promised, without a search for a better one. `certificate` is there where the decision is
+    one of the share that another solver checks.
     """
 
     decision_id: str

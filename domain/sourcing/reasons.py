@@ -55,13 +55,14 @@ def not_chosen(
 
 def _alone(question: Question, candidate: Candidate) -> Plan | None:
     """The whole order from this node only; None where it cannot serve all of it, or as it may."""
+    for item, free in zip(question.items, question.free[candidate.node], strict=True):
+        if free < item.quantity:
+            return None
     wanted: dict[str, int] = {}
     there: dict[str, int] = {}
     for item, free in zip(question.items, question.free[candidate.node], strict=True):
         wanted[item.sku] = wanted.get(item.sku, 0) + item.quantity
         there[item.sku] = max(there.get(item.sku, 0), free)
-        if free < item.quantity:
-            return None
     if any(there[sku] < quantity for sku, quantity in wanted.items()):
         return None
     units = tuple(item.quantity for item in question.items)

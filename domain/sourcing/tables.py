@@ -45,7 +45,8 @@ class Tables:
     `fixed` where there is never more than the one), `pound` each pound beyond the first of one,
     `unit` each unit, `goods` beside it each one of some items, `line` each of the goods in it.
     `free` is units by item. `billed` numbers the `billings`, `refused` has a bit for each item that
-    the service cannot carry; None where all is carried. `aboard` is by place.
+    the service cannot carry; None where all is carried. `aboard` is by place. `highest` bounds
+    fixed, carton, pound, unit with goods, and line.
     """
 
     candidates: tuple[Candidate, ...]
@@ -62,6 +63,7 @@ class Tables:
     billed: Ints
     refused: Ints | None
     aboard: Mapping[int, Aboard]
+    highest: tuple[int, int, int, int, int]
 
     @classmethod
     def of(cls, question: Question) -> Tables:
@@ -86,33 +88,37 @@ class Tables:
         if not aboard and not any(item.traits.alone for item in question.items):
             fixed, carton = fixed + carton, None
         billings, billed = _billings(price[6], price[7])
-        line = by.line(cost[5])
+        line, goods = by.line(cost[5]), _goods(question, nodes)
+        pound, unit = by.pound(price[1], price[5]), by.unit_of(cost[3], cost[4])
+        dearest = max(map(_highest, goods.values()), default=0)
         return cls(
             candidates=nodes,
             options=options,
             free=_free(question, nodes),
             fixed=fixed,
             carton=carton,
-            pound=by.pound(price[1], price[5]),
-            unit=by.unit_of(cost[3], cost[4]),
-            goods=_goods(question, nodes),
+            pound=pound,
+            unit=unit,
+            goods=goods,
             line=line if line.any() else None,
             rank=np.array([question.rank_of(c) for c in nodes]) if question.rank else None,
             billings=billings,
             billed=billed,
             refused=_refused(question, options, rows),
             aboard=aboard,
+            highest=(
+                _highest(fixed),
+                _highest(carton),
+                _highest(pound),
+                _highest(unit) + dearest,
+                _highest(line),
+            ),
         )
 
     def dearest(self, units: int, pounds: int, goods: int) -> int:
         """No package of so much at most counts more, whichever way."""
-        return (
-            _highest(self.fixed)
-            + _highest(self.carton) * (units + 1)
-            + _highest(self.pound) * pounds
-            + (_highest(self.unit) + max(map(_highest, self.goods.values()), default=0)) * units
-            + _highest(self.line) * goods
-        )
+        fixed, carton, pound, unit, line = self.highest
+        return fixed + carton * (units + 1) + pound * pounds + unit * units + line * goods
 
 
 def _soonest_first(options: tuple[ServiceOption, ...]) -> tuple[ServiceOption, ...]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from math import gcd
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from domain.sourcing.lattice import Ints
 from domain.sourcing.policy import Weights
 from domain.sourcing.problem import MONEY, CostParts, Measures, Plan, Problem
 
-Number = TypeVar("Number", int, Ints)
+if TYPE_CHECKING:  # workflows may know what a plan counts, and need no numpy for it
+    from domain.sourcing.lattice import Ints
+
+Number = TypeVar("Number", int, "Ints")
 
 THOUSANDTHS: Final = 1000  # of a minor unit: a per cent of one, and a gram at its price per kg
 
@@ -36,7 +38,7 @@ class Weighing:
         return self._split * self._by["split"]
 
     def package(self, order_cost: Number, labour: Number, miles: Number, apart: Number) -> Number:
-        """A package at any content, however it goes. `apart` is what rules have against the node."""
+        """A package at any content, however it goes. `apart`: what preferences have against it."""
         by = self._by
         return (
             order_cost * by["handling"]

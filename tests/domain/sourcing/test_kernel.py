@@ -12,9 +12,9 @@ from domain.sourcing.certifying import certified
 from domain.sourcing.cpsat import Model
 from domain.sourcing.kernel import Kernel
 from domain.sourcing.packages import Packages, kinds_of
+from domain.sourcing.posing import posed
 from domain.sourcing.problem import Decision, Demand, Plan, Problem
 from domain.sourcing.search import Answer, Question
-from domain.sourcing.posing import posed
 from domain.sourcing.solver import cheapest_plan, solve
 from domain.sourcing.tables import Tables
 from tests.domain.sourcing.brute import kits_are_whole, seeded

@@ -9,7 +9,15 @@ from itertools import product
 from domain.fulfillments import LineQuantity
 from domain.sourcing.kept import broken
 from domain.sourcing.policy import Constraint
-from domain.sourcing.problem import Assignment, Candidate, Demand, Plan, Problem, ServiceOption
+from domain.sourcing.problem import (
+    Assignment,
+    Candidate,
+    CostParts,
+    Demand,
+    Plan,
+    Problem,
+    ServiceOption,
+)
 from tests.domain.sourcing.brute import kits_are_whole
 
 Worth = tuple[int, int, Fraction]  # packages and priorities, where these count; then the objective
@@ -131,6 +139,9 @@ def _ways(
                     carrier=option.carrier,
                     lines=_lines(problem, content),
                     cartons=cartons,
+                    ship_by=option.ship_by,
+                    deliver_by=option.deliver_by,
+                    cost=CostParts(),
                 )
             )
         else:
