@@ -13,10 +13,12 @@ from temporalio import activity
 
 from domain.errors import NotFound
 from domain.orders import DeliveryMethod, Order
-from domain.promises import GRACE, keep, kept, units_by_sku
+from domain.promises import GRACE
 from domain.sourcing.build import build
-from domain.sourcing.problem import Decision, Problem, Promised
-from domain.sourcing.solver import certified, solve
+from domain.sourcing.certifying import certified
+from domain.sourcing.problem import Decision
+from domain.sourcing.record import Quoted, Record, Seen
+from domain.sourcing.replay import decide
 from storage import decisions, promises, records, snapshot
 from storage.database import transaction
 from storage.promises import Claimed
@@ -60,12 +62,17 @@ class Sourcing(ports.Sourcing):
             method=order.method,
         )
         decision_id = f"{request.order_id}/{request.round}"
+        quoted = _quoted(claimed, problem.as_of)
         decision = await asyncio.to_thread(
-            lambda: certified(_decide(problem, decision_id, claimed), self._certified)
+            lambda: certified(decide(problem, decision_id, quoted), self._certified)
         )
         _compare(decision)
+        seen = Seen(
+            nodes=now.nodes, rate_cards=now.rate_cards, ship_to=order.ship_to, method=order.method
+        )
+        record = Record(decision=decision, quoted=quoted, seen=seen)
         async with transaction(self._engine) as conn:
-            return _sourced(await decisions.store(conn, decision))
+            return _sourced(await decisions.store(conn, record))
 
 
 def _hidden(now: Snapshot, order: Order) -> Mapping[str, str]:
@@ -73,20 +80,12 @@ def _hidden(now: Snapshot, order: Order) -> Mapping[str, str]:
     return now.hidden if order.method is DeliveryMethod.SHIP else {}
 
 
-def _decide(problem: Problem, decision_id: str, claimed: Claimed | None) -> Decision:
-    """
-    As it was promised, while all of it is still to be sourced and the plan can be kept; else anew.
-
-    A share that a node gave back is no longer what was promised: it is decided without a word.
-    """
-    if claimed is None or units_by_sku(problem.demands) != claimed.promise.units:
-        return solve(problem, decision_id)
-    soon = problem.as_of - claimed.at <= GRACE
-    plan = keep(claimed.promise, problem, claimed.at if soon else problem.as_of)
-    if not isinstance(plan, str):
-        return kept(claimed.promise, problem, plan, decision_id)
-    broken = Promised(token=claimed.promise.token, kept=False, reason=plan)
-    return solve(problem, decision_id).model_copy(update={"promise": broken})
+def _quoted(claimed: Claimed | None, as_of: datetime) -> Quoted | None:
+    """The promise that the order claimed; it came when it claimed it, if that is not long ago."""
+    if claimed is None:
+        return None
+    soon = as_of - claimed.at <= GRACE
+    return Quoted(promise=claimed.promise, came=claimed.at if soon else as_of)
 
 
 def _compare(decision: Decision) -> None:

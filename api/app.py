@@ -12,6 +12,7 @@ from api import (
     channels,
     codec,
     commands,
+    decisions,
     feeds,
     fulfillments,
     health,
@@ -25,6 +26,7 @@ from api import (
     reservations,
     security,
     sessions,
+    sourcing,
     stock,
     stock_rules,
     supplies,
@@ -36,6 +38,7 @@ from api.services import Services
 _TAGS: Final = [
     {"name": "orders", "description": "Place, find, explain, and steer what is under way."},
     {"name": "promises", "description": "What a cart would cost, and when it would come."},
+    {"name": "sourcing", "description": "The engine alone: your orders, nodes, stock and rates."},
     {"name": "reservations", "description": "Units kept for a cart, a checkout or an order."},
     {"name": "fulfillments", "description": "A node's share: its worklist and its events."},
     {"name": "nodes", "description": "The places that fulfill, and whether they are up."},
@@ -88,7 +91,9 @@ def create_app(services: Services) -> FastAPI:
     problems.install(app)
     stocks = (stock, availability, stock_rules, feeds, supplies)
     settings = (nodes, rates, *stocks, repairs, channels)
-    for module in (orders, commands, promises, reservations, fulfillments, *settings, intake_log):
+    explained = (decisions, sourcing)
+    orderly = (orders, commands, *explained, promises, reservations, fulfillments)
+    for module in (*orderly, *settings, intake_log):
         app.include_router(module.router, responses=_COMMON)
     for router in (webhooks.router, codec.router, health.router, sessions.router):
         app.include_router(router)

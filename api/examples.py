@@ -30,6 +30,48 @@ CART: Final[JsonDict] = {
     "ship_to": {"postal_code": "75202"},
     "token_seconds": 900,
 }
+SOURCING: Final[JsonDict] = {
+    "order": {
+        "lines": [{"line_id": "1", "sku": "MUG", "quantity": 2}],
+        "ship_to": {"postal_code": "78701", "country": "US"},
+        "as_of": "2026-11-23T15:00:00Z",
+        "nodes": [
+            {
+                "code": "DC-DAL",
+                "name": "Dallas",
+                "kind": "dc",
+                "postal_code": "75201",
+                "latitude": 32.79,
+                "longitude": -96.8,
+                "calendar": {"timezone": "America/Chicago"},
+                "order_cost_minor": 150,
+            },
+            {
+                "code": "ST-AUS",
+                "name": "Austin",
+                "kind": "store",
+                "postal_code": "78701",
+                "latitude": 30.27,
+                "longitude": -97.74,
+                "calendar": {"timezone": "America/Chicago"},
+                "order_cost_minor": 400,
+            },
+        ],
+        "stock": {"DC-DAL": {"MUG": 40}, "ST-AUS": {"MUG": 1}},
+        "rate_cards": [
+            {
+                "service": "ground",
+                "carrier": "ups",
+                "zones": [
+                    {"max_miles": 150, "base_minor": 700, "per_lb_minor": 30, "transit_days": 1},
+                    {"max_miles": 3000, "base_minor": 1100, "per_lb_minor": 90, "transit_days": 5},
+                ],
+            }
+        ],
+        "products": [{"sku": "MUG", "weight_g": 400}],
+    },
+    "explain": ["ST-AUS"],
+}
 RESERVATION: Final[JsonDict] = {
     "channel": "webshop",
     "key": "cart-7f3a",

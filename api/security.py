@@ -160,6 +160,7 @@ ReadsNodes = Annotated[Access, needs("nodes:read", "nodes:write")]
 WritesNodes = Annotated[Access, needs("nodes:write")]
 ReadsStock = Annotated[Access, needs("stock:read", "stock:write")]
 WritesStock = Annotated[Access, needs("stock:write")]
+Sources = Annotated[Access, needs("sourcing")]
 Operates = Annotated[Access, needs("ops")]
 Administers = Annotated[Access, needs(ADMIN)]
 

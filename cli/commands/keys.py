@@ -22,6 +22,7 @@ SCOPES: Final = (
     "orders:read",
     "orders:write",
     "pickup:write",
+    "sourcing",
     "stock:read",
     "stock:write",
 )

@@ -2,6 +2,7 @@
 
 from storage.tables.base import metadata
 from storage.tables.cooling import cooling
+from storage.tables.decisions import decision_pieces, decisions
 from storage.tables.messages import FROM_CHANNELS, inbox, outbox
 from storage.tables.network import (
     api_keys,
@@ -15,7 +16,6 @@ from storage.tables.network import (
 )
 from storage.tables.orders import (
     WAITS_FOR_SUPPLY,
-    decisions,
     fulfillments,
     order_events,
     orders,
@@ -57,6 +57,7 @@ __all__ = [
     "cooling",
     "copies",
     "credentials",
+    "decision_pieces",
     "decisions",
     "feed_deltas",
     "feed_positions",
