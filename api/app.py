@@ -23,6 +23,7 @@ from api import (
     rates,
     repairs,
     reservations,
+    rules,
     security,
     sessions,
     stock,
@@ -41,6 +42,7 @@ _TAGS: Final = [
     {"name": "nodes", "description": "The places that fulfill, and whether they are up."},
     {"name": "rates", "description": "What it costs to send a package, by service."},
     {"name": "stock", "description": "Products, units on hand, and what may be sold."},
+    {"name": "rules", "description": "What decides where orders are sourced, in versions."},
     {"name": "repairs", "description": "What is wrong in the books, and what is done about it."},
     {
         "name": "channels",
@@ -87,7 +89,7 @@ def create_app(services: Services) -> FastAPI:
     reservations.install(app, services)
     problems.install(app)
     stocks = (stock, availability, stock_rules, feeds, supplies)
-    settings = (nodes, rates, *stocks, repairs, channels)
+    settings = (nodes, rates, *stocks, rules, repairs, channels)
     for module in (orders, commands, promises, reservations, fulfillments, *settings, intake_log):
         app.include_router(module.router, responses=_COMMON)
     for router in (webhooks.router, codec.router, health.router, sessions.router):

@@ -22,6 +22,9 @@ SCOPES: Final = (
     "orders:read",
     "orders:write",
     "pickup:write",
+    "rules:activate",
+    "rules:read",
+    "rules:write",
     "stock:read",
     "stock:write",
 )

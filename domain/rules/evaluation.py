@@ -8,7 +8,7 @@ from itertools import product
 from typing import Final, Literal, NamedTuple
 
 from domain.orders import Order
-from domain.rules.conditions import Condition, Facts, condition
+from domain.rules.conditions import Condition, Facts, Flawed, condition
 from domain.rules.facts import FIELDS, SCOPES, Case, Fact, Scope
 from domain.rules.sets import Outcome, Profile, Rule, Version
 from domain.sourcing.policy import Constraint, Policy
@@ -127,7 +127,10 @@ class _Bench:
         """The constraints that a rule makes of this case, and what became of its condition."""
         if not rule.when:
             return [_constraint(rule, None, None)], Told(name=rule.name, when="", state="met")
-        asked = condition(rule.when)
+        asked = _understood(rule.when)
+        if isinstance(asked, str):
+            told = Told(name=rule.name, when=rule.when, state="error", error=asked)
+            return [], told
         met, error = self._met(asked, otherwise=rule.on_error == "apply")
         of_nodes, of_lines = asked.speaks_of("node"), asked.speaks_of("line")
         made = [
@@ -148,7 +151,10 @@ class _Bench:
         """The first outcome whose condition is met; the last one has none."""
         told = []
         for number, outcome in enumerate(outcomes[:-1]):
-            met, error = self._met(condition(outcome.when), otherwise=False)
+            asked = _understood(outcome.when)
+            met, error = (
+                ({}, asked) if isinstance(asked, str) else self._met(asked, otherwise=False)
+            )
             state: State = "met" if met else "error" if error else "not_met"
             here = f"{name}.{number}"
             told.append(Told(name=here, when=outcome.when, state=state, error=error))
@@ -225,6 +231,14 @@ class _Bench:
             read = FIELDS[field].read
             self._columns[field] = [read(self._case, subject) for subject in subjects]
         return self._columns[field]
+
+
+def _understood(when: str) -> Condition | str:
+    """What is wrong with it where it was kept by a release that had other fields."""
+    try:
+        return condition(when)
+    except Flawed as flawed:
+        return str(flawed)
 
 
 def _constraint(

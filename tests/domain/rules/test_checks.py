@@ -282,7 +282,7 @@ def test_a_new_version_may_not_leave_the_sets_that_lead_to_it_alone() -> None:
         ("2027-01-01", False),
     ],
 )
-def test_first_and_last_days_are_included(day: str, held: bool) -> None:
+def test_first_and_last_days_are_included(day: str, held: bool) -> None:  # noqa: FBT001
     blackout = [{"first": "2026-11-27", "last": "2026-11-30"}]
     dated = rules(dates={"first": "2026-11-01", "last": "2026-12-31", "blackout": blackout})
     assert dated.dates.has(date.fromisoformat(day)) is held

@@ -118,6 +118,13 @@ def test_what_goes_wrong_is_told_and_counts_as_the_rule_says() -> None:
     assert all("divide by zero" in t.error for t in found.told[:3])
 
 
+def test_a_condition_of_fields_that_are_no_more_is_told_and_not_met() -> None:
+    old = a_rule("old", "exclude", "node.colour == 'red'", on_error="apply")
+    found = judged(mixed(), old, a_rule("few", "max_nodes", value=2))
+    assert [c.name for c in found.policy.constraints] == ["few"]
+    assert "there is no node.colour" in found.told[0].error
+
+
 def test_an_order_costs_so_many_evaluations_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "MOST_EVALUATIONS", 4)
     each = a_rule("each", "exclude", "node.code != ''")
@@ -144,7 +151,7 @@ def test_neither_the_order_of_nodes_nor_what_was_asked_before_matters() -> None:
     ]
     first = judged(a_case(MIXED, *nodes, **SEEN), *asked)
     for seed in range(3):
-        Random(seed).shuffle(nodes)
+        Random(seed).shuffle(nodes)  # noqa: S311 - the same each time
         assert judged(a_case(MIXED, *nodes, **SEEN), *asked) == first
 
 
