@@ -270,11 +270,11 @@ def flaws_told() -> Iterator[None]:
     except Flawed as flawed:
         if flawed.code == "overlap":
             raise Conflict(str(flawed), code=flawed.code) from flawed
-        told = {
-            flaw.field: f"line {flaw.row}: {flaw.message}" if flaw.row else flaw.message
-            for flaw in reversed(flawed.flaws)
-        }
-        raise Unfit(dict(reversed(told.items()))) from flawed
+        told: dict[str, str] = {}
+        for flaw in flawed.flaws:
+            row = f"line {flaw.row}: " if flaw.row else ""
+            told.setdefault(flaw.field, f"{row}{flaw.message}")
+        raise Unfit(told) from flawed
 
 
 async def _get(access: Access, services: Serving, name: str, version: int | None = None) -> Kept:

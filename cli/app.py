@@ -8,7 +8,17 @@ from typing import Final, NoReturn
 
 import typer
 
-from cli.commands import auditing, development, keys, nodes, orders, processes, stack, stock
+from cli.commands import (
+    auditing,
+    development,
+    keys,
+    nodes,
+    orders,
+    processes,
+    rules,
+    stack,
+    stock,
+)
 from domain.errors import Outage, Refused
 
 _INTERRUPTED: Final = 130
@@ -21,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Crossdock: open, self-hostable distributed order management on Temporal.",
 )
-for module in (stack, orders, nodes, stock, auditing, keys, processes, development):
+for module in (stack, orders, nodes, stock, rules, auditing, keys, processes, development):
     module.add_to(app)
 
 
