@@ -1,7 +1,6 @@
 """Rule sets: kept in versions that never change, activated one at a time, and told of."""
 
 import hashlib
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -222,10 +221,11 @@ def _of_name(name: str) -> Select[Any]:
 
 
 async def _row(conn: AsyncConnection, query: Select[Any]) -> RowMapping | None:
-    return (await conn.execute(query)).mappings().first()
+    found: RowMapping | None = (await conn.execute(query)).mappings().first()
+    return found
 
 
-def _kept(row: Mapping[str, Any]) -> Kept:
+def _kept(row: RowMapping) -> Kept:
     return Kept.model_validate({**row, "rules": row["body"]})
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ CLI = Path(__file__).parents[2] / "cli"
 
 
 @pytest.fixture
-def shop(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def shop(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two nodes with three units of A each, and no rules."""
     monkeypatch.setenv("CROSSDOCK_DATABASE_URL", postgres_url)
     monkeypatch.setenv("CROSSDOCK_KEYS", f'{{"k1": "{base64.b64encode(bytes(32)).decode()}"}}')
@@ -32,7 +31,6 @@ def shop(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("CROSSDOCK_SESSION_SECRET", "a long enough secret")
     monkeypatch.setenv("COLUMNS", "200")
     asyncio.run(_stock(postgres_url))
-    return postgres_url
 
 
 async def _stock(url: str) -> None:
