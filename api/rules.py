@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from api.services import Serving
 from api.trying import Tried
 from domain.errors import Conflict, Invalid
 from domain.rules import documents
+from domain.rules.checks import check
 from domain.rules.conditions import Flawed
 from domain.rules.differences import Difference, differences
 from domain.rules.facts import FIELDS, SCOPES, FieldType, Scope
@@ -142,7 +144,7 @@ async def save(body: SaveRules, access: WritesRules, services: Serving) -> Kept:
     """
     _of_all(access)
     with flaws_told():
-        said = documents.load(body.yaml) if body.rules is None else body.rules
+        said = await asyncio.to_thread(_read, body)
         async with transaction(services.engine) as conn:
             return await rules.save(conn, said, actor(access))
 
@@ -275,6 +277,14 @@ def flaws_told() -> Iterator[None]:
             row = f"line {flaw.row}: " if flaw.row else ""
             told.setdefault(flaw.field, f"{row}{flaw.message}")
         raise Unfit(told) from flawed
+
+
+def _read(body: SaveRules) -> RuleSet:
+    """Compiling and checking take their time; what is compiled here is so for the saving too."""
+    if body.rules is None:
+        return documents.load(body.yaml)
+    check(body.rules)
+    return body.rules
 
 
 async def _get(access: Access, services: Serving, name: str, version: int | None = None) -> Kept:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
 from itertools import combinations, product
+from math import prod
 from typing import Final, Literal, NamedTuple
 
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from domain.orders import DeliveryMethod
 from domain.rules.conditions import Condition, Flaw, Flawed, condition
 from domain.rules.facts import Scope
-from domain.rules.sets import Outcome, Outcomes, Profile, Rule, RuleSet, Then
+from domain.rules.sets import MOST_IN_ALL, Outcome, Outcomes, Profile, Rule, RuleSet, Then
 from domain.sourcing.policy import ALWAYS_HARD, PREFERENCES, PROFILES, Kind
 
 Says = Literal["no", "may", "must"]
@@ -57,6 +58,7 @@ FORMS: Final[Mapping[Kind, Form]] = {
 def check(rules: RuleSet) -> None:
     """Raise Flawed with all that is wrong with the set by itself."""
     found = [
+        *_too_many(rules),
         *_repeated([p.name for p in rules.profiles], "profiles", "profile"),
         *(f for i, p in enumerate(rules.profiles) for f in _of_profile(p, f"profiles.{i}")),
         *_overlaps(rules),
@@ -87,7 +89,10 @@ def check_together(active: Sequence[RuleSet], rules: RuleSet) -> None:
             _apart(rules, other)
     check_graph(rules, others)
     for other in others.values():
-        check_graph(other, {**others, rules.name: rules})
+        try:
+            check_graph(other, {**others, rules.name: rules})
+        except Flawed as flawed:
+            raise Flawed([one.model_copy(update={"field": ""}) for one in flawed.flaws]) from None
 
 
 def targets(rules: RuleSet) -> set[str]:
@@ -99,6 +104,13 @@ def targets(rules: RuleSet) -> set[str]:
         for outcome in outcomes
         if outcome.then is Then.NEXT
     }
+
+
+def _too_many(rules: RuleSet) -> Iterator[Flaw]:
+    found = sum(len(profile.rules) for profile in rules.profiles)
+    if found > MOST_IN_ALL:
+        message = f"have {found} rules; a set has {MOST_IN_ALL} at most, so split it"
+        yield Flaw(field="profiles", message=message)
 
 
 def _of_profile(profile: Profile, path: str) -> Iterator[Flaw]:
@@ -234,8 +246,8 @@ def _apart(rules: RuleSet, other: RuleSet) -> None:
     for (number, mine), theirs in product(enumerate(rules.profiles), other.profiles):
         if both := _both(mine, theirs):
             message = (
-                f"{rules.name}/{mine.name} and {other.name}/{theirs.name}, which is active, both"
-                f" match {both}{_since(day)}; archive one, or let their dates differ"
+                f"{rules.name}/{mine.name} and {other.name}/{theirs.name}, which is active,"
+                f" both match {both}{_since(day)}; archive one, or let their dates differ"
             )
             raise Flawed([Flaw(field=f"profiles.{number}", message=message)], code="overlap")
 
@@ -269,15 +281,16 @@ def _common(one: Collection[str], other: Collection[str]) -> str | None:
 def _without_next(rules: RuleSet, named: Mapping[str, RuleSet]) -> Iterator[Flaw]:
     for path, profile, outcome in _leads(rules):
         target = named.get(outcome.next)
+        whose = f"{rules.name}/{profile.name}"
         if target is None:
             message = (
-                f"there is no rule set {outcome.next} to go on with; orders of {profile.name} would"
-                " be left without a next step: import it, or activate it, first"
+                f"there is no rule set {outcome.next} to go on with; orders of {whose} would be"
+                " left without a next step: import it, or activate it, first"
             )
             yield Flaw(field=path, message=message)
         elif gap := _gap(profile, target):
             message = (
-                f"{outcome.next} has no profile for {gap}, which {profile.name} matches; such an"
+                f"{outcome.next} has no profile for {gap}, which {whose} matches; such an"
                 " order would be left without a next step"
             )
             yield Flaw(field=path, message=message)
@@ -299,18 +312,43 @@ def _leads(rules: RuleSet) -> Iterator[tuple[str, Profile, Outcome]]:
 
 
 def _gap(profile: Profile, target: RuleSet) -> str:
-    """An order that the profile matches and no profile of the target does, in words."""
-    channels = {_OTHER, *(c for p in target.profiles for c in p.channels)}
-    segments = {_OTHER, *(s for p in target.profiles for s in p.segments)}
-    for channel, method, segment in product(
-        sorted(profile.channels or channels),
-        sorted(profile.methods or DeliveryMethod),
-        sorted(profile.segments or segments),
-    ):
-        if target.profile(channel, DeliveryMethod(method), segment) is None:
-            told = f"channel {channel or 'any other'}, method {method}"
-            return f"{told}, segment {segment or 'any other'}"
-    return ""
+    """
+    An order that the profile matches and no profile of the target does, in words.
+
+    No two of the target's profiles match one order: so what they take together is counted, and a
+    place where that is less than all is looked for, one dimension after the other.
+    """
+    wanted: list[set[str]] = [
+        set(profile.channels or {_OTHER, *(c for p in target.profiles for c in p.channels)}),
+        set[str](profile.methods or DeliveryMethod),
+        set(profile.segments or {_OTHER, *(s for p in target.profiles for s in p.segments)}),
+    ]
+    boxes: list[tuple[set[str], ...]] = [
+        (set(p.channels), set[str](p.methods), set(p.segments)) for p in target.profiles
+    ]
+    found: list[str] = []
+    while boxes and len(found) < len(wanted):
+        here, rest = len(found), wanted[len(found) + 1 :]
+        sizes = [
+            prod(len(of & named if named else of) for of, named in zip(rest, box, strict=True))
+            for box in (b[here + 1 :] for b in boxes)
+        ]
+        whole = prod(len(of) for of in rest)
+        short = (
+            value
+            for value in sorted(wanted[here])
+            if sum(n for n, b in zip(sizes, boxes, strict=True) if not b[here] or value in b[here])
+            < whole
+        )
+        value = next(short, None)
+        if value is None:
+            return ""
+        found.append(value)
+        boxes = [b for b in boxes if not b[here] or value in b[here]]
+    found += [min(of) for of in wanted[len(found) :]]
+    channel, method, segment = found
+    told = f"channel {channel or 'any other'}, method {method}"
+    return f"{told}, segment {segment or 'any other'}"
 
 
 def _uncovered(rules: RuleSet, target: RuleSet) -> datetime | None:

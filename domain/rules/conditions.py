@@ -16,7 +16,7 @@ from domain.values import Value
 
 MOST_CHARACTERS: Final = 1000
 _MOST_TOLD: Final = 5
-_MOST_REMEMBERED: Final = 10_000
+_MOST_REMEMBERED: Final = 4000
 _TYPES: Final = {
     "string": cel.Type.STRING,
     "int": cel.Type.INT,
@@ -109,7 +109,7 @@ class Condition:
         return value if isinstance(value, bool) else _short(str(value))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def condition(text: str) -> Condition:
     """The condition, checked. Raises Flawed, each flaw with its position and no field."""
     if len(text) > MOST_CHARACTERS:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from typing import Annotated, Final, Literal, NamedTuple, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from unicodedata import category
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
 
 from domain.orders import DeliveryMethod
 from domain.rules.conditions import MOST_CHARACTERS
@@ -18,6 +18,7 @@ from domain.values import Value
 
 MOST_PROFILES: Final = 50
 MOST_RULES: Final = 50
+MOST_IN_ALL: Final = 500
 MOST_NAMED: Final = 50
 _BEGIN: Final = datetime(1, 1, 2, tzinfo=UTC)
 _END: Final = datetime(9999, 12, 30, tzinfo=UTC)
@@ -33,6 +34,19 @@ def _timezone(name: str) -> str:
     if name not in available_timezones():
         raise ValueError("not a time zone, such as America/Chicago")
     return name
+
+
+def _day(said: Any) -> Any:
+    if isinstance(said, str | date):
+        return said
+    raise ValueError("not a day, such as 2026-12-24")
+
+
+def _duration(said: Any) -> Any:
+    """A bare number would be seconds, and meant as days."""
+    if isinstance(said, timedelta) or (isinstance(said, str) and said.startswith("P")):
+        return said
+    raise ValueError("is no duration; write such as P14D, or PT12H")
 
 
 Name = Annotated[
@@ -51,7 +65,15 @@ When = Annotated[
     AfterValidator(_clean),
 ]
 Words = Annotated[tuple[Word, ...], Field(max_length=MOST_NAMED, description="empty is any")]
-Day = Annotated[date, Field(ge=date(1990, 1, 1), le=date(2200, 1, 1))]
+Day = Annotated[date, BeforeValidator(_day), Field(ge=date(1990, 1, 1), le=date(2200, 1, 1))]
+
+
+Wait = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    Field(ge=timedelta(0), le=timedelta(days=365), examples=["P14D"]),
+]
+Yes = Annotated[bool, Field(strict=True)]
 
 
 class Exact(Value):
@@ -96,8 +118,8 @@ class Rule(Exact):
     name: Name
     kind: Kind
     when: When = ""
-    hard: bool = True
-    value: Annotated[int, Field(ge=0, le=10**12)] | None = None
+    hard: Yes = True
+    value: Annotated[int, Field(strict=True, ge=0, le=10**12)] | None = None
     what: Annotated[str, Field(max_length=64), AfterValidator(_clean)] = ""
     dates: Dates = Dates()
     on_error: Literal["skip", "apply"] = "skip"
@@ -124,13 +146,11 @@ class Outcome(Exact):
     """
 
     when: When = ""
-    allocate: bool = False
+    allocate: Yes = False
     then: Then
     next: Annotated[str, Field(max_length=63)] = ""
     queue: Annotated[str, Field(max_length=64), AfterValidator(_clean)] = ""
-    cancel_after: Annotated[
-        timedelta | None, Field(ge=timedelta(0), le=timedelta(days=365), examples=["P14D"])
-    ] = None
+    cancel_after: Wait | None = None
 
 
 class Outcomes(Exact):
@@ -157,8 +177,8 @@ class Profile(Exact):
     methods: Annotated[tuple[DeliveryMethod, ...], Field(max_length=2)] = ()
     segments: Words = ()
     objective: Annotated[str, Field(max_length=64)] = "lowest_cost"
-    weights: Annotated[dict[str, int], Field(max_length=20)] = {}
-    review: bool = False
+    weights: Annotated[dict[str, StrictInt], Field(max_length=20)] = {}
+    review: Yes = False
     rules: Annotated[tuple[Rule, ...], Field(max_length=MOST_RULES)] = ()
     outcomes: Outcomes
 
@@ -186,7 +206,7 @@ class RuleSet(Exact):
     owner: Annotated[Word, Field(description="who answers for it")]
     note: Text = ""
     timezone: Annotated[str, Field(max_length=64), AfterValidator(_timezone)] = "UTC"
-    entry: bool = True
+    entry: Yes = True
     dates: Dates = Dates()
     profiles: Annotated[tuple[Profile, ...], Field(min_length=1, max_length=MOST_PROFILES)]
 

@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cli import sample_rules
 from domain.errors import Conflict, NotFound
 from domain.rules.conditions import Flawed
 from domain.rules.evaluation import choose
@@ -190,3 +191,10 @@ async def test_lists_come_in_pages_and_by_status(world: AsyncEngine) -> None:
         found = await kept.listed(conn, status="active")
     assert seen == [(name, n) for name in ("a", "b") for n in (3, 2, 1)]
     assert [(one.name, one.version, one.owner) for one in found] == [("b", 2, "ann")]
+
+
+async def test_the_sample_rules_can_be_activated_again_and_again(world: AsyncEngine) -> None:
+    for _ in range(2):
+        async with transaction(world) as conn:
+            await sample_rules.activate(conn, "test")
+    assert await active(world) == ["last-resort@1", "standard@1"]

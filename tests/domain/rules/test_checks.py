@@ -71,6 +71,31 @@ def test_a_rule_that_cannot_be_names_the_field(rule: dict[str, Any], field: str,
     assert told in found[f"profiles.0.rules.0.{field}"]
 
 
+@pytest.mark.parametrize(
+    ("rule", "field"),
+    [
+        (a_rule("r", "max_nodes", value=True), "value"),
+        (a_rule("r", "max_nodes", value="2"), "value"),
+        (a_rule("r", "max_nodes", value=1, hard="no"), "hard"),
+        (a_rule("r", "max_nodes", value=1, dates={"first": 1_800_000_000}), "dates.first"),
+    ],
+)
+def test_nothing_is_taken_for_what_it_was_not_written_as(rule: dict[str, Any], field: str) -> None:
+    assert set(flaws(a_set("web", a_profile("all", rule)))) == {f"profiles.0.rules.0.{field}"}
+
+
+def test_a_wait_of_a_bare_number_is_refused() -> None:
+    waits = {"then": "backorder", "cancel_after": 14}
+    found = flaws(a_set("web", a_profile(outcomes={"partial": [waits], "nothing": [WAITS]})))
+    assert "P14D" in found["profiles.0.outcomes.partial.0.cancel_after"]
+
+
+def test_a_set_has_so_many_rules_and_no_more() -> None:
+    many = [a_rule(f"r{i}", "max_nodes", value=1) for i in range(50)]
+    profiles = [a_profile(f"p{i}", *many, channels=[f"c{i}"]) for i in range(11)]
+    assert "500 at most" in flaws(a_set("web", *profiles))["profiles"]
+
+
 def test_every_kind_of_rule_can_be_written() -> None:
     for kind, form in FORMS.items():
         when = 'node.kind == "store"' if form.nodes == "must" else ""
@@ -151,6 +176,18 @@ def test_two_profiles_that_match_one_order_are_refused_by_name() -> None:
     }
 
 
+def test_the_largest_sets_are_compared_in_no_time() -> None:
+    named = [[f"{i}-{j}" for j in range(50)] for i in range(50)]
+    first = rules("web", a_profile("all", **leads_to("last")))
+    last = rules(
+        "last",
+        *(a_profile(f"p{i}", channels=c, segments=c) for i, c in enumerate(named)),
+        entry=False,
+    )
+    with pytest.raises(Flawed, match="no profile for channel any other, method pickup"):
+        check_graph(first, {"last": last})
+
+
 NAMES = st.lists(st.sampled_from(["a", "b", "c"]), max_size=2, unique=True)
 METHODS = st.lists(st.sampled_from(["ship", "pickup"]), max_size=1)
 BOXES = st.tuples(NAMES, METHODS, NAMES)
@@ -176,6 +213,32 @@ def test_what_is_saved_matches_an_order_once_at_most(boxes: list[Any]) -> None:
             check(made)
     else:
         check(made)
+
+
+@given(BOXES, st.lists(BOXES, min_size=1, max_size=4))
+def test_a_next_takes_every_order_that_comes(box: Any, boxes: list[Any]) -> None:
+    def boxed(name: str, of: Any, **changes: Any) -> dict[str, Any]:
+        channels, methods, segments = of
+        return a_profile(name, channels=channels, methods=methods, segments=segments, **changes)
+
+    last = rules("last", *(boxed(f"p{i}", of) for i, of in enumerate(boxes)), entry=False)
+    try:
+        check(last)
+    except Flawed:
+        return
+    first = rules("web", boxed("one", box, **leads_to("last")))
+    lost = [
+        (channel, method, segment)
+        for channel in "abcx"
+        for method in DeliveryMethod
+        for segment in "abcx"
+        if first.profile(channel, method, segment) and not last.profile(channel, method, segment)
+    ]
+    if lost:
+        with pytest.raises(Flawed, match="has no profile for"):
+            check_graph(first, {"last": last})
+    else:
+        check_graph(first, {"last": last})
 
 
 def refused_together(active: list[RuleSet], new: RuleSet) -> str:
