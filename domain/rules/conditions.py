@@ -6,7 +6,9 @@ import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
+from threading import Lock
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from cel_expr_python import cel
 
@@ -16,7 +18,6 @@ from domain.values import Value
 
 MOST_CHARACTERS: Final = 1000
 _MOST_TOLD: Final = 5
-_MOST_REMEMBERED: Final = 4000
 _TYPES: Final = {
     "string": cel.Type.STRING,
     "int": cel.Type.INT,
@@ -71,6 +72,32 @@ class Facts:
         return _environment(None).Activation(dict(self.known))
 
 
+class _Memory:
+    """The answers of all conditions, forgotten together when they are too many; for any thread."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known = 0
+        self._parts: WeakKeyDictionary[object, dict[tuple[object, ...], bool | str]]
+        self._parts = WeakKeyDictionary()
+        self._lock = Lock()
+
+    def share(self, answers: dict[tuple[object, ...], bool | str], owner: object) -> None:
+        with self._lock:
+            self._parts[owner] = answers
+
+    def count_one(self) -> None:
+        self._known += 1
+        if self._known > self._most:
+            with self._lock:
+                self._known = 0
+                for answers in list(self._parts.values()):
+                    answers.clear()
+
+
+_MEMORY: Final = _Memory(200_000)
+
+
 class Condition:
     """
     A condition that may be evaluated. `reads` are the fields that it speaks of: where they are
@@ -83,6 +110,7 @@ class Condition:
         self._expression = expression
         self._repeats = self.speaks_of("node") or self.speaks_of("line")
         self._answers: dict[tuple[object, ...], bool | str] = {}
+        _MEMORY.share(self._answers, self)
 
     def speaks_of(self, scope: Scope) -> bool:
         return any(SCOPES[field] == scope for field in self.reads)
@@ -96,8 +124,7 @@ class Condition:
             return self._evaluated(facts)
         answer = self._answers.get(facts.key)
         if answer is None:
-            if len(self._answers) >= _MOST_REMEMBERED:
-                self._answers.clear()
+            _MEMORY.count_one()
             answer = self._answers[facts.key] = self._evaluated(facts)
         return answer
 

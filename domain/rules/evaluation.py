@@ -119,6 +119,7 @@ class _Bench:
 
     def __init__(self, case: Case) -> None:
         self._case = case
+        self._nodes = sorted(case.snapshot.nodes, key=lambda node: node.code)
         self._left = MOST_EVALUATIONS
         self._columns: dict[str, Sequence[Fact]] = {}
         self._groups: dict[frozenset[str], Sequence[_Group]] = {}
@@ -189,9 +190,8 @@ class _Bench:
         together: dict[frozenset[int], list[str]] = {}
         for line_id, places in by_line.items():
             together.setdefault(frozenset(places), []).append(line_id)
-        nodes = self._case.snapshot.nodes
         for same, lines in together.items():
-            codes = tuple(sorted(nodes[place].code for place in same)) if of_nodes else None
+            codes = tuple(self._nodes[i].code for i in sorted(same)) if of_nodes else None
             yield codes, tuple(lines) if of_lines else None
 
     def _grouped(self, reads: frozenset[str]) -> Sequence[_Group]:
@@ -199,7 +199,7 @@ class _Bench:
             case, names = self._case, sorted(reads)
             of_order = {f: self._column(f, (None,))[0] for f in names if SCOPES[f] == "order"}
             by_line = list(self._apart("line", reads, case.units))
-            by_node = list(self._apart("node", reads, case.snapshot.nodes))
+            by_node = list(self._apart("node", reads, self._nodes))
             groups = []
             for (of_line, lines), (of_node, nodes) in product(by_line, by_node):
                 known = of_order | of_line | of_node
