@@ -108,6 +108,32 @@ PRODUCTS: Final[JsonDict] = {
         {"sku": "SKU-0001", "title": "Mug", "weight_g": 400, "aliases": ["44000000000001"]}
     ]
 }
+RULES: Final[JsonDict] = {
+    "rules": {
+        "name": "web-standard",
+        "owner": "operations",
+        "timezone": "America/Chicago",
+        "profiles": [
+            {
+                "name": "ship",
+                "channels": ["webshop"],
+                "methods": ["ship"],
+                "rules": [
+                    {"name": "few", "kind": "max_nodes", "value": 2, "hard": False},
+                    {
+                        "name": "near",
+                        "kind": "exclude",
+                        "when": 'node.kind == "store" && node.miles > 300',
+                    },
+                ],
+                "outcomes": {
+                    "partial": [{"allocate": True, "then": "backorder", "cancel_after": "P14D"}],
+                    "nothing": [{"then": "queue", "queue": "customer-care"}],
+                },
+            }
+        ],
+    }
+}
 CHANNEL: Final[JsonDict] = {
     "kind": "shopify",
     "url": "https://acme.myshopify.com",

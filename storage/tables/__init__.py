@@ -22,6 +22,7 @@ from storage.tables.orders import (
     promises,
 )
 from storage.tables.repairs import audit_passes, copies, repairs
+from storage.tables.rules import rule_set_log, rule_sets
 from storage.tables.stock import (
     allocation_lines,
     allocations,
@@ -81,6 +82,8 @@ __all__ = [
     "reservation_lines",
     "reservation_requests",
     "reservations",
+    "rule_set_log",
+    "rule_sets",
     "stock",
     "stock_events",
     "stock_exceptions",
