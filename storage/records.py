@@ -270,6 +270,13 @@ async def open_orders_at(conn: AsyncConnection, node: str) -> list[str]:
     return list((await conn.execute(query.order_by(orders.c.accepted_at))).scalars())
 
 
+async def open_by_node(conn: AsyncConnection) -> dict[str, int]:
+    """How many fulfillments each node has that have not ended."""
+    query = select(fulfillments.c.node, func.count().label("open"))
+    still_open = query.where(fulfillments.c.status.in_(_STILL_OPEN)).group_by(fulfillments.c.node)
+    return {row.node: row.open for row in await conn.execute(still_open)}
+
+
 async def backordered_for(conn: AsyncConnection, skus: Collection[str]) -> list[str]:
     """
     The orders that wait for one of these SKUs, first come first: what is short of them, and what no

@@ -18,7 +18,7 @@ from domain.lifecycle import with_fulfillment
 from domain.network import Calendar, Kit
 from domain.orders import TERMINAL
 from domain.records import Change, Message, OrderEvent
-from domain.sourcing.problem import Assignment, CostParts, Plan
+from domain.sourcing.problem import Assignment, CostParts, Outcome, Plan
 from domain.validation import validate
 from tests.holdings import Holdings
 from workflows import ports
@@ -56,7 +56,7 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
         self.pause: dict[str, asyncio.Event] = {}
         self.outage = False
         self.expected: datetime | None = None
-        self.outcome = ports.Outcome()
+        self.outcome = Outcome()
         self.review = False
         self.unseen: set[str] = set()
         self.cools_until: datetime | None = None

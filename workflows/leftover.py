@@ -10,10 +10,12 @@ from temporalio import workflow
 from domain.lifecycle import all_moved, units_in
 from domain.orders import Bucket
 from domain.records import CancelRequest, OrderEvent, OrderState
+from domain.sourcing.problem import Outcome
 from workflows import taking
 from workflows.book import Effect
 from workflows.conversation import Conversation
-from workflows.ports import Outcome, Release, Sourced, Stock
+from workflows.messages import StartOrder
+from workflows.ports import Release, Sourced, Stock
 
 WAITING: Final = (Bucket.OPEN, Bucket.BACKORDERED)
 # How much longer than agreed an order waits for others to be sourced with.
@@ -22,6 +24,10 @@ _GRACE: Final = timedelta(minutes=1)
 
 class Leftover(Conversation):
     """Waits that end with a decision, with supply, or with the order's units let go."""
+
+    def __init__(self, start: StartOrder) -> None:
+        super().__init__(start)
+        self._rules = ""  # the rule set that judges what another one left over
 
     def _interrupted(self) -> bool:
         return self._book.cancelling or bool(self._book.state.holds)
@@ -65,6 +71,9 @@ class Leftover(Conversation):
     async def _left(self, outcome: Outcome) -> None:
         """The units that found no node, by what the rules say of them."""
         if self._supplied or self._interrupted():
+            return
+        if outcome.then == "next":
+            self._rules = outcome.next
             return
         after = outcome.cancel_after
         if outcome.then == "cancel" and after is None:

@@ -129,7 +129,7 @@ class Placing(Leftover):
         if sourced.wait_until is not None:
             self._alone = not await self._decided_with_others(sourced.wait_until)
             return
-        self._alone = False
+        self._alone, self._rules = False, ""
         if self._interrupted() or not await self._approved(sourced):
             return
         some, whole = bool(sourced.plan.assignments), not sourced.plan.unsourced
@@ -162,6 +162,7 @@ class Placing(Leftover):
             firm_node=order.pickup_node if order.method is DeliveryMethod.PICKUP else None,
             promise_by=state.promise_by,
             alone=self._alone,
+            rules=self._rules,
         )
 
         async def attempt() -> Sourced:

@@ -17,7 +17,7 @@ from domain.fulfillments import Fulfillment, LineQuantity, NodeEvent
 from domain.network import Kit
 from domain.orders import Hold, Order, Units
 from domain.records import Change, OrderState
-from domain.sourcing.problem import Plan
+from domain.sourcing.problem import Outcome, Plan
 from domain.values import Value
 
 
@@ -82,27 +82,19 @@ class Reserved(Value):
 
 
 class SourceOrder(Value):
+    """
+    `alone`: not to wait any more for others to be sourced with. `rules` names the rule set that
+    judges what another one left over.
+    """
+
     order_id: str
     round: int
     units: tuple[Units, ...]
     excluded: dict[str, str]
     firm_node: str | None
     promise_by: datetime | None
-    alone: bool = False  # not to wait any more for others to be sourced with
-
-
-class Outcome(Value):
-    """
-    What becomes of units that found no node. `allocate`: those that have one leave; else all wait
-    together. `then` empty: a person is asked, as for `queue` (which names whose work it is) and
-    `review`; `backorder` waits for stock; `cancel` waits for nothing. What waits `cancel_after` so
-    long is cancelled.
-    """
-
-    allocate: bool = True
-    then: Literal["", "queue", "review", "backorder", "cancel"] = ""
-    queue: str = ""
-    cancel_after: timedelta | None = None
+    alone: bool = False
+    rules: str = ""
 
 
 class Sourced(Value):

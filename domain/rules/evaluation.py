@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import product
 from typing import Final, Literal, NamedTuple
 
@@ -44,6 +44,7 @@ class Judged(Value):
     profile: str
     policy: Policy
     review: bool
+    cool_down: timedelta | None = None
     partial: Outcome
     nothing: Outcome
     told: tuple[Told, ...] = ()
@@ -91,6 +92,7 @@ def evaluate(version: Version, case: Case) -> Judged | None:
             constraints=tuple(constraints),
         ),
         review=profile.review,
+        cool_down=profile.cool_down,
         partial=outcomes["partial"],
         nothing=outcomes["nothing"],
         told=tuple(told),

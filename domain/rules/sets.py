@@ -169,7 +169,8 @@ class Profile(Exact):
     What holds for orders of these channels, methods and customers' segments; empty is any.
 
     `objective` is one of `policy.PROFILES`, `weights` what is otherwise in it. `review`: the plan
-    waits for a person's approval.
+    waits for a person's approval. `cool_down`: so long an order waits for others of its set and
+    profile, to be sourced together with them.
     """
 
     name: Name
@@ -179,6 +180,7 @@ class Profile(Exact):
     objective: Annotated[str, Field(max_length=64)] = "lowest_cost"
     weights: Annotated[dict[str, StrictInt], Field(max_length=20)] = {}
     review: Yes = False
+    cool_down: Wait | None = None
     rules: Annotated[tuple[Rule, ...], Field(max_length=MOST_RULES)] = ()
     outcomes: Outcomes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
@@ -228,6 +228,21 @@ class Bound(Value):
     objective: int
 
 
+class Outcome(Value):
+    """
+    What rules make of units that found no node. `allocate`: those that have one leave; else all
+    wait together. `then` empty: a person is asked, as for `queue` (which names whose work it is)
+    and `review`; `next`: the rule set of that name judges what is left; `backorder` waits for
+    stock; `cancel` waits for nothing. What waits `cancel_after` so long is cancelled.
+    """
+
+    allocate: bool = True
+    then: Literal["", "next", "queue", "review", "backorder", "cancel"] = ""
+    next: str = ""
+    queue: str = ""
+    cancel_after: timedelta | None = None
+
+
 class Decision(Value):
     """
     Why the plan is as it is; immutable once stored.
@@ -239,7 +254,8 @@ class Decision(Value):
     proven; where it is not, `bound` is what is proven: the plan's objective less the bound's is the
     gap. `promise` is there where the order came with a quoted plan: one that is kept is taken as it
     was promised, without a search for a better one. `certificate` is there where the decision is
-    one of the share that another solver checks.
+    one of the share that another solver checks. `outcome` and `review` are what rules make of it:
+    of what the plan leaves over, and whether a person must see it first.
     """
 
     decision_id: str
@@ -256,6 +272,8 @@ class Decision(Value):
     statistics: dict[str, Any] = {}
     promise: Promised | None = None
     certificate: Certificate | None = None
+    outcome: Outcome = Outcome()
+    review: bool = False
 
     @property
     def proven_gap(self) -> int | None:

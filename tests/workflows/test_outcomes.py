@@ -6,9 +6,9 @@ from typing import Literal
 import pytest
 
 from domain.orders import Line, OrderStatus
+from domain.sourcing.problem import Outcome
 from tests.workflows.story import Play
 from tests.world import World
-from workflows.ports import Outcome
 
 MUG_AND_TEE = (
     Line(line_id="1", sku="mug", quantity=2, unit_price_minor=500),
