@@ -44,7 +44,8 @@ class Candidate(Value):
     """
     A node as the decision sees it.
 
-    `stock` maps SKU to free units. `capacity_left` counts fulfillments today, None is unlimited.
+    `stock` maps SKU to free units. `capacity_left` counts fulfillments today, `units_left` their
+    units; None is unlimited.
     `eliminated` is why the node may not be used at all, if so.
     """
 
@@ -57,6 +58,7 @@ class Candidate(Value):
     unit_cost_minor: int
     options: tuple[ServiceOption, ...]
     eliminated: str | None = None
+    units_left: int | None = None
 
 
 class Problem(Value):
