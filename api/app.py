@@ -66,6 +66,7 @@ _IN_PATHS: Final = {
     "node": "The node's code.",
     "key": "The caller's own name for the reservation.",
     "code": "Letters, digits and hyphens; it stays.",
+    "kind": "Of a signal: capacity_percent, lead_hours or offline_for_sourcing.",
     "sku": "As the catalogue names it.",
 }
 _PROBLEM: Final = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}

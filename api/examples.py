@@ -99,6 +99,7 @@ NODE: Final[JsonDict] = {
     "longitude": -96.8,
     "calendar": {"timezone": "America/Chicago", "cutoff": "14:00", "holidays": "US"},
     "capacity_per_day": 500,
+    "units_per_day": 2000,
     "order_cost_minor": 150,
     "unit_cost_minor": 30,
     "url": "https://wms.example.com/crossdock",

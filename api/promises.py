@@ -205,6 +205,9 @@ def _later(
             "capacity_left": {
                 n.code: n.capacity_per_day for n in now.nodes if n.capacity_per_day is not None
             },
+            "units_left": {
+                n.code: n.units_per_day for n in now.nodes if n.units_per_day is not None
+            },
         }
     )
     made = quote(

@@ -37,6 +37,7 @@ class _Seen:
     nodes: tuple[Node, ...]
     stock: dict[str, dict[str, int]] = field(default_factory=dict)
     capacity_left: dict[str, int | None] = field(default_factory=dict)
+    units_left: dict[str, int | None] = field(default_factory=dict)
     rate_cards: tuple[RateCard, ...] = ()
     products: dict[str, Product] = field(default_factory=dict)
 

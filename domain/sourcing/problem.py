@@ -63,9 +63,9 @@ class Candidate(Value):
     """
     A node as the decision sees it.
 
-    `stock` maps SKU to free units. `capacity_left` counts fulfillments today, None is unlimited;
-    `open_orders` are those that it has not shipped. `eliminated` is why the node may not be used at
-    all, if so.
+    `stock` maps SKU to free units. `capacity_left` counts fulfillments today, `units_left` their
+    units; None is unlimited. `open_orders` are those that it has not shipped. `eliminated` is why
+    the node may not be used at all, if so.
 
     Handling costs so much for a package, for each of the goods in it and for each unit. `labour` is
     what its labour or capacity is worth now, for a package and for a unit. By SKU: `stock_minor`,
@@ -88,6 +88,7 @@ class Candidate(Value):
     stock_minor: dict[str, int] = {}
     goods_minor: dict[str, int] = {}
     open_orders: int = 0
+    units_left: int | None = None
 
 
 class Problem(Value):

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from api import (
     availability,
+    nodes,
     repairs,
     reservations,
     rules,
@@ -191,7 +192,7 @@ async def test_the_openapi_document_shows_problems_examples_and_scopes(
 
 @pytest.mark.parametrize(
     "module",
-    [availability, repairs, reservations, rules, schemas, setup, sourcing, stock_rules],
+    [availability, nodes, repairs, reservations, rules, schemas, setup, sourcing, stock_rules],
 )
 def test_every_example_is_a_request_that_is_taken(module: ModuleType) -> None:
     models = [model for _, model in inspect.getmembers(module, _is_shown)]
