@@ -169,7 +169,7 @@ class _Bench:
         met: dict[int, set[int]] = {}
         error = ""
         for group in self._grouped(asked.reads):
-            self._left -= 1
+            self._left -= group.known.cost
             holds = asked.holds(group.known) if self._left >= 0 else _TOO_MANY
             if isinstance(holds, str):
                 error = error or holds
