@@ -71,7 +71,7 @@ class Facts:
         self.known = known
         self.key = tuple(tuple(v) if isinstance(v, list) else v for v in known.values())
 
-    @property
+    @cached_property
     def cost(self) -> int:
         return 1 + sum(len(value) for value in self.known.values() if isinstance(value, list))
 
