@@ -14,9 +14,9 @@ from cel_expr_python import cel
 
 from domain.errors import Invalid
 from domain.rules.facts import FIELDS, SCOPES, Fact, Scope
+from domain.rules.sets import MOST_CHARACTERS
 from domain.values import Value
 
-MOST_CHARACTERS: Final = 1000
 _MOST_TOLD: Final = 5
 _TYPES: Final = {
     "string": cel.Type.STRING,

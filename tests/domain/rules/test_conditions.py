@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from domain.orders import Address, Line
-from domain.rules.conditions import MOST_CHARACTERS, Facts, Flawed, condition
+from domain.rules.conditions import Facts, Flawed, condition
 from domain.rules.facts import FIELDS, SCOPES
+from domain.rules.sets import MOST_CHARACTERS
 from tests.domain.rules.written import a_case
 from tests.samples import a_node, an_order
 
