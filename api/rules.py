@@ -272,6 +272,8 @@ def flaws_told() -> Iterator[None]:
     except Flawed as flawed:
         if flawed.code == "overlap":
             raise Conflict(str(flawed), code=flawed.code) from flawed
+        if any(not flaw.field for flaw in flawed.flaws):
+            raise Invalid(str(flawed)) from flawed
         told: dict[str, str] = {}
         for flaw in flawed.flaws:
             row = f"line {flaw.row}: " if flaw.row else ""

@@ -14,9 +14,9 @@ from cel_expr_python import cel
 
 from domain.errors import Invalid
 from domain.rules.facts import FIELDS, SCOPES, Fact, Scope
+from domain.rules.sets import MOST_CHARACTERS
 from domain.values import Value
 
-MOST_CHARACTERS: Final = 1000
 _MOST_TOLD: Final = 5
 _TYPES: Final = {
     "string": cel.Type.STRING,
@@ -30,6 +30,7 @@ _FOUND: Final = re.compile(
 )
 _UNKNOWN: Final = re.compile(r"undeclared reference to '([^']*)'")
 _WALK: Final = re.compile(r"\b(?:all|exists|exists_one|map|filter)\b(?:\s|//[^\n]*\n)*\(")
+_PATTERN: Final = re.compile(r"\bmatches\b(?:\s|//[^\n]*\n)*\(")
 _STATUS: Final = re.compile(r"^[A-Z_]+: ")
 
 
@@ -61,11 +62,18 @@ class Flawed(Invalid):
 
 
 class Facts:
-    """What is known where a condition is evaluated; conditions that read the same share it."""
+    """
+    What is known where a condition is evaluated; conditions that read the same share it. `cost` is
+    of one evaluation: lists may be walked through.
+    """
 
     def __init__(self, known: Mapping[str, Fact]) -> None:
         self.known = known
         self.key = tuple(tuple(v) if isinstance(v, list) else v for v in known.values())
+
+    @cached_property
+    def cost(self) -> int:
+        return 1 + sum(len(value) for value in self.known.values() if isinstance(value, list))
 
     @cached_property
     def activation(self) -> cel.Activation:
@@ -141,12 +149,15 @@ def condition(text: str) -> Condition:
     """The condition, checked. Raises Flawed, each flaw with its position and no field."""
     if len(text) > MOST_CHARACTERS:
         raise Flawed([_flaw(text, 1, 1, f"longer than {MOST_CHARACTERS} characters; split it")])
-    walks = list(_WALK.finditer(text))
-    if len(walks) > 1:
-        before = text[: walks[1].start()]
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        message = "walks through a second list; one is allowed, so split it into several rules"
-        raise Flawed([_flaw(text, line, column, message)])
+    for found, cure in (
+        (list(_WALK.finditer(text))[1:], "walks through a second list; split it into two rules"),
+        # A pattern is compiled each time, which may take a thousand times as long as all the rest.
+        (list(_PATTERN.finditer(text)), "matches() is not there; use startsWith, contains or in"),
+    ):
+        if found:
+            before = text[: found[0].start()]
+            line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+            raise Flawed([_flaw(text, line, column, cure)])
     expression = _compiled(text)
     if expression.return_type() != cel.Type.BOOL:
         kind = expression.return_type().name().lower()

@@ -104,11 +104,18 @@ def _profile(version: Version, order: Order) -> Profile | None:
 
 
 class _Group(NamedTuple):
-    """Lines and nodes that a condition cannot tell apart, by their places in the case."""
+    """
+    Lines and nodes that a condition cannot tell apart, by their places in the case. What is `known`
+    of them is None where there are more such groups than may be asked about.
+    """
 
-    known: Facts
+    known: Facts | None
     lines: Sequence[int]
     nodes: Sequence[int]
+
+
+# By the first place of lines that are alike: these lines, and the places of the nodes.
+_Met = dict[int, tuple[Sequence[int], set[int]]]
 
 
 class _Bench:
@@ -166,46 +173,49 @@ class _Bench:
         last = Told(name=f"{name}.{len(outcomes) - 1}", when="", state="met")
         return outcomes[-1], [*told, last]
 
-    def _met(self, asked: Condition, *, otherwise: bool) -> tuple[dict[int, set[int]], str]:
-        """For each place of a line the places of the nodes; both 0 where it speaks of none."""
-        met: dict[int, set[int]] = {}
+    def _met(self, asked: Condition, *, otherwise: bool) -> tuple[_Met, str]:
+        """Where it is met, and what went wrong first, if anything did."""
+        met: _Met = {}
         error = ""
         for group in self._grouped(asked.reads):
-            self._left -= 1
-            holds = asked.holds(group.known) if self._left >= 0 else _TOO_MANY
+            holds: bool | str = _TOO_MANY
+            if group.known is not None:
+                self._left -= group.known.cost
+                holds = asked.holds(group.known) if self._left >= 0 else _TOO_MANY
             if isinstance(holds, str):
                 error = error or holds
                 holds = otherwise
             if holds:
-                for line in group.lines:
-                    met.setdefault(line, set()).update(group.nodes)
+                met.setdefault(group.lines[0], (group.lines, set()))[1].update(group.nodes)
         return met, error
 
     def _named(
-        self, met: dict[int, set[int]], *, of_nodes: bool, of_lines: bool
+        self, met: _Met, *, of_nodes: bool, of_lines: bool
     ) -> Iterator[tuple[tuple[str, ...] | None, tuple[str, ...] | None]]:
         """Nodes and lines by name; lines of the same nodes together, in the order of the lines."""
-        by_line: dict[str, set[int]] = {}
-        for place in sorted(met):
-            line_id = self._case.units[place].line_id if of_lines else ""
-            by_line.setdefault(line_id, set()).update(met[place])
-        together: dict[frozenset[int], list[str]] = {}
-        for line_id, places in by_line.items():
-            together.setdefault(frozenset(places), []).append(line_id)
-        for same, lines in together.items():
+        together: dict[frozenset[int], list[int]] = {}
+        for first in sorted(met):
+            lines, nodes = met[first]
+            together.setdefault(frozenset(nodes), []).extend(lines)
+        units = self._case.units
+        for same, places in together.items():
             codes = tuple(self._nodes[i].code for i in sorted(same)) if of_nodes else None
-            yield codes, tuple(lines) if of_lines else None
+            ids = dict.fromkeys(units[i].line_id for i in sorted(places)) if of_lines else None
+            yield codes, None if ids is None else tuple(ids)
 
     def _grouped(self, reads: frozenset[str]) -> Sequence[_Group]:
         if reads not in self._groups:
             case, names = self._case, sorted(reads)
-            of_order = {f: self._column(f, (None,))[0] for f in names if SCOPES[f] == "order"}
             by_line = list(self._apart("line", reads, case.units))
             by_node = list(self._apart("node", reads, self._nodes))
+            if len(by_line) * len(by_node) > max(self._left, 1):
+                lines = [place for _, places in by_line for place in places]
+                return [_Group(None, lines, [i for _, places in by_node for i in places])]
+            of_order = {f: self._column(f, (None,))[0] for f in names if SCOPES[f] == "order"}
             groups = []
-            for (of_line, lines), (of_node, nodes) in product(by_line, by_node):
+            for (of_line, some), (of_node, nodes) in product(by_line, by_node):
                 known = of_order | of_line | of_node
-                groups.append(_Group(Facts({n: known[n] for n in names}), lines, nodes))
+                groups.append(_Group(Facts({n: known[n] for n in names}), some, nodes))
             self._groups[reads] = groups
         return self._groups[reads]
 

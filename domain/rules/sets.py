@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
 
 from domain.orders import DeliveryMethod
-from domain.rules.conditions import MOST_CHARACTERS
 from domain.sourcing.policy import PROFILES, Kind, Weights
 from domain.values import Value
 
+MOST_CHARACTERS: Final = 1000  # of a condition
 MOST_PROFILES: Final = 50
 MOST_RULES: Final = 50
 MOST_IN_ALL: Final = 500

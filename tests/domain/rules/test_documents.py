@@ -186,3 +186,14 @@ def test_a_difference_names_the_part() -> None:
     told = [str(one) for one in differences(before, after)]
     assert "~ profiles[a].rules[few].value: 2 → 3" in told
     assert "~ note: nothing → fewer" in told
+
+
+def test_the_guide_shows_the_sample_rules_and_every_kind() -> None:
+    root = Path(__file__).parents[3]
+    guide = (root / "docs" / "rules.md").read_text()
+    assert (root / "cli" / "sample_rules.yaml").read_text() in guide
+    for kind, form in FORMS.items():
+        value = {"no": "", "may": "`value`, maybe", "must": "`value`"}[form.value]
+        said = "`what`" if form.what == "must" else value
+        nodes, lines = (says if says != "no" else "" for says in (form.nodes, form.lines))
+        assert f"| `{kind}` | {said} | {nodes} | {lines} | " in guide

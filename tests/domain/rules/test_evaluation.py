@@ -139,6 +139,29 @@ def test_an_order_costs_so_many_evaluations_and_no_more(monkeypatch: pytest.Monk
     assert "evaluations for one order" in found.told[1].error
 
 
+def test_too_many_pairs_of_lines_and_nodes_are_not_even_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluation, "MOST_EVALUATIONS", 8)
+    pairs = a_rule("pairs", "exclude", "node.code != line.id")
+    found = judged(mixed(), pairs, {**pairs, "name": "sure", "on_error": "apply"})
+    (sure,) = found.policy.constraints
+    assert (sure.name, sure.nodes, sure.lines) == (
+        "sure",
+        ("DC-A", "DC-B", "ST-A"),
+        ("1", "2", "3"),
+    )
+    assert "evaluations for one order" in found.told[0].error
+
+
+def test_lists_count_by_their_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "MOST_EVALUATIONS", 8)
+    each = a_rule("each", "exclude", "node.code != '' && order.skus.exists(s, s == 'ICE')")
+    found = judged(mixed(), each)
+    assert found.policy.constraints[0].nodes == ("DC-A", "DC-B")
+    assert "evaluations for one order" in found.told[0].error
+
+
 def test_neither_the_order_of_nodes_nor_what_was_asked_before_matters() -> None:
     nodes = [
         a_node(f"N{i}", kind=list(NodeKind)[i % 5], latitude=30 + i % 7, unit_cost_minor=i % 3)
