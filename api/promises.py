@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections import Counter
 from collections.abc import Iterable
@@ -17,8 +16,9 @@ from api.quoted import QuoteCart, Ruled
 from api.reservations import Door
 from api.security import WritesOrders, actor, sees_order
 from api.services import Services, Serving
+from api.solving import solved
 from domain import supply
-from domain.errors import Invalid, Outage
+from domain.errors import Invalid
 from domain.geography import locate
 from domain.orders import DeliveryMethod, Order, reservation_id
 from domain.promises import Promise, destination, promised_packages, units_by_sku
@@ -38,9 +38,6 @@ AnOffer = TypeVar("AnOffer", bound=Offer)
 router = APIRouter(prefix="/v1/promises", tags=["promises"])
 
 _CLOSE_ENOUGH: Final = frozenset({"zip3", "state"})
-_PATIENCE: Final = timedelta(seconds=5)
-# The solver shares the process with intake: two quotes at a time, the others wait their turn.
-_turn: Final = asyncio.Semaphore(2)
 
 
 @router.post("")
@@ -57,16 +54,8 @@ async def promise(body: QuoteCart, access: WritesOrders, services: Serving, door
         raise Forbidden(f"this key may not quote for channel {body.channel}")
     cart, now, may, active = await _read(services, body)
     as_of = services.clock()
-    try:
-        async with asyncio.timeout(_PATIENCE.total_seconds()):
-            await _turn.acquire()
-    except TimeoutError as busy:
-        raise Outage("quoting", "is busy", retry_after=1, maybe_received=False) from busy
-    try:
-        ruled = Ruled(body, cart, now, active, as_of)
-        made = await asyncio.to_thread(_quoted, now, cart, may, ruled, services)
-    finally:
-        _turn.release()
+    ruled = Ruled(body, cart, now, active, as_of)
+    made = await solved(lambda: _quoted(now, cart, may, ruled, services))
     if not made.ship and not made.pickup:
         raise Unfit(_no_option(body, cart, made), code="no_option")
     if body.token_seconds is None:

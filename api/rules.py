@@ -179,7 +179,6 @@ async def try_out(body: TryRules, access: ReadsRules, services: Serving) -> Trie
         services.read_engine,
         order,
         now=services.clock(),
-        solve=services.solve,
         name=body.name,
         version=body.version,
     )

@@ -275,7 +275,6 @@ async def _try(order: str, file: str | None, named: str) -> Tried:
     from api.services import utc_now
     from cli.ordering import read_order
     from cli.wiring import engine
-    from domain.sourcing.solver import cheapest_plan
 
     name, version = _version(named) if named else (None, None)
     invented = None if file is None else read_order(file)
@@ -284,6 +283,4 @@ async def _try(order: str, file: str | None, named: str) -> Tried:
         engine(settings, read_only=True) as opened,
     ):
         asked = invented or await trying.placed(opened, order)
-        return await trying.tried(
-            opened, asked, now=utc_now(), solve=cheapest_plan, name=name, version=version
-        )
+        return await trying.tried(opened, asked, now=utc_now(), name=name, version=version)
