@@ -15,8 +15,9 @@ from domain.errors import NotFound
 from domain.orders import DeliveryMethod, Order
 from domain.promises import GRACE, keep, kept, units_by_sku
 from domain.sourcing.build import build
+from domain.sourcing.certifying import certified
 from domain.sourcing.problem import Decision, Problem, Promised
-from domain.sourcing.solver import certified, solve
+from domain.sourcing.solver import solve
 from storage import decisions, promises, records, snapshot
 from storage.database import transaction
 from storage.promises import Claimed

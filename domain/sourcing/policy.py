@@ -89,7 +89,8 @@ class Constraint(Value):
     - exclude: the nodes do not serve the lines (a cool-down after a rejection, say).
 
     All are kept to at first. Where units find no node then, those that are not `hard` are dropped,
-    for these units only. A location priority is hard whatever it says.
+    for these units only. A location priority is hard whatever it says, and preferences (a preferred
+    node, a local radius) always count.
     """
 
     name: str
@@ -102,7 +103,7 @@ class Constraint(Value):
 
     @property
     def soft(self) -> bool:
-        return not self.hard and self.kind not in ALWAYS_HARD
+        return not self.hard and self.kind not in ALWAYS_HARD | PREFERENCES
 
 
 PROFILES: Final[Mapping[str, Weights]] = {
