@@ -262,8 +262,8 @@ def _compared(chance: Random, scale: Scale) -> dict[str, Metric]:
     """
     Random problems with rules, as they come: those that the kernel takes and those beyond it.
 
-    Of the kernel's, each pass and its runner-up are judged by CP-SAT with the same question. Of the
-    others the first pass is judged by the second formulation, which reads the problem for itself.
+    Of the kernel's, each pass is judged by CP-SAT with the same question. Of the others the first
+    pass is judged by a formulation that reads the problem for itself.
     """
     counts = {"kernel": 0, "beyond": 0, "misses": 0, "unproven": 0, "second_passes": 0}
     while counts["kernel"] < scale.problems or counts["beyond"] < scale.beyond:
@@ -290,36 +290,23 @@ def _compared(chance: Random, scale: Scale) -> dict[str, Metric]:
 
 
 def _who(question: Question, search: Search) -> str:
-    """The solver that finds both the best plan and the runner-up."""
-    _both(question, search, before=None)
+    """The solver that finds the best plan."""
+    best(question, search)
     return search.solver
 
 
 def _within(problem: Problem) -> _Compared:
-    """Units, rank, objective and runner-up of every pass, by whoever takes it and by CP-SAT."""
+    """Units, rank and objective after every pass, by whoever takes it and by CP-SAT."""
     before: Plan | None = None
     plans = passes(problem)
     missed = unproven = False
     for plan in plans:
         question, _ = posed(problem, before)
-        ours = answered(question, None, partial(_both, question, before=before))
-        others = _both(question, Model(question, work_limit=_PROVES), before=before)
-        unproven = unproven or not others[2]
-        missed = missed or ours[:2] != others[:2] or ours[0] != plan.worth
+        other = best(question, Model(question, work_limit=_PROVES))
+        unproven = unproven or not other.optimal
+        missed = missed or planned(question, other.loads, before).worth != plan.worth
         before = plan
     return _Compared(beyond=False, missed=missed, unproven=unproven, passes=len(plans))
-
-
-def _both(
-    question: Question, search: Search, *, before: Plan | None
-) -> tuple[tuple[int, int, int], tuple[int, int, int] | None, bool]:
-    """What the best plan is worth, and the runner-up; and whether both are proven."""
-    first = best(question, search)
-    used = {load.candidate.node for load in first.loads}
-    second = search.solve(other_than=used) if used else None
-    proven = first.optimal and (second is None or second.optimal)
-    runner_up = planned(question, second.loads, before).worth if second else None
-    return planned(question, first.loads, before).worth, runner_up, proven
 
 
 def _beyond(problem: Problem) -> _Compared:

@@ -261,57 +261,72 @@ class _Posing:
 
     def _against(self, candidate: Candidate) -> dict[int, str]:
         """By the number of each rule that keeps the node from something, the reason."""
-        most = [r.rule.value or 0 for r in self._of("max_orders") if r.names(candidate.node)]
+        most = 0
+        for rule in self._maxima:
+            if rule.names(candidate.node):
+                most = max(most, rule.rule.value or 0)
         found = {}
         for number, rule in enumerate(self._barring):
-            told = _bars(rule, candidate, max(most, default=0))
+            told = _bars(rule, candidate, most)
             if told is not None:
                 found[number] = f"rule {rule.rule.name}: {told}"
         return found
 
     def _free(self, candidate: Candidate, against: Mapping[int, str]) -> tuple[list[int], str]:
         """Units that may be taken, by item; and the last reason for which some may not."""
-        reason = "no stock of any line"
-        kept = self._kept_back(candidate.node)
-        taken = self._taken.get(candidate.node, {})
-        barred = self._barred_by_service(candidate)
-        free = []
-        for index, item in enumerate(self._items):
-            units = candidate.stock.get(item.sku, 0) - taken.get(item.sku, 0)
-            out = [against[number] for number in item.traits.out if number in against]
-            if units > 0 and item.sku in kept:
-                units -= kept[item.sku][0]
-                reason = f"rule {kept[item.sku][1]}: {kept[item.sku][0]} units stay there"
-            if units > 0 and (out or item.traits.held or index in barred):
-                units = 0
-                need = ", ".join(item.traits.needs)
-                held = f"rule {item.traits.held}: rejected too often"
-                reason = out[0] if out else held if item.traits.held else f"no service for {need}"
-            free.append(max(0, units))
-        return free, reason
-
-    def _kept_back(self, node: str) -> dict[str, tuple[int, str]]:
-        """By SKU how many units stay at the node, and by which rule."""
-        kept: dict[str, tuple[int, str]] = {}
-        for rule in self._of("min_stock"):
+        node, stock, reason = candidate.node, candidate.stock, "no stock of any line"
+        free = [stock.get(sku, 0) for sku in self._skus]
+        if taken := self._taken.get(node):
+            free = [units - taken.get(sku, 0) for sku, units in zip(self._skus, free, strict=True)]
+        kept: dict[str, int] = {}
+        for rule, skus in self._minima:
             if rule.names(node):
-                for demand in self.problem.demands:
-                    if speaks_of(rule.rule, demand):
-                        most = kept.get(demand.sku, (0, ""))
-                        value = (rule.rule.value or 0, rule.rule.name)
-                        kept[demand.sku] = max(most, value, key=lambda pair: pair[0])
-        return kept
+                least = rule.rule.value or 0
+                reason = f"rule {rule.rule.name}: {least} units stay there"
+                kept.update((sku, max(least, kept.get(sku, 0))) for sku in skus)
+        if kept:
+            free = [units - kept.get(sku, 0) for sku, units in zip(self._skus, free, strict=True)]
+        barred = self._barred_by_service(candidate) if self._needy else frozenset()
+        for index in self._special:
+            traits = self._items[index].traits
+            out = [against[number] for number in traits.out if number in against]
+            if free[index] > 0 and (out or traits.held or index in barred):
+                free[index] = 0
+                held = f"rule {traits.held}: rejected too often"
+                needs = f"no service for {', '.join(traits.needs)}"
+                reason = out[0] if out else held if traits.held else needs
+        return [max(0, units) for units in free], reason
+
+    @cached_property
+    def _maxima(self) -> list[_Rule]:
+        return self._of("max_orders")
+
+    @cached_property
+    def _minima(self) -> list[tuple[_Rule, frozenset[str]]]:
+        """The rules by which units stay at nodes, the lowest first, each with its goods."""
+        rules = sorted(self._of("min_stock"), key=lambda rule: rule.rule.value or 0)
+        demands = self.problem.demands
+        return [(r, frozenset(d.sku for d in demands if speaks_of(r.rule, d))) for r in rules]
+
+    @cached_property
+    def _special(self) -> list[int]:
+        """The items that some nodes may not send, though they have units."""
+        items = enumerate(self._items)
+        return [i for i, x in items if x.traits.out or x.traits.held or x.traits.needs]
+
+    @cached_property
+    def _needy(self) -> list[int]:
+        return [index for index, item in enumerate(self._items) if item.traits.needs]
 
     def _barred_by_service(self, candidate: Candidate) -> frozenset[int]:
         """The items that no service from there can carry."""
-        needy = [i for i, item in enumerate(self._items) if item.traits.needs]
-        if not needy or not candidate.options:
+        if not candidate.options:
             return frozenset()
         there = self._aboard.get(candidate.node)
         options = (there.option,) if there else candidate.options
         return frozenset(
             index
-            for index in needy
+            for index in self._needy
             if not any(
                 o.offers is None or set(self._items[index].traits.needs) <= set(o.offers)
                 for o in options

@@ -256,3 +256,15 @@ class Decision(Value):
     statistics: dict[str, Any] = {}
     promise: Promised | None = None
     certificate: Certificate | None = None
+
+    @property
+    def proven_gap(self) -> int | None:
+        """
+        By how much of the objective a better plan could beat this one at most; None where one might
+        serve more units.
+        """
+        if self.bound is None:
+            return 0 if self.proof == "optimal" else None
+        if self.bound.unsourced < self.plan.worth[0] or self.plan.rank:
+            return None
+        return max(0, self.plan.objective - self.bound.objective)
