@@ -31,6 +31,7 @@ Question = Literal[
     "which_nodes",
     "which_rules",
 ]
+SAID: Final = {"split": "splitting", "late": "lateness", "stock": "scarce stock"}
 ASKED: Final[Mapping[Question, str]] = {
     "why_split": "Why does it come in so many packages?",
     "why_farther": "Why not from a node that is nearer?",
@@ -140,7 +141,9 @@ def _cost(decision: Decision) -> _Told:
             for a in plan.assignments
         ],
     }
-    said = _joined(f"{_money(problem, minor)} for {name}" for name, minor in parts.items())
+    said = _joined(
+        f"{_money(problem, minor)} for {SAID.get(name, name)}" for name, minor in parts.items()
+    )
     return f"{_money(problem, plan.cost.total)}{f': {said}' if said else ''}.", facts
 
 

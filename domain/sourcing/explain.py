@@ -23,6 +23,8 @@ Kind = Literal["anew", "open", "reach", "carry", "capacity", "stock", "limit", "
 Standing = Literal["chosen", "unchosen", "eliminated"]
 MOST_RULES: Final = 20  # of one problem, that are tried one after the other
 DOUBLINGS: Final = 12  # of what a package costs less, where the gap alone does not do
+# Reasons that go with what the node lacks: another step says it.
+FOLLOWS: Final = frozenset({"no stock of any line", "no capacity left today"})
 NODE_BY_NODE: Final[frozenset[RuleKind]] = frozenset(
     {"exclude", "max_distance", "max_orders", "min_stock", "offline"}
 )
@@ -31,6 +33,8 @@ NODE_BY_NODE: Final[frozenset[RuleKind]] = frozenset(
 class Step(Value):
     """
     One thing that would have to be otherwise about the node, or about the rules.
+
+    `text` may be empty where another step says it.
 
     `anew`: a plan that was promised is not kept but sought again. `open`: what bars it is lifted;
     with the services it would then have, where they are known. `reach`: a service that goes there,
@@ -111,7 +115,9 @@ def why(record: Record, node: str) -> Counterfactual:
         others=tuple(changes[1:]),
         text="",
     )
-    return found.model_copy(update={"text": _told(found, currency)})
+    return found.model_copy(
+        update={"text": _told(found, currency, better=best.worth < other.worth)}
+    )
 
 
 def applied(problem: Problem, node: str, steps: Iterable[Step]) -> Problem:
@@ -198,7 +204,8 @@ class _Case:
         problem, candidate = self._problem, _of(self._problem, self._node)
         options = candidate.options or services(self._record, self._node)
         if candidate.eliminated is not None:
-            text = f"it had not been out ({candidate.eliminated})"
+            bare = candidate.eliminated in FOLLOWS
+            text = "" if bare else f"it had not been out ({candidate.eliminated})"
             yield Step(kind="open", text=text, options=() if candidate.options else options)
         if not options and (far := _farthest(problem)):
             text = f"it had been no farther than {far.node} ({far.miles} miles)"
@@ -406,9 +413,9 @@ def _money(minor: int, currency: str) -> str:
     return str(Money(minor=minor, currency=currency))
 
 
-def _told(found: Counterfactual, currency: str) -> str:
+def _told(found: Counterfactual, currency: str, *, better: bool) -> str:
     costs = f"the best plan with it costs {_money(found.cost_minor or 0, currency)}, "
-    costs += f"{_compared(found, currency)}."
+    costs += f"{_compared(found, currency, better=better)}."
     told = f"{found.node} was not chosen: {costs}"
     if found.assumed:
         told = f"{found.node} was left out: {found.reason}. If {_joined(found.assumed)}, {costs}"
@@ -419,10 +426,10 @@ def _told(found: Counterfactual, currency: str) -> str:
 
 
 def _joined(steps: Iterable[Step]) -> str:
-    return " and ".join(step.text for step in steps)
+    return " and ".join(step.text for step in steps if step.text)
 
 
-def _compared(found: Counterfactual, currency: str) -> str:
+def _compared(found: Counterfactual, currency: str, *, better: bool) -> str:
     gap = found.gap_minor or 0
     if found.more_units:
         units = "1 unit" if found.more_units == 1 else f"{found.more_units} units"
@@ -430,5 +437,6 @@ def _compared(found: Counterfactual, currency: str) -> str:
     if gap == 0:
         return "the same as without it"
     if gap < 0:
-        return f"{_money(-gap, currency)} less than without it, but something else counts for more"
+        but = "" if better else ", but something else counts for more"
+        return f"{_money(-gap, currency)} less than without it{but}"
     return f"{_money(gap, currency)} more than without it"

@@ -200,9 +200,19 @@ async def test_more_work_than_is_taken_is_refused_with_what_would_be(
 async def test_a_long_solve_holds_nobody_else(
     http: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
-    slow = asyncio.create_task(http.post(PATH, json=a_problem(crowded(seeded(4))), headers=headers))
-    assert (await http.get("/healthz")).json() == {"status": "up"}
-    assert (await slow).status_code == 200
+    body = _problem_with()
+    body["problem"]["demands"] = [
+        {"line_id": str(n), "sku": f"SKU-{n:04}", "quantity": 2, "weight_g": 400} for n in range(20)
+    ]
+    for place, candidate in enumerate(body["problem"]["candidates"]):
+        candidate["stock"] = {f"SKU-{n:04}": 1 for n in range(20) if (n + place) % 3}
+    slow = asyncio.create_task(http.post(PATH, json=body, headers=headers))
+    answered = 0
+    while not slow.done():
+        assert (await http.get("/healthz")).status_code == 200
+        answered += 1
+    assert (await slow).json()["decision"]["solver"] == "ortools-cp-sat"
+    assert answered > 3
 
 
 async def test_who_does_not_come_to_its_turn_is_told_to_come_again(
