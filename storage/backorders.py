@@ -178,7 +178,8 @@ async def _joined(conn: AsyncConnection, ask: Ask, answer: Answer) -> Answer:
         return answer
     there, missing = found
     skus = {line.sku for line in ask.lines}
-    if not missing or (there and await matching.covered(conn, order_id, missing)):
+    free = _by_sku(ask, there) - Counter(cart.units if cart and cart.fate == "taken" else {})
+    if not missing or (there and await matching.covered(conn, ask, free, missing)):
         claimant = _Claimant(order_id, "", "", ask.reservation_id, ask.channel, ask.node, 0)
         answer = answer._replace(cart=await _given(conn, ask, carts, cart) or answer.cart)
         await _hold(conn, claimant, there)
@@ -191,6 +192,13 @@ async def _joined(conn: AsyncConnection, ask: Ask, answer: Answer) -> Answer:
     expected = (await conn.execute(query)).scalar_one()
     short = {sku: sum(n.values()) for sku, n in missing.items()}
     return answer._replace(taken={}, missing=short, expected=expected)
+
+
+def _by_sku(ask: Ask, there: Mapping[str, int]) -> Counter[str]:
+    units = Counter[str]()
+    for line in ask.lines:
+        units[line.sku] += there.get(line.line_id, 0)
+    return units
 
 
 async def _cart(conn: AsyncConnection, ask: Ask) -> tuple[Carts, Cart | None]:

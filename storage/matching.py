@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.records import OrderEvent
 from domain.supply import Claim, Coming, Want, arrivals, match
 from storage import availability, inbox, ledger, records
+from storage.asks import Ask
 from storage.availability import Sale
 from storage.tables import backorder_lines, backorders, supply_claims
 
@@ -135,21 +136,28 @@ async def rematch_ruled(conn: AsyncConnection, skus: Collection[str] | None) -> 
 
 
 async def covered(
-    conn: AsyncConnection, order_id: str, missing: Mapping[str, Mapping[str, int]]
+    conn: AsyncConnection,
+    ask: Ask,
+    free: Mapping[str, int],
+    missing: Mapping[str, Mapping[str, int]],
 ) -> bool:
     """
-    Whether named supply has all that the order misses besides what is there, which is given by SKU
-    and line.
+    Whether named supply has all that the order misses, by SKU and line, once it has what is `free`
+    for it, by SKU.
     """
     coming, wants = await _coming(conn, missing), await _wants(conn, missing)
     sale = await _sale(conn, coming, wants)
+    for sku in free.keys() & coming.keys():
+        sale.took(sku, ask.channel, free[sku], ask.node)
     for sku, lines in missing.items():
         others = [
-            want._replace(units=lines.get(want.line_id, 0)) if want.order_id == order_id else want
+            want._replace(units=lines.get(want.line_id, 0))
+            if want.order_id == ask.order_id
+            else want
             for want in wants.get(sku, ())
         ]
         got = _matched(sku, coming.get(sku, ()), others, sale)
-        ours = sum(claim.units for claim in got if claim.order_id == order_id)
+        ours = sum(claim.units for claim in got if claim.order_id == ask.order_id)
         if ours < sum(lines.values()):
             return False
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import os
 import random
 import signal
@@ -282,6 +283,8 @@ async def _over_http(
     paths = [
         "/v1/availability?by_node=true&" + "&".join(f"sku={sku}" for sku in skus) for skus in asked
     ]
+    gc.collect()
+    gc.freeze()  # what was measured before is not looked through while callers wait
     async with _api(url) as port:
         await call_steadily(port, paths, key, callers=5, rate=50, seconds=2)
         changing = asyncio.create_task(_change(engine, scale, chance))
