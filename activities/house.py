@@ -33,6 +33,7 @@ class House:
     queue: str = ORDERS
     poll_seconds: float = 30.0
     audit_seconds: float = 30.0
+    batch_seconds: float = 2.0
     audit_full_seconds: float = 3600.0
     certified: float = 0.05
     policies: Mapping[str, Policy] = field(default_factory=lambda: POLICIES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -50,7 +50,7 @@ class Sourcing(ports.Sourcing):
             made = await decisions.get(conn, request.order_id, request.round)
             if made is not None:
                 return _sourced(made)
-            asked = await ask(conn, request)
+            [asked] = await ask(conn, request)
         if not request.alone and (wait := await asyncio.to_thread(asked.cools)) is not None:
             async with transaction(self._engine) as conn:
                 until = await cooling.enter(conn, *wait, request.model_dump(mode="json"))
@@ -103,8 +103,12 @@ class Asked:
             return None
         return f"{judged.policy.rules}/{judged.profile}", judged.cool_down
 
-    def decide(self) -> Decision:
-        return decide_by(self.active, self.case, self.build, self.solve, self.request.rules)
+    def decide(self, left: Callable[[Problem], Problem] = lambda problem: problem) -> Decision:
+        """Of a problem with no more than is `left` for it."""
+        rules = self.request.rules
+        return decide_by(
+            self.active, self.case, lambda policy: left(self.build(policy)), self.solve, rules
+        )
 
     def solve(self, problem: Problem) -> Decision:
         return decide(problem, self.decision_id, self.quoted)
@@ -129,29 +133,43 @@ class Asked:
         return Record(decision=decision, quoted=self.quoted, seen=seen)
 
 
-async def ask(conn: AsyncConnection, request: SourceOrder) -> Asked:
-    """Raises NotFound(order)."""
-    order = await records.order(conn, request.order_id)
-    state = await records.state(conn, request.order_id)
+async def ask(conn: AsyncConnection, *requests: SourceOrder) -> tuple[Asked, ...]:
+    """
+    The questions of these orders, of one snapshot for each channel: of one moment all of them, in a
+    transaction that sees but one. Raises NotFound(order).
+    """
+    active, now = await rules.active(conn), datetime.now(UTC)
+    open_orders = await records.open_by_node(conn) if _counts_orders(active) else {}
+    orders = [await _order(conn, request.order_id) for request in requests]
+    skus: dict[str, set[str]] = {}
+    for request, (order, _) in zip(requests, orders, strict=True):
+        skus.setdefault(order.channel, set()).update(unit.sku for unit in request.units)
+    seen = {name: await snapshot.sourcing(conn, some, name) for name, some in skus.items()}
+    asked = []
+    for request, (order, state) in zip(requests, orders, strict=True):
+        case = Case(
+            order=order,
+            units=request.units,
+            snapshot=seen[order.channel],
+            now=now,
+            promise_by=request.promise_by,
+            round=request.round,
+        )
+        known = Particulars(
+            price_minor={line.line_id: line.unit_price_minor for line in order.lines},
+            rejections=_rejections(state),
+            open_orders=open_orders,
+        )
+        claimed = await promises.of_order(conn, order)
+        asked.append(Asked(request, case, seen[order.channel], active, known, claimed))
+    return tuple(asked)
+
+
+async def _order(conn: AsyncConnection, order_id: str) -> tuple[Order, OrderState]:
+    order, state = await records.order(conn, order_id), await records.state(conn, order_id)
     if order is None or state is None:
-        raise NotFound(f"no order {request.order_id}")
-    now = await snapshot.sourcing(conn, [unit.sku for unit in request.units], order.channel)
-    active = await rules.active(conn)
-    case = Case(
-        order=order,
-        units=request.units,
-        snapshot=now,
-        now=datetime.now(UTC),
-        promise_by=request.promise_by,
-        round=request.round,
-    )
-    known = Particulars(
-        price_minor={line.line_id: line.unit_price_minor for line in order.lines},
-        rejections=_rejections(state),
-        open_orders=await records.open_by_node(conn) if _counts_orders(active) else {},
-    )
-    claimed = await promises.of_order(conn, order)
-    return Asked(request, case, now, active, known, claimed)
+        raise NotFound(f"no order {order_id}")
+    return order, state
 
 
 def _counts_orders(active: Iterable[Version]) -> bool:

@@ -14,7 +14,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities import auditing, expiry, inbound, outbound, scheduling, watch
+from activities import auditing, batches, expiry, inbound, outbound, scheduling, watch
 from activities.failures import Failures
 from activities.house import House
 from activities.nodes import Nodes
@@ -128,7 +128,10 @@ def workers(
 async def run(house: House, roles: Collection[Role], stop: asyncio.Event) -> None:
     """Work until `stop` is set, then finish what is under way within the grace."""
     side = (inbound.run, outbound.run, scheduling.run, watch.run, expiry.run, auditing.run)
-    pumps = side if "pumps" in roles else ()
+    pumps = [
+        *(side if "pumps" in roles else ()),
+        *([batches.run] if "sourcing" in roles else ()),
+    ]
     await asyncio.to_thread(locate, "10001")  # reads the table of postal codes, once
     async with AsyncExitStack() as stack:
         for worker in workers(house.client, adapters(house), house.queue, roles):

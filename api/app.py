@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from api import (
     availability,
+    batches,
     channels,
     codec,
     commands,
@@ -93,7 +94,7 @@ def create_app(services: Services) -> FastAPI:
     reservations.install(app, services)
     problems.install(app)
     stocks = (stock, availability, stock_rules, feeds, supplies)
-    settings = (nodes, rates, *stocks, rules, repairs, channels)
+    settings = (nodes, rates, *stocks, rules, batches, repairs, channels)
     explained = (decisions, sourcing)
     orderly = (orders, commands, *explained, promises, reservations, fulfillments)
     for module in (*orderly, *settings, intake_log):

@@ -10,6 +10,7 @@ import typer
 
 from cli.commands import (
     auditing,
+    batches,
     decisions,
     development,
     keys,
@@ -33,7 +34,7 @@ app = typer.Typer(
     help="Crossdock: open, self-hostable distributed order management on Temporal.",
 )
 _COMMANDS = (
-    *(stack, orders, decisions, rules, nodes, stock),
+    *(stack, orders, decisions, rules, batches, nodes, stock),
     *(auditing, keys, processes, development),
 )
 for module in _COMMANDS:

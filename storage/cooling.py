@@ -5,6 +5,8 @@ A row is there from when an order's workflow asks until a batch has decided, or 
 alone. It decides nothing by itself: the decision is in the record of decisions, once a round.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +31,15 @@ class Cooling(Value):
     profile: str
     due_at: datetime
     request: dict[str, Any]
+
+
+class Waiting(Value):
+    """Orders of one profile that wait: since when the first does, and when a batch is due."""
+
+    profile: str
+    orders: int
+    since: datetime
+    due_at: datetime
 
 
 async def enter(
@@ -105,6 +116,19 @@ async def decided(conn: AsyncConnection, order_ids: Collection[str], batch: str)
     for order_id in sorted((await conn.execute(gone)).scalars()):
         body = {"sku": "", "order_id": order_id}
         await inbox.put(conn, "supply", f"{batch}:{order_id}", "supply", body, order_id=order_id)
+
+
+async def waiting(conn: AsyncConnection) -> tuple[Waiting, ...]:
+    """What waits, by profile; first what is due first."""
+    c = cooling.c
+    query = select(
+        c.profile,
+        func.count().label("orders"),
+        func.min(c.since).label("since"),
+        func.min(c.due_at).label("due_at"),
+    )
+    rows = await conn.execute(query.group_by(c.profile).order_by(func.min(c.due_at), c.profile))
+    return tuple(Waiting.model_validate(dict(row)) for row in rows.mappings())
 
 
 async def hasten(conn: AsyncConnection, profile: str | None = None) -> int:

@@ -36,6 +36,7 @@ async def run(settings: Settings, pulse: Path | None) -> None:
             http=await stack.enter_async_context(httpx.AsyncClient(timeout=_PARTNER_SECONDS)),
             patience=settings.patience,
             poll_seconds=settings.poll_seconds,
+            batch_seconds=settings.batch_seconds,
             audit_seconds=settings.audit_seconds,
             audit_full_seconds=settings.audit_full_seconds,
             certified=settings.certified,

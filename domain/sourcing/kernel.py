@@ -43,15 +43,22 @@ class Beyond(Exception):
 
 def search(question: Question) -> Kernel | None:
     """The kernel at work on an order that it takes: short, and without too many packages."""
-    kinds, limits = kinds_of(question), question.limits
+    limits = question.limits
+    if question.aboard and (limits.nodes is not None or limits.cartons is not None):
+        return None
+    packages = packages_of(question)
+    return None if packages is None else Kernel(packages)
+
+
+def packages_of(question: Question) -> Packages | None:
+    """All that could leave for the order; None where that is more than the kernel takes."""
+    kinds = kinds_of(question)
     if divisions([kind.count for kind in kinds]) > MOST_DIVISIONS:
         return None
     if len(question.items) > MOST_ITEMS and any(item.traits.needs for item in question.items):
         return None
-    if question.aboard and (limits.nodes is not None or limits.cartons is not None):
-        return None
     packages = Packages(question, kinds, Tables.of(question))
-    return Kernel(packages) if packages.number <= MOST_PACKAGES and packages.fit else None
+    return packages if packages.number <= MOST_PACKAGES and packages.fit else None
 
 
 @dataclass(frozen=True)

@@ -213,6 +213,8 @@ class Many:
 
     def plans(self, packages: Ints) -> Iterator[tuple[int, tuple[int, ...]]]:
         """These, sorted by order, as each order's plan; an order without any has none here."""
+        if not len(packages):
+            return
         order = self.order[packages]
         starts = np.flatnonzero(np.diff(order, prepend=-1))
         numbers, ends = packages.tolist(), [*starts[1:].tolist(), len(packages)]

@@ -1,0 +1,193 @@
+"""Orders that are sourced together: what each of them may take, so that all of them cost least."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from domain.sourcing import batch
+from domain.sourcing.batch import Effort
+from domain.sourcing.kernel import packages_of
+from domain.sourcing.many import Many, Offer, cheapest_of
+from domain.sourcing.posing import posed
+from domain.sourcing.problem import Candidate, Plan, Problem
+
+KEPT: Final = 24  # of the packages of each part of an order: the cheapest ones
+LEFT: Final = 5.0  # so many times the dearest package is what a unit costs that finds no node
+UNLIMITED: Final = 1e9
+TAKEN: Final = "what it has goes to other orders of the batch"
+FULL: Final = "its room for today goes to other orders of the batch"
+
+
+class Takes(NamedTuple):
+    """What one order takes: units by node and SKU, and packages and units by node."""
+
+    stock: Counter[tuple[str, str]]
+    packages: Counter[str]
+    units: Counter[str]
+
+    @classmethod
+    def of(cls, stock: Mapping[tuple[str, str], int]) -> Takes:
+        units: Counter[str] = Counter()
+        for (node, _), count in stock.items():
+            units[node] += count
+        return cls(Counter(stock), Counter(units.keys()), units)
+
+    @classmethod
+    def of_plan(cls, problem: Problem, plan: Plan) -> Takes:
+        skus = {demand.line_id: demand.sku for demand in problem.demands}
+        stock: Counter[tuple[str, str]] = Counter()
+        for sent in plan.assignments:
+            for line in sent.lines:
+                stock[sent.node, skus[line.line_id]] += line.quantity
+        return cls.of(stock)
+
+
+class Together:
+    """
+    Problems of one snapshot, of orders in the order in which they came.
+
+    A batch plans them all at once (`batch.solve`), as far as packages that simply add up tell it:
+    each order within its own rules for packages, but without limits of a plan as a whole. Then
+    every one of them is decided exactly in what the plans of the others leave, `problem` by
+    `problem`, and `settle` puts what was decided in the place of what was planned. So a limit that
+    the batch did not know costs that order alone, two never get the same unit, and each decision
+    can be made again from its own problem.
+
+    An order that is too large for the batch, or has kits or locations with priorities, is planned
+    nothing: it gets what the others leave. Blocks for as long as the effort takes.
+    """
+
+    def __init__(self, problems: Sequence[Problem], effort: Effort = Effort()) -> None:  # noqa: B008
+        self._takes = _planned(problems, effort)
+        self._all = Takes(Counter(), Counter(), Counter())
+        for takes in self._takes:
+            self._add(takes)
+
+    def problem(self, number: int, problem: Problem) -> Problem:
+        """The problem of this order, with no more than what all the others leave."""
+        own = self._takes[number]
+        candidates = tuple(self._left(candidate, own) for candidate in problem.candidates)
+        return problem.model_copy(update={"candidates": candidates})
+
+    def settle(self, number: int, problem: Problem, plan: Plan) -> None:
+        """The order takes this, and nothing else of what was planned for it."""
+        before, after = self._takes[number], Takes.of_plan(problem, plan)
+        self._all.stock.subtract(before.stock)
+        self._all.packages.subtract(before.packages)
+        self._all.units.subtract(before.units)
+        self._takes[number] = after
+        self._add(after)
+
+    def _add(self, takes: Takes) -> None:
+        self._all.stock.update(takes.stock)
+        self._all.packages.update(takes.packages)
+        self._all.units.update(takes.units)
+
+    def _left(self, candidate: Candidate, own: Takes) -> Candidate:
+        if candidate.eliminated is not None:
+            return candidate
+        node = candidate.node
+        stock = {
+            sku: units - self._all.stock[node, sku] + own.stock[node, sku]
+            for sku, units in candidate.stock.items()
+        }
+        stock = {sku: units for sku, units in stock.items() if units > 0}
+        capacity = _less(candidate.capacity_left, self._all.packages[node] - own.packages[node])
+        units = _less(candidate.units_left, self._all.units[node] - own.units[node])
+        reason = (
+            TAKEN if candidate.stock and not stock else FULL if 0 in {capacity, units} else None
+        )
+        return candidate.model_copy(
+            update={
+                "stock": stock,
+                "capacity_left": capacity,
+                "units_left": units,
+                "eliminated": reason,
+                "options": candidate.options if reason is None else (),
+            }
+        )
+
+
+def _less(limit: int | None, taken: int) -> int | None:
+    return None if limit is None else max(0, limit - taken)
+
+
+def _planned(problems: Sequence[Problem], effort: Effort) -> list[Takes]:
+    """What the batch has each of them take; nothing of those that it cannot know."""
+    names = sorted({c.node for problem in problems for c in problem.candidates})
+    skus = sorted({demand.sku for problem in problems for demand in problem.demands})
+    places = {node: place for place, node in enumerate(names)}
+    rows = {sku: row for row, sku in enumerate(skus)}
+    takes = [Takes.of({}) for _ in problems]
+    offers: dict[int, Offer] = {}
+    for number, problem in enumerate(problems):
+        if (made := offer(problem, rows, places)) is not None:
+            offers[number] = made
+    if not offers:
+        return takes
+    left = LEFT * max(1.0, *(float(abs(made.cost).max()) for made in offers.values()))
+    of_all = [made._replace(left=left) for made in offers.values()]
+    many = Many(of_all, len(skus), len(names), counted=True)
+    found = batch.solve(many, _there_is(problems, many, skus, names), effort)
+    for number, packages in zip(offers, found.plans, strict=True):
+        cells, units = many.taken(np.array(packages, np.int64))
+        stock: Counter[tuple[str, str]] = Counter()
+        for cell, count in zip(many.cells[cells].tolist(), units.tolist(), strict=True):
+            if cell < len(skus) * len(names):
+                row, place = divmod(cell, len(names))
+                stock[names[place], skus[row]] += round(count)
+        takes[number] = Takes.of(stock)
+    return takes
+
+
+def offer(problem: Problem, rows: Mapping[str, int], places: Mapping[str, int]) -> Offer | None:
+    """
+    All packages that the order could be sent in, in the first pass; None where it cannot be told
+    so. `rows` and `places` number SKUs and nodes. Costs are the packages' points, in minor units.
+    """
+    question, _ = posed(problem)
+    if not question.usable or question.bundles or question.rank:
+        return None
+    packages = packages_of(question)
+    if packages is None:
+        return None
+    place, part, points = packages.counted()
+    if not len(place):
+        return None
+    here = np.array([places[c.node] for c in sorted(question.usable, key=lambda c: c.node)])
+    skus = [question.items[index].sku for kind in packages.kinds for index in kind.needs]
+    made = Offer(
+        counts=tuple(kind.count for kind in packages.kinds),
+        each=np.ones(len(skus), np.int64),
+        skus=np.array([rows[sku] for sku in skus]),
+        node=here[place],
+        part=part,
+        cost=points / 1000,
+        left=0.0,
+    )
+    return cheapest_of(made, KEPT)
+
+
+def _there_is(
+    problems: Sequence[Problem], many: Many, skus: Sequence[str], names: Sequence[str]
+) -> np.ndarray:
+    """By cell: the most units that any of the orders sees there, and places of a day."""
+    units: dict[tuple[str, str], int] = {}
+    room: dict[str, float] = {}
+    for problem in problems:
+        for candidate in problem.candidates:
+            limit = UNLIMITED if candidate.capacity_left is None else candidate.capacity_left
+            room[candidate.node] = limit
+            for sku, count in candidate.stock.items():
+                key = candidate.node, sku
+                units[key] = max(count, units.get(key, 0))
+    there = []
+    for cell in many.cells.tolist():
+        row, place = divmod(cell, len(names))
+        node = names[place]
+        there.append(room[node] if row == len(skus) else units.get((node, skus[row]), 0))
+    return np.array(there, np.float64)
