@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from domain.sourcing.policy import PREFERENCES, Constraint
-from domain.sourcing.posing import speaks_of, unsplit
 from domain.sourcing.problem import Assignment, Candidate, Demand, Plan, Problem
+from domain.sourcing.rulings import speaks_of, unsplit
 
 
 def broken(problem: Problem, plan: Plan) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Final
 
 from domain.sourcing.goods import Bundle, Item, Traits, bundles_of, in_kits, items_of
-from domain.sourcing.policy import Constraint, Kind
+from domain.sourcing.policy import Kind
 from domain.sourcing.problem import Candidate, Demand, Plan, Problem
+from domain.sourcing.rulings import Ruling, bars, speaks_of, together, unsplit
 from domain.sourcing.search import Aboard, Limits, Question
 from domain.sourcing.weighing import Weighing
 
@@ -27,50 +28,6 @@ def posed(problem: Problem, before: Plan | None = None) -> tuple[Question, dict[
     found no node; what has one stays as it is, and more goods may go with it.
     """
     return _Posing(problem, before).posed()
-
-
-def speaks_of(rule: Constraint, demand: Demand) -> bool:
-    """A kit's components are spoken of by their own lines or by the line that was sold."""
-    if rule.lines is None or demand.line_id in rule.lines:
-        return True
-    return demand.kit is not None and demand.kit.line_id in rule.lines
-
-
-def together(problem: Problem, rules: Iterable[Constraint]) -> dict[str, str]:
-    """The group of each line that is kept together with others; those that share a line are one."""
-    groups: dict[str, str] = {}
-    for rule in rules:
-        if rule.kind != "keep_together":
-            continue
-        spoken = [demand for demand in problem.demands if speaks_of(rule, demand)]
-        kits = {demand.kit.line_id for demand in spoken if demand.kit}
-        lines = [
-            d.line_id for d in problem.demands if d in spoken or (d.kit and d.kit.line_id in kits)
-        ]
-        if lines:
-            first = min([*lines, *(groups[line] for line in lines if line in groups)])
-            joined = {groups[line] for line in lines if line in groups}
-            lines += [line for line, group in groups.items() if group in joined]
-            groups.update(dict.fromkeys(lines, first))
-    return groups
-
-
-def unsplit(problem: Problem, rule: Constraint) -> bool:
-    """Whether the order is one that a rule of the kind never_split speaks of."""
-    worth = sum(demand.price_minor * demand.quantity for demand in problem.demands)
-    listed = any(speaks_of(rule, demand) for demand in problem.demands)
-    return listed and (rule.value is None or worth < rule.value)
-
-
-class _Rule:
-    """A constraint whose nodes are looked up."""
-
-    def __init__(self, rule: Constraint) -> None:
-        self.rule = rule
-        self._nodes = None if rule.nodes is None else frozenset(rule.nodes)
-
-    def names(self, node: str) -> bool:
-        return self._nodes is None or node in self._nodes
 
 
 @dataclass(frozen=True)
@@ -108,19 +65,19 @@ class _Posing:
         return question, eliminated
 
     @cached_property
-    def _rules(self) -> tuple[_Rule, ...]:
+    def _rules(self) -> tuple[Ruling, ...]:
         kept = (r for r in self.problem.policy.constraints if self.before is None or not r.soft)
-        return tuple(map(_Rule, kept))
+        return tuple(map(Ruling, kept))
 
-    def _of(self, *kinds: Kind) -> list[_Rule]:
+    def _of(self, *kinds: Kind) -> list[Ruling]:
         return [rule for rule in self._rules if rule.rule.kind in kinds]
 
     @cached_property
-    def _barring(self) -> list[_Rule]:
+    def _barring(self) -> list[Ruling]:
         return self._of(*BARRING)
 
     @cached_property
-    def _priorities(self) -> list[_Rule]:
+    def _priorities(self) -> list[Ruling]:
         return self._of("location_priority")
 
     @cached_property
@@ -276,7 +233,7 @@ class _Posing:
                 most = max(most, rule.rule.value or 0)
         found = {}
         for number, rule in enumerate(self._barring):
-            told = _bars(rule, candidate, most)
+            told = bars(rule, candidate, most)
             if told is not None:
                 found[number] = f"rule {rule.rule.name}: {told}"
         return found
@@ -307,11 +264,11 @@ class _Posing:
         return [max(0, units) for units in free], reason
 
     @cached_property
-    def _maxima(self) -> list[_Rule]:
+    def _maxima(self) -> list[Ruling]:
         return self._of("max_orders")
 
     @cached_property
-    def _minima(self) -> list[tuple[_Rule, frozenset[str]]]:
+    def _minima(self) -> list[tuple[Ruling, frozenset[str]]]:
         """The rules by which units stay at nodes, the lowest first, each with its goods."""
         rules = sorted(self._of("min_stock"), key=lambda rule: rule.rule.value or 0)
         demands = self.problem.demands
@@ -402,23 +359,6 @@ class _Posing:
             skus = frozenset(demands[line.line_id].sku for line in sent.lines)
             found[sent.node] = Aboard(option, (grams, volume) if packed else None, skus)
         return found
-
-
-def _bars(rule: _Rule, candidate: Candidate, most_orders: int) -> str | None:
-    """What a rule has against a node, if anything."""
-    value, named = rule.rule.value or 0, rule.names(candidate.node)
-    match rule.rule.kind:
-        case "exclude" if named:
-            return "excluded"
-        case "offline" if named:
-            return "offline"
-        case "firm_node" if not named:
-            return f"the order is bound to {', '.join(rule.rule.nodes or ())}"
-        case "max_distance" if named and candidate.miles > value:
-            return f"{candidate.miles} miles, more than {value}"
-        case "max_orders" if named and candidate.open_orders >= most_orders:
-            return f"{candidate.open_orders} open orders, {most_orders} at most"
-    return None
 
 
 def _least(values: Iterable[int | None]) -> int | None:
