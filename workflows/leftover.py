@@ -18,8 +18,8 @@ from workflows.messages import StartOrder
 from workflows.ports import Release, Sourced, Stock
 
 WAITING: Final = (Bucket.OPEN, Bucket.BACKORDERED)
-# How much longer than agreed an order waits for others to be sourced with.
-_GRACE: Final = timedelta(minutes=1)
+# How much longer than agreed an order waits: thousands together take a minute or two.
+_GRACE: Final = timedelta(minutes=5)
 
 
 class Leftover(Conversation):
