@@ -154,7 +154,7 @@ async def test_an_order_of_which_the_batch_says_nothing_is_decided_alone(play: P
         world.cools_until = datetime.now(UTC) + timedelta(minutes=10)
         await story.submit()
         await story.reached("optimize_source")
-        await story.later(timedelta(minutes=12))
+        await story.later(timedelta(minutes=16))
         state = await story.delivered()
     assert (state.status, state.round) == (OrderStatus.COMPLETED, 1)
     assert world.problems() == []
