@@ -128,9 +128,17 @@ def applied(problem: Problem, node: str, steps: Iterable[Step]) -> Problem:
 
 
 def wins(problem: Problem, node: str) -> bool:
-    """Whether the node is in the plan, and every plan without it is worse, pass by pass."""
+    """
+    Whether the node is in the plan, and every plan without it is worse, pass by pass.
+
+    Where locations have priorities, ranks are of the nodes that there are: plans without the node
+    do not compare, and being in the plan is all.
+    """
     plans = passes(problem)
-    return node in _nodes(plans[-1]) and _worth(plans) < _worth(_without(problem, node))
+    if node not in _nodes(plans[-1]):
+        return False
+    ranked = any(rule.kind == "location_priority" for rule in problem.policy.constraints)
+    return ranked or _worth(plans) < _worth(_without(problem, node))
 
 
 def services(record: Record, node: str) -> tuple[ServiceOption, ...]:
@@ -193,10 +201,14 @@ class _Case:
         return [change for n, change in enumerate(found) if change not in found[:n]]
 
     def _unruled(self, assumed: tuple[Step, ...]) -> list[tuple[Step, ...]]:
-        """Where no price would do: the first rule without which one does."""
-        for step in self._possible():
-            if step.kind == "rule" and (found := self._cheaper((*assumed, step))):
+        """Where no price would do: the first rule without which one does; else the fewest."""
+        rules = tuple(step for step in self._possible() if step.kind == "rule")
+        for step in rules:
+            if found := self._cheaper((*assumed, step)):
                 return [self._least(found)]
+        if found := self._cheaper((*assumed, *rules)):
+            kept = self._needed(found, self._wins)
+            return [self._least(kept)]
         return []
 
     def _possible(self) -> Iterator[Step]:
