@@ -10,7 +10,7 @@ from ortools.sat.python import cp_model
 from domain.sourcing.policy import Constraint, Kind
 from domain.sourcing.problem import Candidate, Demand, Problem, ServiceOption
 
-_LIMIT: Final = 120.0
+_LIMIT: Final = 3.0  # of work, in CP-SAT's deterministic time, for each of up to four goals
 _MOST: Final = 2**40
 _POUND, _GRAM, _INCH = 45_359_237, 100_000, 16_387_064
 

@@ -32,11 +32,15 @@ def solve(problem: Problem, decision_id: str, *, by: Solver | None = None) -> De
     """
     question, eliminated = posed(problem)
     decision = answered(question, by, lambda s: _decided(question, s, decision_id, eliminated))
-    if not (again := _once_more(decision.plan, problem)):
+    if not _once_more(decision.plan, problem):
         return decision
-    question, eliminated = again
-    before = decision.plan
-    return answered(question, by, lambda s: _decided(question, s, decision_id, eliminated, before))
+    before = _first(question, by)
+    second, out = posed(problem, before)
+    found = answered(second, by, lambda s: _decided(second, s, decision_id, out, before))
+    if found.plan.assignments == before.assignments:
+        return decision
+    proven = decision.proof == found.proof == "optimal"
+    return found.model_copy(update={"proof": "optimal" if proven else "feasible"})
 
 
 def cheapest_plan(problem: Problem, *, by: Solver | None = None) -> Plan:
@@ -47,10 +51,10 @@ def cheapest_plan(problem: Problem, *, by: Solver | None = None) -> Plan:
 def passes(problem: Problem, *, by: Solver | None = None) -> tuple[Plan, ...]:
     """The plan after every pass, of one or two; the last one is the decision's."""
     question, _ = posed(problem)
-    plan = answered(question, by, lambda s: planned(question, best(question, s).loads))
-    if not (again := _once_more(plan, problem)):
-        return (plan,)
-    second, before = again[0], plan
+    before = _first(question, by)
+    if not _once_more(before, problem):
+        return (before,)
+    second, _ = posed(problem, before)
     plan = answered(second, by, lambda s: planned(second, best(second, s).loads, before))
     return before, plan
 
@@ -69,18 +73,16 @@ def passes_with(
     as any. None where there is no such one, or the node is out. Blocks as `solve` does.
     """
     question, eliminated = posed(problem)
-    first = None if node in eliminated else _with(question, node, by)
-    if first is not None:
-        again = _once_more(first, problem)
-        if not again:
+    if node not in eliminated and (first := _with(question, node, by)):
+        if not _once_more(first, problem):
             return (first,)
-        second = again[0]
+        second, _ = posed(problem, first)
         return first, answered(second, by, lambda s: planned(second, best(second, s).loads, first))
-    before = answered(question, by, lambda s: planned(question, best(question, s).loads))
-    again = _once_more(before, problem)
-    if not again or node in again[1]:
+    before = _first(question, by)
+    if not _once_more(before, problem):
         return None
-    plan = _with(again[0], node, by, before)
+    second, eliminated = posed(problem, before)
+    plan = None if node in eliminated else _with(second, node, by, before)
     return (before, plan) if plan else None
 
 
@@ -92,11 +94,14 @@ def _with(question: Question, node: str, by: Solver | None, before: Plan = NOTHI
     return answered(question, by, forced)
 
 
-def _once_more(plan: Plan, problem: Problem) -> tuple[Question, dict[str, str]] | None:
-    """The second pass, where some units found no node and there are soft rules to drop."""
-    if not plan.unsourced or not any(rule.soft for rule in problem.policy.constraints):
-        return None
-    return posed(problem, plan)
+def _first(question: Question, by: Solver | None) -> Plan:
+    """The plan of the first pass; the same for whoever asks, with reasons or without."""
+    return answered(question, by, lambda s: planned(question, best(question, s).loads))
+
+
+def _once_more(plan: Plan, problem: Problem) -> bool:
+    """Whether there is a second pass: units found no node, and there are soft rules to drop."""
+    return bool(plan.unsourced) and any(rule.soft for rule in problem.policy.constraints)
 
 
 def answered(question: Question, by: Solver | None, use: Callable[[Search], T]) -> T:

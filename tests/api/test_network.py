@@ -179,9 +179,11 @@ async def test_more_units_than_can_be_counted_are_refused(
 
 
 def card(service: str = "ground", **changes: Any) -> dict[str, Any]:
-    near = {"max_miles": 300, "base_minor": 750, "per_lb_minor": 40, "transit_days": 2}
-    far = {"max_miles": 3000, "base_minor": 1100, "per_lb_minor": 90, "transit_days": 5}
-    known = {"service": service, "carrier": "ups", "zones": [near, far], "currency": "USD"}
+    clean = {"carbon_g": 0, "carbon_g_per_lb": 0}
+    near = {"max_miles": 300, "base_minor": 750, "per_lb_minor": 40, "transit_days": 2, **clean}
+    far = {"max_miles": 3000, "base_minor": 1100, "per_lb_minor": 90, "transit_days": 5, **clean}
+    known: dict[str, Any] = {"service": service, "carrier": "ups", "zones": [near, far]}
+    known |= {"currency": "USD", "dim_divisor": 139, "carton_in3": 0, "offers": ["hazmat"]}
     return {**known, "collects": [0, 1, 2, 3, 4, 5], "delivers": [0, 1, 2, 3, 4], **changes}
 
 

@@ -90,7 +90,8 @@ async def test_each_service_and_each_store_near_by_is_an_option(at: At) -> None:
     assert ground["ship_by"] == utc(local("2026-09-01T18:00"))
     assert ground["deliver_earliest"] == utc(local("2026-09-02T08:00"))
     assert ground["deliver_latest"] == utc(local("2026-09-02T20:00"))
-    assert ground["cost"] == {"shipping": 740, "handling": 100, "split": 0, "late": 0}
+    nothing = dict.fromkeys(("split", "late", "labour", "stock", "goods"), 0)
+    assert ground["cost"] == {"shipping": 740, "handling": 100, **nothing}
     assert ground["cost_minor"] == 840
     assert ground["cutoff"] == {"at": utc(local("2026-09-01T14:00")), "seconds": 5 * 3600}
     assert [(s["node"], s["has"], s["miles"]) for s in quote["pickup"]] == [

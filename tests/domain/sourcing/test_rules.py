@@ -7,6 +7,7 @@ import pytest
 
 from cli.random_problems import random_problem, with_rules
 from domain.sourcing import weighing
+from domain.sourcing.certifying import certified
 from domain.sourcing.cpsat import Model
 from domain.sourcing.kept import broken
 from domain.sourcing.planning import planned
@@ -139,3 +140,20 @@ def test_where_the_budget_ends_the_plan_has_a_proven_gap() -> None:
             if decision.proven_gap is not None:
                 assert decision.plan.objective - optimum.objective <= decision.proven_gap
     assert ended
+
+
+def test_decisions_under_rules_are_certified_pass_by_pass() -> None:
+    chance, twice = seeded(7600), 0
+    for _ in range(40):
+        problem = with_rules(chance, random_problem(chance, lines=3, nodes=6))
+        decision = solve(problem, "d")
+        certificate = certified(decision, 1).certificate
+        if certificate is None:
+            continue
+        assert certificate.agrees
+        twice += len(passes(problem)) > 1
+        worse = decision.plan.model_copy(update={"objective": decision.plan.objective + 1})
+        wrong = certified(decision.model_copy(update={"plan": worse}), 1).certificate
+        assert wrong
+        assert not wrong.agrees
+    assert twice > 3
