@@ -24,6 +24,7 @@ from api import (
     rates,
     repairs,
     reservations,
+    rules,
     security,
     sessions,
     sourcing,
@@ -44,6 +45,7 @@ _TAGS: Final = [
     {"name": "nodes", "description": "The places that fulfill, and whether they are up."},
     {"name": "rates", "description": "What it costs to send a package, by service."},
     {"name": "stock", "description": "Products, units on hand, and what may be sold."},
+    {"name": "rules", "description": "What decides where orders are sourced, in versions."},
     {"name": "repairs", "description": "What is wrong in the books, and what is done about it."},
     {
         "name": "channels",
@@ -64,6 +66,7 @@ _IN_PATHS: Final = {
     "node": "The node's code.",
     "key": "The caller's own name for the reservation.",
     "code": "Letters, digits and hyphens; it stays.",
+    "kind": "Of a signal: capacity_percent, lead_hours or offline_for_sourcing.",
     "sku": "As the catalogue names it.",
 }
 _PROBLEM: Final = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
@@ -90,7 +93,7 @@ def create_app(services: Services) -> FastAPI:
     reservations.install(app, services)
     problems.install(app)
     stocks = (stock, availability, stock_rules, feeds, supplies)
-    settings = (nodes, rates, *stocks, repairs, channels)
+    settings = (nodes, rates, *stocks, rules, repairs, channels)
     explained = (decisions, sourcing)
     orderly = (orders, commands, *explained, promises, reservations, fulfillments)
     for module in (*orderly, *settings, intake_log):

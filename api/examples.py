@@ -99,6 +99,7 @@ NODE: Final[JsonDict] = {
     "longitude": -96.8,
     "calendar": {"timezone": "America/Chicago", "cutoff": "14:00", "holidays": "US"},
     "capacity_per_day": 500,
+    "units_per_day": 2000,
     "order_cost_minor": 150,
     "unit_cost_minor": 30,
     "url": "https://wms.example.com/crossdock",
@@ -107,6 +108,32 @@ PRODUCTS: Final[JsonDict] = {
     "products": [
         {"sku": "SKU-0001", "title": "Mug", "weight_g": 400, "aliases": ["44000000000001"]}
     ]
+}
+RULES: Final[JsonDict] = {
+    "rules": {
+        "name": "web-standard",
+        "owner": "operations",
+        "timezone": "America/Chicago",
+        "profiles": [
+            {
+                "name": "ship",
+                "channels": ["webshop"],
+                "methods": ["ship"],
+                "rules": [
+                    {"name": "few", "kind": "max_nodes", "value": 2, "hard": False},
+                    {
+                        "name": "near",
+                        "kind": "exclude",
+                        "when": 'node.kind == "store" && node.miles > 300',
+                    },
+                ],
+                "outcomes": {
+                    "partial": [{"allocate": True, "then": "backorder", "cancel_after": "P14D"}],
+                    "nothing": [{"then": "queue", "queue": "customer-care"}],
+                },
+            }
+        ],
+    }
 }
 CHANNEL: Final[JsonDict] = {
     "kind": "shopify",

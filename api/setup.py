@@ -107,6 +107,7 @@ class PutNode(Closed):
     ships: bool = True
     pickup: bool = False
     capacity_per_day: Annotated[int, Field(ge=0, le=10**6)] | None = None
+    units_per_day: Annotated[int, Field(ge=0, le=10**6)] | None = None
     handling_days: Annotated[int, Field(ge=0, le=60)] = 0
     pickup_minutes: Annotated[int, Field(ge=0, le=1440)] = 60
     order_cost_minor: Minor = 0

@@ -197,7 +197,8 @@ class PosedOrder(Closed):
     """
     An order and the network that it is to be sourced from.
 
-    `stock` is node → SKU → free units; `capacity_left` how many more orders a node takes today (one
+    `stock` is node → SKU → free units; `capacity_left` and `units_left` how many more orders, and
+    units, a node takes today (one
     that is not named: its `capacity_per_day`); `excluded` are nodes that may not serve, with why.
     A product that is not described weighs 500 g; one with components is a kit.
     """
@@ -214,6 +215,7 @@ class PosedOrder(Closed):
         Field(max_length=MOST_NODES),
     ]
     capacity_left: Annotated[dict[NodeCode, Count], Field(max_length=MOST_NODES)] = {}
+    units_left: Annotated[dict[NodeCode, Count], Field(max_length=MOST_NODES)] = {}
     excluded: Annotated[dict[NodeCode, Text], Field(max_length=MOST_NODES)] = {}
     rate_cards: Annotated[tuple[PutRateCard, ...], Field(min_length=1, max_length=MOST_SERVICES)]
     products: Annotated[tuple[PutProduct, ...], Field(max_length=1000)] = ()
@@ -231,7 +233,7 @@ class PosedOrder(Closed):
         if len({card.currency for card in self.rate_cards}) != 1:
             raise ValueError("rate_cards: costs are compared, so all are in one currency")
         codes = {node.code for node in self.nodes}
-        for field in ("stock", "capacity_left", "excluded"):
+        for field in ("stock", "capacity_left", "units_left", "excluded"):
             if strange := sorted(set(getattr(self, field)) - codes):
                 raise ValueError(f"{field}: {strange[0]} is none of the nodes; add it to nodes")
         if (self.method is DeliveryMethod.PICKUP) != (self.pickup_node in codes):
@@ -245,6 +247,7 @@ class Seeing(Value):
     nodes: tuple[Node, ...]
     stock: dict[str, dict[str, int]]
     capacity_left: dict[str, int | None]
+    units_left: dict[str, int | None]
     rate_cards: tuple[RateCard, ...]
     products: dict[str, Product]
 
@@ -330,6 +333,7 @@ def _of_order(order: PosedOrder, now: datetime) -> tuple[Problem, Seen]:
         nodes=tuple(node.as_node() for node in order.nodes),
         stock=order.stock,
         capacity_left=dict(order.capacity_left),
+        units_left=dict(order.units_left),
         rate_cards=tuple(RateCard.model_validate(c.model_dump()) for c in order.rate_cards),
         products=products,
     )

@@ -16,6 +16,7 @@ from cli.commands import (
     nodes,
     orders,
     processes,
+    rules,
     stack,
     stock,
 )
@@ -31,7 +32,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Crossdock: open, self-hostable distributed order management on Temporal.",
 )
-for module in (stack, orders, decisions, nodes, stock, auditing, keys, processes, development):
+_COMMANDS = (
+    *(stack, orders, decisions, rules, nodes, stock),
+    *(auditing, keys, processes, development),
+)
+for module in _COMMANDS:
     module.add_to(app)
 
 

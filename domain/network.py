@@ -46,10 +46,11 @@ class Node(Value):
     A place that can fulfill. Money is in minor units of the network's currency.
 
     `adapter` names how we talk to it (`signed_http`); `url` is where. `capacity_per_day` counts
-    fulfillments; None is unlimited. `handling_days` are open days between request and hand-over,
-    `pickup_minutes` the opening time that a pickup takes to prepare. Handling costs so much for an
-    order, for each of the goods in it and for each unit. `labour_minor` is what a fulfillment's
-    labour is worth when the day is full; it grows with what the day has taken.
+    fulfillments, `units_per_day` their units; None is unlimited. `handling_days` are open days
+    between request and hand-over, `pickup_minutes` the opening time that a pickup takes to prepare,
+    `lead_hours` what a signal delays its work by for now. Handling costs so much for an order, for
+    each of the goods in it and for each unit. `labour_minor` is what a fulfillment's labour is
+    worth when the day is full; it grows with what the day has taken.
     """
 
     code: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
@@ -63,8 +64,10 @@ class Node(Value):
     ships: bool = True
     pickup: bool = False
     capacity_per_day: int | None = None
+    units_per_day: int | None = None
     handling_days: int = 0
     pickup_minutes: Annotated[int, Field(ge=0)] = 60
+    lead_hours: Annotated[int, Field(ge=0)] = 0
     order_cost_minor: int = 0
     unit_cost_minor: int = 0
     line_cost_minor: int = 0

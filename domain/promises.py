@@ -144,8 +144,11 @@ def kept(promise: Promise, problem: Problem, plan: Plan, decision_id: str) -> De
 def _unable(candidate: Candidate, package: PromisedPackage) -> str | None:
     if candidate.eliminated:
         return candidate.eliminated
-    if candidate.capacity_left is not None and candidate.capacity_left <= 0:
+    capacity, wanted = candidate.units_left, sum(package.units.values())
+    if 0 in {candidate.capacity_left, capacity}:
         return "no capacity left today"
+    if capacity is not None and capacity < wanted:
+        return f"capacity for {capacity} of {wanted} units is left today"
     for sku, units in package.units.items():
         if (free := candidate.stock.get(sku, 0)) < units:
             return f"{free} of {units} units of {sku} are left"

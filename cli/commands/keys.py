@@ -23,6 +23,9 @@ SCOPES: Final = (
     "orders:write",
     "pickup:write",
     "sourcing",
+    "rules:activate",
+    "rules:read",
+    "rules:write",
     "stock:read",
     "stock:write",
 )

@@ -159,6 +159,9 @@ def _stock(decision: Decision) -> _Told:
         "capacity_left": {
             c.node: c.capacity_left for c in problem.candidates if c.capacity_left is not None
         },
+        "units_left": {
+            c.node: c.units_left for c in problem.candidates if c.units_left is not None
+        },
     }
     said = [
         f"{sku} ({n} wanted) "

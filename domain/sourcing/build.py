@@ -25,7 +25,7 @@ UNKNOWN_PRODUCT: Final = Product(sku="?")
 
 
 class Snapshot(Protocol):
-    """The network at one instant: free units by node and SKU, fulfillments still possible today."""
+    """The network at one instant: free units by node and SKU, what is still possible today."""
 
     @property
     def nodes(self) -> Sequence[Node]: ...
@@ -33,6 +33,8 @@ class Snapshot(Protocol):
     def stock(self) -> Mapping[str, Mapping[str, int]]: ...
     @property
     def capacity_left(self) -> Mapping[str, int | None]: ...
+    @property
+    def units_left(self) -> Mapping[str, int | None]: ...
     @property
     def rate_cards(self) -> Sequence[RateCard]: ...
     @property
@@ -94,7 +96,8 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
         candidate = _candidate(snapshot, node, free, asked, place, known)
         if pickup and node.code == firm_node:
             free = _asked_for(asked)
-            candidate = candidate.model_copy(update={"stock": free, "capacity_left": None})
+            unlimited = {"capacity_left": None, "units_left": None}
+            candidate = candidate.model_copy(update={"stock": free, **unlimited})
         reason = _barred(node, excluded, firm_node, method) or _unable(
             candidate, {_class_of(snapshot, d.sku) for d in asked if free.get(d.sku, 0) > 0}
         )
@@ -160,13 +163,15 @@ def lane_of(card: RateCard, node: Node, place: Place | None) -> tuple[int, Zone,
     number, zone = reached
     days = zone.transit_days + (0 if place else ABROAD_EXTRA_DAYS)
     zone_there = place.timezone if place else "UTC"
-    return number, zone, Lane(node.calendar, node.handling_days, card, days, zone_there)
+    lead = timedelta(hours=node.lead_hours)
+    return number, zone, Lane(node.calendar, node.handling_days, card, days, zone_there, lead)
 
 
 def pickup_ready(node: Node, as_of: datetime) -> tuple[datetime, datetime]:
     """When goods asked for now wait at the store, and until when asking gives that day."""
-    lead = timedelta(minutes=node.pickup_minutes)
-    return ready_by(node.calendar, as_of, lead, node.handling_days)
+    takes, late = timedelta(minutes=node.pickup_minutes), timedelta(hours=node.lead_hours)
+    ready, last = ready_by(node.calendar, as_of + late, takes, node.handling_days)
+    return ready, last - late
 
 
 def cheapest(
@@ -259,6 +264,7 @@ def _candidate(  # noqa: PLR0913, PLR0917  # what there is to know of a node
             if free.get(sku, 0) > 0 and _class_of(snapshot, sku) in node.handling_classes
         },
         capacity_left=capacity_left,
+        units_left=snapshot.units_left.get(node.code, node.units_per_day),
         order_cost_minor=node.order_cost_minor,
         unit_cost_minor=node.unit_cost_minor,
         options=(),
@@ -305,7 +311,7 @@ def _unable(candidate: Candidate, classes: set[str]) -> str | None:
         return f"does not handle {', '.join(sorted(classes))} goods"
     if not candidate.stock:
         return "no stock of any line"
-    if candidate.capacity_left is not None and candidate.capacity_left <= 0:
+    if 0 in {candidate.capacity_left, candidate.units_left}:
         return "no capacity left today"
     return None
 

@@ -228,8 +228,10 @@ class _Case:
         if needs and any(option.offers is not None for option in options):
             text = f"its services had carried {', '.join(needs)} goods"
             yield Step(kind="carry", text=text)
-        if candidate.capacity_left is not None and candidate.capacity_left <= 0:
-            yield Step(kind="capacity", text="it had had room for one order more that day")
+        units = sum(demand.quantity for demand in problem.demands)
+        room = units if candidate.units_left is None else candidate.units_left
+        if candidate.capacity_left == 0 or room < units:
+            yield Step(kind="capacity", text="it had had room for the order that day")
         if lacking := _lacking(problem, candidate):
             yield _stock(lacking)
         if problem.max_nodes is not None:
@@ -373,7 +375,9 @@ _APPLY: Final[dict[Kind, Callable[[Problem, str, Step], Problem]]] = {
     "open": _opened,
     "reach": lambda problem, node, step: _changed(problem, node, options=step.options),
     "carry": _carrying,
-    "capacity": lambda problem, node, _: _changed(problem, node, capacity_left=1),
+    "capacity": lambda problem, node, _: _changed(
+        problem, node, capacity_left=None, units_left=None
+    ),
     "stock": _stocked,
     "limit": lambda problem, *_: problem.model_copy(update={"max_nodes": None}),
     "rule": _unruled,

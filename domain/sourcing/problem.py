@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
@@ -63,9 +63,9 @@ class Candidate(Value):
     """
     A node as the decision sees it.
 
-    `stock` maps SKU to free units. `capacity_left` counts fulfillments today, None is unlimited;
-    `open_orders` are those that it has not shipped. `eliminated` is why the node may not be used at
-    all, if so.
+    `stock` maps SKU to free units. `capacity_left` counts fulfillments today, `units_left` their
+    units; None is unlimited. `open_orders` are those that it has not shipped. `eliminated` is why
+    the node may not be used at all, if so.
 
     Handling costs so much for a package, for each of the goods in it and for each unit. `labour` is
     what its labour or capacity is worth now, for a package and for a unit. By SKU: `stock_minor`,
@@ -88,6 +88,7 @@ class Candidate(Value):
     stock_minor: dict[str, int] = {}
     goods_minor: dict[str, int] = {}
     open_orders: int = 0
+    units_left: int | None = None
 
 
 class Problem(Value):
@@ -228,6 +229,21 @@ class Bound(Value):
     objective: int
 
 
+class Outcome(Value):
+    """
+    What rules make of units that found no node. `allocate`: those that have one leave; else all
+    wait together. `then` empty: a person is asked, as for `queue` (which names whose work it is)
+    and `review`; `next`: the rule set of that name judges what is left; `backorder` waits for
+    stock; `cancel` waits for nothing. What waits `cancel_after` so long is cancelled.
+    """
+
+    allocate: bool = True
+    then: Literal["", "next", "queue", "review", "backorder", "cancel"] = ""
+    next: str = ""
+    queue: str = ""
+    cancel_after: timedelta | None = None
+
+
 class Decision(Value):
     """
     Why the plan is as it is; immutable once stored.
@@ -239,7 +255,8 @@ class Decision(Value):
     proven; where it is not, `bound` is what is proven: the plan's objective less the bound's is the
     gap. `promise` is there where the order came with a quoted plan: one that is kept is taken as it
     was promised, without a search for a better one. `certificate` is there where the decision is
-    one of the share that another solver checks.
+    one of the share that another solver checks. `outcome` and `review` are what rules make of it:
+    of what the plan leaves over, and whether a person must see it first.
     """
 
     decision_id: str
@@ -256,6 +273,8 @@ class Decision(Value):
     statistics: dict[str, Any] = {}
     promise: Promised | None = None
     certificate: Certificate | None = None
+    outcome: Outcome = Outcome()
+    review: bool = False
 
     @property
     def proven_gap(self) -> int | None:

@@ -25,7 +25,7 @@ FORMAT: Final = 1
 # that is missing here costs space, and nothing else.
 OF_THE_DECISION: Final = frozenset(
     {
-        *("miles", "stock", "capacity_left", "options", "eliminated"),
+        *("miles", "stock", "capacity_left", "units_left", "options", "eliminated"),
         *("labour_minor", "open_orders", "stock_minor", "goods_minor"),
     }
 )

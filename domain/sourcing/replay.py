@@ -10,8 +10,9 @@ from domain.sourcing.record import Quoted, Record, canonical
 from domain.sourcing.solver import solve
 from domain.values import Value
 
-# What a decision says is compared but for what was checked beside it, and the versions themselves.
-_BESIDE: Final = frozenset({"problem", "certificate", "solver_versions"})
+# What a decision says is compared but for what was checked beside it, the versions themselves, and
+# what rules made of its plan.
+_BESIDE: Final = frozenset({"problem", "certificate", "solver_versions", "outcome", "review"})
 
 
 class Difference(Value):

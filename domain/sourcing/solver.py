@@ -73,7 +73,8 @@ def passes_with(
     as any. None where there is no such one, or the node is out. Blocks as `solve` does.
     """
     question, eliminated = posed(problem)
-    if node not in eliminated and (first := _with(question, node, by)):
+    first = None if node in eliminated else _with(question, node, by)
+    if first is not None:
         if not _once_more(first, problem):
             return (first,)
         second, _ = posed(problem, first)
@@ -81,8 +82,8 @@ def passes_with(
     before = _first(question, by)
     if not _once_more(before, problem):
         return None
-    second, eliminated = posed(problem, before)
-    plan = None if node in eliminated else _with(second, node, by, before)
+    second, out = posed(problem, before)
+    plan = None if node in out else _with(second, node, by, before)
     return (before, plan) if plan else None
 
 

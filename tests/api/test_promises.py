@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api import promises
+from api import solving
 from domain.orders import Units
 from storage import reservations, supplies
+from storage.asks import Ask
 from storage.database import transaction
 from storage.supplies import Supply
 from storage.tables import metadata
-from storage.taking import Ask
 from tests.api.conftest import Api, MakeKey, serving
 from tests.api.promising import an_order, cart, local, open_shop
 
@@ -428,8 +428,8 @@ async def test_tokens_that_nobody_claimed_are_swept_away(at: At, engine: AsyncEn
 async def test_quotes_wait_their_turn_and_no_longer(
     at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(promises, "_PATIENCE", timedelta(milliseconds=50))
-    async with promises._turn, promises._turn, at(TUESDAY) as http:
+    monkeypatch.setattr(solving, "_PATIENCE", timedelta(milliseconds=50))
+    async with solving._turn, solving._turn, at(TUESDAY) as http:
         busy = await http.post("/v1/promises", json=cart(MUGS))
     free = await quoted(at, TUESDAY, cart(MUGS))
 

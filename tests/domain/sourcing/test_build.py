@@ -22,6 +22,7 @@ class Snapshot:
     nodes: tuple[Node, ...] = NETWORK.nodes
     stock: dict[str, dict[str, int]] = field(default_factory=dict)
     capacity_left: dict[str, int | None] = field(default_factory=dict)
+    units_left: dict[str, int | None] = field(default_factory=dict)
     rate_cards: tuple[RateCard, ...] = NETWORK.rate_cards
     products: dict[str, Product] = field(default_factory=lambda: {"X": Product(sku="X")})
 
@@ -83,6 +84,12 @@ def altered(node: str, **changes: object) -> Snapshot:
             id="no-capacity",
         ),
         pytest.param(
+            replace(EVERYWHERE, units_left={"DC-DAL": 0}),
+            {},
+            "no capacity left today",
+            id="no-units",
+        ),
+        pytest.param(
             replace(EVERYWHERE, products={"X": Product(sku="X", handling_class="frozen")}),
             {},
             "does not handle frozen goods",
@@ -124,6 +131,15 @@ def test_a_promise_that_is_dear_to_break_takes_the_faster_service() -> None:
     assert (far.options[0].service, far.options[0].days_late) == ("overnight", 0)
 
 
+def test_a_node_that_is_behind_ships_as_if_it_were_asked_later() -> None:
+    late = candidate(problem(altered("DC-DAL", lead_hours=24)), "DC-DAL")
+    tomorrow = candidate(problem(as_of=NOON + timedelta(days=1)), "DC-DAL")
+    near = candidate(problem(), "DC-DAL")
+
+    assert [option.ship_by for option in late.options] == [tomorrow.options[0].ship_by]
+    assert late.options[0].deliver_by > near.options[0].deliver_by
+
+
 def test_an_address_abroad_is_served_by_the_last_zone() -> None:
     made = problem(ship_to=Address(postal_code="K2P 1L4", country="CA"))
 
@@ -135,7 +151,7 @@ def test_an_address_abroad_is_served_by_the_last_zone() -> None:
 
 def test_a_pickup_is_served_by_its_store_from_what_was_held_there() -> None:
     made = problem(
-        replace(EVERYWHERE, stock={}, capacity_left={"ST-CHI": 0}),
+        replace(EVERYWHERE, stock={}, capacity_left={"ST-CHI": 0}, units_left={"ST-CHI": 0}),
         method=DeliveryMethod.PICKUP,
         firm_node="ST-CHI",
     )
