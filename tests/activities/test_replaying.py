@@ -14,9 +14,10 @@ from domain.lifecycle import received
 from domain.orders import DeliveryMethod, Line, Order, Units
 from domain.records import Change, OrderEvent
 from domain.sourcing.answers import ASKED, answers
-from domain.sourcing.explain import applied, why
+from domain.sourcing.explain import why
 from domain.sourcing.replay import replay
 from domain.sourcing.solver import best_with, cheapest_plan
+from domain.sourcing.steps import applied
 from storage import decisions, network, records, stock
 from storage.database import transaction
 from storage.decisions import Stored

@@ -8,11 +8,12 @@ from cli.random_problems import random_problem, with_rules
 from domain.network import RateCard, Zone
 from domain.orders import Address
 from domain.sourcing.cpsat import Model
-from domain.sourcing.explain import Counterfactual, applied, why
+from domain.sourcing.explain import Counterfactual, why
 from domain.sourcing.posing import posed
 from domain.sourcing.problem import Candidate, Decision, Plan, Problem
 from domain.sourcing.record import Record, Seen
 from domain.sourcing.solver import best_with, cheapest_plan, passes_with, solve
+from domain.sourcing.steps import applied
 from tests.domain.sourcing.brute import seeded
 from tests.domain.sourcing.test_solver import changed, nodes_of, served, two_nodes
 from tests.samples import a_node
