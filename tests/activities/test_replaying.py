@@ -45,7 +45,8 @@ async def decided(engine: AsyncEngine) -> tuple[Stored, ...]:
     for order in _orders():
         await _source(engine, order)
     async with transaction(engine) as conn:
-        return await decisions.page(conn, limit=1000)
+        found = await decisions.page(conn, limit=1000)
+    return tuple(one for one in found if isinstance(one, Stored))
 
 
 def _orders() -> Iterator[Order]:
