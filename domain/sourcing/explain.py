@@ -32,8 +32,8 @@ class Counterfactual(Value):
     `assumed` is what must be otherwise for it to be able to serve at all; `cost_minor` is then the
     best plan with a package from it (None: there is none); it serves `more_units` and costs
     `gap_minor` more than the best plan without it (less than 0 where priorities or weights count
-    for more than money). `change` is the smallest: applied, the node
-    wins. `others` are changes of other sorts that do as well.
+    for more than money). `change` is the smallest: applied, the node wins. `others` are changes of
+    other sorts that do as well.
     """
 
     node: str
@@ -284,8 +284,8 @@ def _lacking(problem: Problem, candidate: Candidate) -> dict[str, int]:
 
 def _stock(units: dict[str, int]) -> Step:
     some = {sku: n for sku, n in units.items() if n}
-    said = ", ".join(f"{n} of {sku}" for sku, n in some.items())
-    return Step(kind="stock", text=f"it had had {said} more", units=some)
+    said = ", ".join(f"{n} more of {sku}" for sku, n in some.items())
+    return Step(kind="stock", text=f"it had had {said}", units=some)
 
 
 def _farthest(problem: Problem) -> Candidate | None:
@@ -312,15 +312,21 @@ def _money(minor: int, currency: str) -> str:
 
 
 def _told(found: Counterfactual, currency: str, *, better: bool) -> str:
-    costs = f"the best plan with it costs {_money(found.cost_minor or 0, currency)}, "
-    costs += f"{_compared(found, currency, better=better)}."
-    told = f"{found.node} was not chosen: {costs}"
-    if found.assumed:
-        told = f"{found.node} was left out: {found.reason}. If {_joined(found.assumed)}, {costs}"
-    if not found.change:
+    costs = f"the best plan with it {{}} {_money(found.cost_minor or 0, currency)}, "
+    costs += _compared(found, currency, better=better)
+    if not found.assumed:
+        told = f"{found.node} was not chosen: {costs.format('costs')}."
+    else:
+        assumed = _joined(found.assumed)
+        told = f"{found.node} was left out: {found.reason}. If {assumed}, "
+        told += costs.format("would cost")
+        told += ", and it would have been chosen." if found.change == found.assumed else "."
+    changes = (found.change, *found.others)
+    said = "; or if ".join(_joined(one) for one in changes if one and one != found.assumed)
+    if not said:
         return told
-    changes = "; or if ".join(_joined(change) for change in (found.change, *found.others))
-    return f"{told} It would have been chosen if {changes}."
+    also = " also" if found.change == found.assumed else ""
+    return f"{told} It would{also} have been chosen if {said}."
 
 
 def _joined(steps: Iterable[Step]) -> str:
