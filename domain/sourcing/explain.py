@@ -213,14 +213,16 @@ class _Case:
         """
         problem = applied(self._problem, self._node, steps)
         ours, others = passes_with(problem, self._node), _without(problem, self._node)
-        _, each = lever(problem)
-        if ours is None or not each:
+        part, each = lever(problem)
+        if ours is None:
             return None
+        less = "counted {} less, preferred by that much" if part == "preference" else "cost {} less"
         gaps = [a.objective - b.objective for a, b in zip(ours, others, strict=False)]
         guess = max(0, *gaps) // each + 1
 
         def cut(minor: int) -> tuple[Step, ...]:
-            text = f"a package from it had cost {_money(minor, problem.currency)} less"
+            said = less.format(_money(minor, problem.currency))
+            text = f"a package from it had {said}"
             return (*steps, Step(kind="cost", text=text, minor=minor))
 
         if self._wins(cut(guess)):

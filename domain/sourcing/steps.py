@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal
 
+from domain.sourcing.policy import Constraint
 from domain.sourcing.policy import Kind as RuleKind
 from domain.sourcing.problem import Candidate, Problem, ServiceOption
 from domain.sourcing.weighing import THOUSANDTHS
@@ -27,7 +28,7 @@ class Step(Value):
     at what it costs from the farthest node that has one. `carry`: its services carry anything.
     `capacity`: room for one more. `stock`: so many `units` more, by SKU. `limit`: that on the
     number of nodes goes. `rule`: the rule of that name does not hold, for the node alone where it
-    speaks of nodes one by one. `cost`: a package of its own costs `minor` less.
+    speaks of nodes one by one. `cost`: a package of its own costs, or counts, `minor` less.
     """
 
     kind: Kind
@@ -54,12 +55,15 @@ def of(problem: Problem, node: str) -> Candidate:
 
 
 def lever(problem: Problem) -> tuple[str, int]:
-    """Which part of a package's cost counts, and how much a minor unit of it does."""
+    """
+    Which part of a package's cost counts, and how much a minor unit of it does: where no money of
+    its own does, that it is preferred.
+    """
     weights = problem.policy.weights
     for part in ("handling", "shipping", "labour"):
         if weight := getattr(weights, part):
             return part, weight * THOUSANDTHS // 100
-    return "", 0
+    return "preference", THOUSANDTHS
 
 
 def _changed(problem: Problem, node: str, **changes: Any) -> Problem:
@@ -93,11 +97,24 @@ def _cut(problem: Problem, node: str, step: Step) -> Problem:
         return _changed(problem, node, order_cost_minor=cost)
     if part == "labour":
         return _changed(problem, node, labour_minor=candidate.labour_minor - step.minor)
+    if part == "preference":
+        return _preferred(problem, node, step.minor)
     options = tuple(
         option.model_copy(update={"base_minor": option.base_minor - step.minor})
         for option in candidate.options
     )
     return _changed(problem, node, options=options)
+
+
+def _preferred(problem: Problem, node: str, minor: int) -> Problem:
+    """A package from the node counts so much less: as if the others were preferred by less."""
+    others = tuple(c.node for c in problem.candidates if c.node != node)
+    less = Constraint.model_construct(
+        name="", kind="preferred_node", hard=True, value=-minor, nodes=others
+    )
+    constraints = (*problem.policy.constraints, less)
+    policy = problem.policy.model_copy(update={"constraints": constraints})
+    return problem.model_copy(update={"policy": policy})
 
 
 def _unruled(problem: Problem, node: str, step: Step) -> Problem:
