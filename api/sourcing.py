@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Annotated, Final, Self
 
@@ -21,6 +21,7 @@ from domain.errors import Invalid
 from domain.kits import exploded
 from domain.network import Kit, Node, Product, RateCard
 from domain.orders import DeliveryMethod, PartOf, Units
+from domain.rules.checks import FORMS
 from domain.sourcing.answers import Answer, answers
 from domain.sourcing.build import LATE_DAY_MINOR, SPLIT_FEE_MINOR, build
 from domain.sourcing.explain import Counterfactual, why
@@ -119,6 +120,7 @@ class PosedCandidate(Candidate):
     stock_minor: Amounts = {}
     goods_minor: Amounts = {}
     open_orders: Annotated[int, Field(ge=0, le=10**9)] = 0
+    units_left: Annotated[int, Field(ge=0, le=10**9)] | None = None
 
 
 class PosedWeights(Weights):
@@ -133,6 +135,17 @@ class PosedConstraint(Constraint):
     nodes: Annotated[tuple[NodeCode, ...], Field(max_length=MOST_NODES)] | None = None
     lines: Annotated[tuple[Code, ...], Field(max_length=MOST_LINES)] | None = None
     what: Text = ""
+
+    @model_validator(mode="after")
+    def _says_what_it_must(self) -> Self:
+        form, kind = FORMS[self.kind], f"a rule of kind {self.kind}"
+        for field in ("nodes", "value", "what"):
+            if getattr(form, field) == "must" and getattr(self, field) in {None, ""}:
+                raise ValueError(f"{field}: {kind} must say its {field}")
+        most = MOST_MINOR if form.most is None else form.most
+        if self.value is not None and not form.least <= self.value <= most:
+            raise ValueError(f"value: of {kind} is from {form.least} to {most}")
+        return self
 
 
 class PosedPolicy(Policy):
@@ -169,6 +182,8 @@ class PosedProblem(Problem, Closed):
         for kit in (demand.kit for demand in self.demands if demand.kit):
             if made.setdefault(kit.line_id, (kit.sku, kit.kits)) != (kit.sku, kit.kits):
                 raise ValueError(f"demands: the parts of kit line {kit.line_id} must name one kit")
+        lines = {demand.line_id for demand in self.demands} | made.keys()
+        _known(self.policy, nodes={candidate.node for candidate in self.candidates}, lines=lines)
         return self
 
     def problem(self) -> Problem:
@@ -198,9 +213,9 @@ class PosedOrder(Closed):
     An order and the network that it is to be sourced from.
 
     `stock` is node → SKU → free units; `capacity_left` and `units_left` how many more orders, and
-    units, a node takes today (one
-    that is not named: its `capacity_per_day`); `excluded` are nodes that may not serve, with why.
-    A product that is not described weighs 500 g; one with components is a kit.
+    units, a node takes today (one that is not named: its `capacity_per_day`, `units_per_day`);
+    `excluded` are nodes that may not serve, with why. A product that is not described weighs 500 g;
+    one with components is a kit.
     """
 
     lines: Annotated[tuple[PosedLine, ...], Field(min_length=1, max_length=MOST_LINES)]
@@ -236,6 +251,7 @@ class PosedOrder(Closed):
         for field in ("stock", "capacity_left", "units_left", "excluded"):
             if strange := sorted(set(getattr(self, field)) - codes):
                 raise ValueError(f"{field}: {strange[0]} is none of the nodes; add it to nodes")
+        _known(self.policy, nodes=codes, lines={line.line_id for line in self.lines})
         if (self.method is DeliveryMethod.PICKUP) != (self.pickup_node in codes):
             raise ValueError("pickup_node: name one of the nodes for a pickup, and none else")
         return self
@@ -368,6 +384,15 @@ def _sourced(record: Record, explain: tuple[str, ...]) -> Sourced:
         answers=answers(record),
         why=tuple(why(record, node) for node in explain),
     )
+
+
+def _known(policy: Policy, *, nodes: Collection[str], lines: Collection[str]) -> None:
+    """Raises ValueError where a rule speaks of what is not there: a slip would hold for nothing."""
+    for place, rule in enumerate(policy.constraints):
+        for field, said, there in (("nodes", rule.nodes, nodes), ("lines", rule.lines, lines)):
+            if strange := [name for name in said or () if name not in there]:
+                message = f"{strange[0]} is none of the {field}; leave it out"
+                raise ValueError(f"policy.constraints.{place}.{field}: {message}")
 
 
 def _once(field: str, by: str, names: list[str]) -> None:

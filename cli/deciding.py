@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
@@ -11,21 +12,33 @@ from cli.wiring import conversation, engine
 from domain.errors import NotFound
 from domain.sourcing.answers import Answer, answers
 from domain.sourcing.explain import Counterfactual, why
-from domain.sourcing.replay import Difference, replay
+from domain.sourcing.replay import Difference, again
 from domain.values import Value
 from storage import decisions
 from storage.database import transaction
-from storage.decisions import Stored
+from storage.decisions import Altered, Stored
 
 _READS: Final = ("postgres",)
 
 
+class Differing(Difference):
+    """A decision that did not come out as it was; `hint` is why that may be, and what to do."""
+
+    hint: str
+
+
 class Replayed(Value):
-    """`ok`: every decision came out as it was, to the byte. `differing` are those that did not."""
+    """
+    `ok`: every decision came out as it was, to the byte. `differing` counts those that did not, and
+    `differences` says what of them. `other_versions` counts by version ("numpy 2.0 → 2.1") the
+    decisions that another one made, also where they came out the same.
+    """
 
     ok: bool
     decisions: int
-    differing: tuple[Difference, ...] = ()
+    differing: int
+    differences: tuple[Differing, ...] = ()
+    other_versions: dict[str, int] = {}
     largest_bytes: int = 0
 
 
@@ -63,18 +76,42 @@ async def asked(name: str, node: str, number: int | None) -> tuple[Counterfactua
 
 async def replayed(name: str) -> Replayed:
     """Decided again: all decisions of an order, the one of that id, or, without a name, all."""
-    differing: list[Difference] = []
+    differing: list[Differing] = []
+    versions: Counter[str] = Counter()
     count = largest = 0
     async for stored in _every() if not name else _of_name(name):
-        count, largest = count + 1, max(largest, stored.bytes)
-        if difference := await asyncio.to_thread(replay, stored.record):
-            differing.append(difference)
+        count += 1
+        if isinstance(stored, Altered):
+            differing.append(_altered(stored))
+            continue
+        largest = max(largest, stored.bytes)
+        found = await asyncio.to_thread(again, stored.record)
+        versions.update(f"{name} {change}" for name, change in found.versions.items())
+        if found.parts:
+            differing.append(Differing(**dict(found), hint=_hint(found)))
     return Replayed(
-        ok=not differing, decisions=count, differing=tuple(differing), largest_bytes=largest
+        ok=not differing,
+        decisions=count,
+        differing=len(differing),
+        differences=tuple(differing),
+        other_versions=dict(versions),
+        largest_bytes=largest,
     )
 
 
-async def _every() -> AsyncIterator[Stored]:
+def _altered(found: Altered) -> Differing:
+    hint = f"{found.reason}; it was altered in the database: restore it from a backup"
+    return Differing(decision_id=found.decision_id, parts=("record",), hint=hint)
+
+
+def _hint(found: Difference) -> str:
+    if not found.versions:
+        return "the versions are the same, so the rules of deciding have changed since; report it"
+    changes = ", ".join(f"{name} {change}" for name, change in found.versions.items())
+    return f"decided by other versions ({changes}): replay with those to have the same bytes"
+
+
+async def _every() -> AsyncIterator[Stored | Altered]:
     """A page at a time, each read in a transaction of its own: solving may take long."""
     after: tuple[str, int] | None = decisions.FIRST
     async with (
@@ -86,8 +123,12 @@ async def _every() -> AsyncIterator[Stored]:
                 page = await decisions.page(conn, after)
             for stored in page:
                 yield stored
-            last = page[-1].record.decision.problem if page else None
-            after = (last.order_id, last.round) if last else None
+            after = _place(page[-1]) if page else None
+
+
+def _place(stored: Stored | Altered) -> tuple[str, int]:
+    of = stored if isinstance(stored, Altered) else stored.record.decision.problem
+    return of.order_id, of.round
 
 
 async def _of_name(name: str) -> AsyncIterator[Stored]:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import NotFound
 from domain.sourcing.problem import Decision
-from domain.sourcing.record import Packed, Record, pack, unpack
+from domain.sourcing.record import Packed, Record, pack, summed, unpack
 from domain.values import Value
 from storage.tables import decision_pieces, decisions
 
@@ -25,6 +25,15 @@ class Stored(Value):
     digest: str = ""
     bytes: int
     pieces: tuple[str, ...] = ()
+
+
+class Altered(Value):
+    """A decision that is not what was recorded, or cannot be read, with the `reason`."""
+
+    decision_id: str
+    order_id: str
+    round: int
+    reason: str
 
 
 async def store(conn: AsyncConnection, record: Record | Decision) -> Decision:
@@ -58,15 +67,15 @@ async def get(conn: AsyncConnection, order_id: str, round: int) -> Decision | No
 
 async def of_order(conn: AsyncConnection, order_id: str) -> tuple[Decision, ...]:
     """
-    All decisions of an order that can be read, by round. Of one whose piece is gone the auditor
+    All decisions of an order that are as they were recorded, by round. Of others the auditor
     speaks: the rest of the order is none the worse for it.
     """
-    rows, pieces = await _rows(conn, decisions.c.order_id == order_id)
-    return tuple(_stored(row, pieces).record.decision for row in rows if not _lacks(row, pieces))
+    found = await _read(conn, decisions.c.order_id == order_id)
+    return tuple(one.record.decision for one in found if isinstance(one, Stored))
 
 
 async def records(conn: AsyncConnection, order_id: str) -> tuple[Stored, ...]:
-    """All records of an order, by round. Raises NotFound where a piece of one is missing."""
+    """All records of an order, by round. Raises NotFound where one is not what was recorded."""
     return await _found(conn, decisions.c.order_id == order_id)
 
 
@@ -77,10 +86,10 @@ async def record(conn: AsyncConnection, decision_id: str) -> Stored | None:
 
 async def page(
     conn: AsyncConnection, after: tuple[str, int] = FIRST, limit: int = 100
-) -> tuple[Stored, ...]:
+) -> tuple[Stored | Altered, ...]:
     """Records by order and round, from after that one on."""
     c = decisions.c
-    return await _found(conn, tuple_(c.order_id, c.round) > tuple_(*after), limit)
+    return await _read(conn, tuple_(c.order_id, c.round) > tuple_(*after), limit)
 
 
 async def _keep(conn: AsyncConnection, packed: Packed) -> None:
@@ -94,43 +103,69 @@ async def _keep(conn: AsyncConnection, packed: Packed) -> None:
         await conn.execute(upsert(decision_pieces).values(new).on_conflict_do_nothing())
 
 
-async def _found(
-    conn: AsyncConnection, wanted: ColumnElement[bool], limit: int | None = None
-) -> tuple[Stored, ...]:
-    rows, pieces = await _rows(conn, wanted, limit)
-    for row in rows:
-        if gone := _lacks(row, pieces):
-            raise NotFound(f"decision {row.decision_id}: its piece {gone[0].hex()} is gone")
-    return tuple(_stored(row, pieces) for row in rows)
+async def _found(conn: AsyncConnection, wanted: ColumnElement[bool]) -> tuple[Stored, ...]:
+    found = []
+    for one in await _read(conn, wanted):
+        if isinstance(one, Altered):
+            raise NotFound(f"decision {one.decision_id}: {one.reason}")
+        found.append(one)
+    return tuple(found)
 
 
-async def _rows(
+async def _read(
     conn: AsyncConnection, wanted: ColumnElement[bool], limit: int | None = None
-) -> tuple[Sequence[Any], Mapping[bytes, bytes]]:
-    """Decisions by order and round, and the pieces of theirs that are there."""
+) -> tuple[Stored | Altered, ...]:
+    """Decisions by order and round."""
     c = decisions.c
     size = sum((func.coalesce(func.pg_column_size(one), 0) for one in c), literal(_ROW_HEAD))
-    query = select(c.decision_id, c.body, c.own, c.pieces, c.digest, size.label("size"))
-    rows = await conn.execute(query.where(wanted).order_by(c.order_id, c.round).limit(limit))
-    found = rows.all()
-    names = {bytes(name) for row in found for name in row.pieces or ()}
+    query = select(*c, size.label("size")).where(wanted).order_by(c.order_id, c.round)
+    rows = (await conn.execute(query.limit(limit))).all()
+    names = {bytes(name) for row in rows for name in row.pieces or ()}
     p = decision_pieces.c
     asked = select(p.name, p.body).where(p.name.in_(names))
     pieces = {bytes(n): bytes(body) for n, body in await conn.execute(asked)} if names else {}
-    return found, pieces
+    return tuple(_stored(row, pieces) for row in rows)
 
 
-def _lacks(row: Any, pieces: Mapping[bytes, bytes]) -> list[bytes]:
-    return [bytes(name) for name in row.pieces or () if bytes(name) not in pieces]
-
-
-def _stored(row: Any, pieces: Mapping[bytes, bytes]) -> Stored:
+def _stored(row: Any, pieces: Mapping[bytes, bytes]) -> Stored | Altered:
     if row.own is None:  # of before records were packed
         return Stored(record=Record(decision=Decision.model_validate(row.body)), bytes=row.size)
     names = [bytes(name) for name in row.pieces]
+    reason = _flaw(row, names, pieces)
+    if not reason:
+        record = unpack(bytes(row.own), [pieces[name] for name in names])
+        reason = "" if _columns_agree(row, record.decision) else "its columns are not as recorded"
+    if reason:
+        return Altered(
+            decision_id=row.decision_id, order_id=row.order_id, round=row.round, reason=reason
+        )
     return Stored(
-        record=unpack(row.body, bytes(row.own), [pieces[name] for name in names]),
+        record=record,
         digest=bytes(row.digest).hex(),
         bytes=row.size,
         pieces=tuple(name.hex() for name in names),
+    )
+
+
+def _flaw(row: Any, names: Sequence[bytes], pieces: Mapping[bytes, bytes]) -> str:
+    """What is wrong with the bytes, if anything is."""
+    if sha256(row.own).digest() != bytes(row.digest):
+        return "its bytes are not as recorded: their digest is another"
+    for name in names:
+        if name not in pieces:
+            return f"its piece {name.hex()} is gone"
+        if sha256(pieces[name]).digest() != name:
+            return f"its piece {name.hex()} is not as recorded: its digest is another"
+    return ""
+
+
+def _columns_agree(row: Any, decision: Decision) -> bool:
+    problem = decision.problem
+    return (row.order_id, row.round, row.decision_id, row.solver, row.cost_minor, row.body) == (
+        problem.order_id,
+        problem.round,
+        decision.decision_id,
+        decision.solver,
+        decision.plan.cost.total,
+        summed(decision.plan),
     )

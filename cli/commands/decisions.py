@@ -76,11 +76,11 @@ def replay(
     if as_json:
         typer.echo(report.model_dump_json())
     else:
-        for one in report.differing:
-            versions = ", ".join(f"{name} {change}" for name, change in one.versions.items())
-            parts = ", ".join(one.parts)
-            typer.echo(f"{one.decision_id}: {parts} differ ({versions or 'the same versions'})")
-        typer.echo(f"{report.decisions} decisions, {len(report.differing)} differ")
+        for one in report.differences:
+            typer.echo(f"{one.decision_id}: {', '.join(one.parts)} differ: {one.hint}")
+        for version, count in report.other_versions.items():
+            typer.echo(f"{count} by another version: {version}")
+        typer.echo(f"{report.decisions} decisions, {report.differing} differ")
     raise typer.Exit(0 if report.ok else 1)
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from domain.money import Money
+from domain.sourcing.build import PICKUP
 from domain.sourcing.explain import services
 from domain.sourcing.problem import Assignment, Candidate, Decision, Plan, Problem, ServiceOption
 from domain.sourcing.record import Record
@@ -141,6 +142,8 @@ def _cost(decision: Decision) -> _Told:
             for a in plan.assignments
         ],
     }
+    if not plan.assignments:
+        return "Nothing of it ships.", facts
     said = _joined(
         f"{_money(problem, minor)} for {SAID.get(name, name)}" for name, minor in parts.items()
     )
@@ -164,7 +167,7 @@ def _stock(decision: Decision) -> _Told:
         },
     }
     said = [
-        f"{sku} ({n} wanted) "
+        f"{sku}, {n} wanted: "
         + (
             _joined(f"{c.stock[sku]} at {c.node}" for c in problem.candidates if c.stock.get(sku))
             or "nowhere"
@@ -196,17 +199,23 @@ def _delivered(decision: Decision) -> _Told:
     }
     if last is None:
         return "Nothing of it ships.", facts
-    said = _joined(
-        f"{a.node} hands it to {a.carrier or a.service} by {_at(a.ship_by)}, "
-        f"{a.service} brings it by {_at(a.deliver_by)}"
-        for a in plan.assignments
-    )
+    said = "; ".join(map(_goes, plan.assignments))
     due = ""
     if problem.promise_by:
         due = (
             f" It was promised by {_at(problem.promise_by)}{': that is too late' if late else ''}."
         )
     return f"By {_at(last)}: {said}.{due}", facts
+
+
+def _goes(package: Assignment) -> str:
+    if package.service == PICKUP:
+        return f"it can be collected at {package.node} then"
+    return (
+        f"{package.node} hands it to {package.carrier or package.service}"
+        f" by {_at(package.ship_by)}, and by {package.service} it is there"
+        f" by {_at(package.deliver_by)}"
+    )
 
 
 def _service(record: Record) -> _Told:
@@ -224,6 +233,9 @@ def _service(record: Record) -> _Told:
                 gap = plan.cost.total - decision.plan.cost.total
                 others[option.service] = {"gap_minor": gap, "days_late": option.days_late}
         facts.append({"node": package.node, "service": package.service, "others": others})
+        if package.service == PICKUP:
+            said.append(f"The customer collects it at {package.node}")
+            continue
         if others or tried < MOST_TRIED_SERVICES:
             said.append(f"{package.service} from {package.node}: {_services_told(problem, others)}")
     return f"{'. '.join(said) or 'Nothing of it ships'}.", {"packages": facts}
@@ -288,7 +300,9 @@ def _nodes(decision: Decision) -> _Told:
     by_reason: dict[str, list[str]] = {}
     for node, reason in decision.eliminated.items():
         by_reason.setdefault(reason, []).append(node)
-    out = "; ".join(f"{', '.join(nodes)}: {reason}" for reason, nodes in by_reason.items())
+    out = ". ".join(
+        f"{', '.join(nodes)}: {reason.replace(';', ',')}" for reason, nodes in by_reason.items()
+    )
     return f"{told}{f' Left out: {out}.' if out else ''}", facts
 
 
@@ -321,9 +335,11 @@ def _rules(decision: Decision) -> _Told:
             if promise.kept
             else f" The promise was not kept: {promise.reason}."
         )
-    best = "proven to be the best" if decision.proof == "optimal" else "the best that was found"
-    taken = promise is not None and promise.kept
-    return told if taken else f"{told} {decision.solver} decided: {best}.", facts
+    if promise is None or not promise.kept:
+        proven = decision.proof == "optimal"
+        best = "No plan is better: that is proven" if proven else "The best plan that was found"
+        told += f" {best} (by {decision.solver})."
+    return told, facts
 
 
 def _only_by(problem: Problem, node: str, option: ServiceOption) -> Problem:

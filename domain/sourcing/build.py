@@ -20,6 +20,7 @@ from domain.values import Value
 ABROAD_EXTRA_DAYS: Final = 5
 MILES_ABROAD: Final = -1
 SPLIT_FEE_MINOR: Final = 100
+PICKUP: Final = "pickup"  # the service of what customers collect
 LATE_DAY_MINOR: Final = 300
 UNKNOWN_PRODUCT: Final = Product(sku="?")
 
@@ -319,7 +320,7 @@ def _unable(candidate: Candidate, classes: set[str]) -> str | None:
 def _pickup(node: Node, as_of: datetime, promise_by: datetime | None) -> ServiceOption:
     ready, _ = pickup_ready(node, as_of)
     return ServiceOption(
-        service="pickup",
+        service=PICKUP,
         carrier="",
         zone=0,
         base_minor=0,

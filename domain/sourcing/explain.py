@@ -8,48 +8,21 @@ solved again before it is told.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from domain.money import Money
 from domain.sourcing.build import options_of
-from domain.sourcing.policy import Kind as RuleKind
 from domain.sourcing.problem import Candidate, Plan, Problem, ServiceOption
 from domain.sourcing.record import Record
 from domain.sourcing.solver import best_with, passes, passes_with
-from domain.sourcing.weighing import THOUSANDTHS
+from domain.sourcing.steps import Step, applied, lever, of
 from domain.values import Value
 
-Kind = Literal["anew", "open", "reach", "carry", "capacity", "stock", "limit", "rule", "cost"]
 Standing = Literal["chosen", "unchosen", "eliminated"]
 MOST_RULES: Final = 20  # of one problem, that are tried one after the other
 DOUBLINGS: Final = 12  # of what a package costs less, where the gap alone does not do
 # Reasons that go with what the node lacks: another step says it.
 FOLLOWS: Final = frozenset({"no stock of any line", "no capacity left today"})
-NODE_BY_NODE: Final[frozenset[RuleKind]] = frozenset(
-    {"exclude", "max_distance", "max_orders", "min_stock", "offline"}
-)
-
-
-class Step(Value):
-    """
-    One thing that would have to be otherwise about the node, or about the rules.
-
-    `text` may be empty where another step says it.
-
-    `anew`: a plan that was promised is not kept but sought again. `open`: what bars it is lifted;
-    with the services it would then have, where they are known. `reach`: a service that goes there,
-    at what it costs from the farthest node that has one. `carry`: its services carry anything.
-    `capacity`: room for one more. `stock`: so many `units` more, by SKU. `limit`: that on the
-    number of nodes goes. `rule`: the rule of that name does not hold, for the node alone where it
-    speaks of nodes one by one. `cost`: a package of its own costs `minor` less.
-    """
-
-    kind: Kind
-    text: str
-    units: dict[str, int] = {}
-    minor: int = 0
-    rule: str = ""
-    options: tuple[ServiceOption, ...] = ()
 
 
 class Counterfactual(Value):
@@ -59,8 +32,8 @@ class Counterfactual(Value):
     `assumed` is what must be otherwise for it to be able to serve at all; `cost_minor` is then the
     best plan with a package from it (None: there is none); it serves `more_units` and costs
     `gap_minor` more than the best plan without it (less than 0 where priorities or weights count
-    for more than money). `change` is the smallest: applied, the node
-    wins. `others` are changes of other sorts that do as well.
+    for more than money). `change` is the smallest: applied, the node wins. `others` are changes of
+    other sorts that do as well.
     """
 
     node: str
@@ -90,7 +63,7 @@ def why(record: Record, node: str) -> Counterfactual:
             gap_minor=0,
             text=f"{node} is in the plan, which costs {_money(plan.cost.total, currency)}.",
         )
-    _of(problem, node)
+    of(problem, node)
     case = _Case(record, node)
     assumed = case.assumed()
     reason = decision.eliminated.get(node, "")
@@ -120,17 +93,18 @@ def why(record: Record, node: str) -> Counterfactual:
     )
 
 
-def applied(problem: Problem, node: str, steps: Iterable[Step]) -> Problem:
-    """The problem as it would be with these changes."""
-    for step in steps:
-        problem = _APPLY[step.kind](problem, node, step)
-    return problem
-
-
 def wins(problem: Problem, node: str) -> bool:
-    """Whether the node is in the plan, and every plan without it is worse, pass by pass."""
+    """
+    Whether the node is in the plan, and every plan without it is worse, pass by pass.
+
+    Where locations have priorities, ranks are of the nodes that there are: plans without the node
+    do not compare, and being in the plan is all.
+    """
     plans = passes(problem)
-    return node in _nodes(plans[-1]) and _worth(plans) < _worth(_without(problem, node))
+    if node not in _nodes(plans[-1]):
+        return False
+    ranked = any(rule.kind == "location_priority" for rule in problem.policy.constraints)
+    return ranked or _worth(plans) < _worth(_without(problem, node))
 
 
 def services(record: Record, node: str) -> tuple[ServiceOption, ...]:
@@ -193,15 +167,19 @@ class _Case:
         return [change for n, change in enumerate(found) if change not in found[:n]]
 
     def _unruled(self, assumed: tuple[Step, ...]) -> list[tuple[Step, ...]]:
-        """Where no price would do: the first rule without which one does."""
-        for step in self._possible():
-            if step.kind == "rule" and (found := self._cheaper((*assumed, step))):
+        """Where no price would do: the first rule without which one does; else the fewest."""
+        rules = tuple(step for step in self._possible() if step.kind == "rule")
+        for step in rules:
+            if found := self._cheaper((*assumed, step)):
                 return [self._least(found)]
+        if found := self._cheaper((*assumed, *rules)):
+            kept = self._needed(found, self._wins)
+            return [self._least(kept)]
         return []
 
     def _possible(self) -> Iterator[Step]:
         """Each sort at its largest."""
-        problem, candidate = self._problem, _of(self._problem, self._node)
+        problem, candidate = self._problem, of(self._problem, self._node)
         options = candidate.options or services(self._record, self._node)
         if candidate.eliminated is not None:
             bare = candidate.eliminated in FOLLOWS
@@ -235,14 +213,16 @@ class _Case:
         """
         problem = applied(self._problem, self._node, steps)
         ours, others = passes_with(problem, self._node), _without(problem, self._node)
-        _, each = _lever(problem)
-        if ours is None or not each:
+        part, each = lever(problem)
+        if ours is None:
             return None
+        less = "counted {} less, preferred by that much" if part == "preference" else "cost {} less"
         gaps = [a.objective - b.objective for a, b in zip(ours, others, strict=False)]
         guess = max(0, *gaps) // each + 1
 
         def cut(minor: int) -> tuple[Step, ...]:
-            text = f"a package from it had cost {_money(minor, problem.currency)} less"
+            said = less.format(_money(minor, problem.currency))
+            text = f"a package from it had {said}"
             return (*steps, Step(kind="cost", text=text, minor=minor))
 
         if self._wins(cut(guess)):
@@ -291,88 +271,6 @@ class _Case:
         return wins(applied(self._problem, self._node, steps), self._node)
 
 
-def _of(problem: Problem, node: str) -> Candidate:
-    found = next((c for c in problem.candidates if c.node == node), None)
-    if found is None:
-        raise KeyError(node)
-    return found
-
-
-def _changed(problem: Problem, node: str, **changes: Any) -> Problem:
-    candidates = tuple(
-        c.model_copy(update=changes) if c.node == node else c for c in problem.candidates
-    )
-    return problem.model_copy(update={"candidates": candidates})
-
-
-def _opened(problem: Problem, node: str, step: Step) -> Problem:
-    options = {"options": step.options} if step.options else {}
-    return _changed(problem, node, eliminated=None, **options)
-
-
-def _stocked(problem: Problem, node: str, step: Step) -> Problem:
-    stock = _of(problem, node).stock
-    more = {sku: stock.get(sku, 0) + units for sku, units in step.units.items()}
-    return _changed(problem, node, stock=stock | more)
-
-
-def _lever(problem: Problem) -> tuple[str, int]:
-    """Which part of a package's cost counts, and how much a minor unit of it does."""
-    weights = problem.policy.weights
-    for part in ("handling", "shipping", "labour"):
-        if weight := getattr(weights, part):
-            return part, weight * THOUSANDTHS // 100
-    return "", 0
-
-
-def _carrying(problem: Problem, node: str, _: Step) -> Problem:
-    options = _of(problem, node).options
-    anything = tuple(option.model_copy(update={"offers": None}) for option in options)
-    return _changed(problem, node, options=anything)
-
-
-def _cut(problem: Problem, node: str, step: Step) -> Problem:
-    candidate, (part, _) = _of(problem, node), _lever(problem)
-    if part == "handling":
-        cost = candidate.order_cost_minor - step.minor
-        return _changed(problem, node, order_cost_minor=cost)
-    if part == "labour":
-        return _changed(problem, node, labour_minor=candidate.labour_minor - step.minor)
-    options = tuple(
-        option.model_copy(update={"base_minor": option.base_minor - step.minor})
-        for option in candidate.options
-    )
-    return _changed(problem, node, options=options)
-
-
-def _unruled(problem: Problem, node: str, step: Step) -> Problem:
-    kept = []
-    for rule in problem.policy.constraints:
-        if rule.name != step.rule:
-            kept.append(rule)
-        elif rule.kind in NODE_BY_NODE:
-            named = rule.nodes if rule.nodes is not None else [c.node for c in problem.candidates]
-            others = tuple(other for other in named if other != node)
-            kept.append(rule.model_copy(update={"nodes": others}))
-    policy = problem.policy.model_copy(update={"constraints": tuple(kept)})
-    return problem.model_copy(update={"policy": policy})
-
-
-_APPLY: Final[dict[Kind, Callable[[Problem, str, Step], Problem]]] = {
-    "anew": lambda problem, *_: problem,
-    "open": _opened,
-    "reach": lambda problem, node, step: _changed(problem, node, options=step.options),
-    "carry": _carrying,
-    "capacity": lambda problem, node, _: _changed(
-        problem, node, capacity_left=None, units_left=None
-    ),
-    "stock": _stocked,
-    "limit": lambda problem, *_: problem.model_copy(update={"max_nodes": None}),
-    "rule": _unruled,
-    "cost": _cut,
-}
-
-
 def _rules(problem: Problem) -> tuple[str, ...]:
     return tuple(dict.fromkeys(rule.name for rule in problem.policy.constraints))
 
@@ -388,8 +286,8 @@ def _lacking(problem: Problem, candidate: Candidate) -> dict[str, int]:
 
 def _stock(units: dict[str, int]) -> Step:
     some = {sku: n for sku, n in units.items() if n}
-    said = ", ".join(f"{n} of {sku}" for sku, n in some.items())
-    return Step(kind="stock", text=f"it had had {said} more", units=some)
+    said = ", ".join(f"{n} more of {sku}" for sku, n in some.items())
+    return Step(kind="stock", text=f"it had had {said}", units=some)
 
 
 def _farthest(problem: Problem) -> Candidate | None:
@@ -416,15 +314,21 @@ def _money(minor: int, currency: str) -> str:
 
 
 def _told(found: Counterfactual, currency: str, *, better: bool) -> str:
-    costs = f"the best plan with it costs {_money(found.cost_minor or 0, currency)}, "
-    costs += f"{_compared(found, currency, better=better)}."
-    told = f"{found.node} was not chosen: {costs}"
-    if found.assumed:
-        told = f"{found.node} was left out: {found.reason}. If {_joined(found.assumed)}, {costs}"
-    if not found.change:
+    costs = f"the best plan with it {{}} {_money(found.cost_minor or 0, currency)}, "
+    costs += _compared(found, currency, better=better)
+    if not found.assumed:
+        told = f"{found.node} was not chosen: {costs.format('costs')}."
+    else:
+        assumed = _joined(found.assumed)
+        told = f"{found.node} was left out: {found.reason}. If {assumed}, "
+        told += costs.format("would cost")
+        told += ", and it would have been chosen." if found.change == found.assumed else "."
+    changes = (found.change, *found.others)
+    said = "; or if ".join(_joined(one) for one in changes if one and one != found.assumed)
+    if not said:
         return told
-    changes = "; or if ".join(_joined(change) for change in (found.change, *found.others))
-    return f"{told} It would have been chosen if {changes}."
+    also = " also" if found.change == found.assumed else ""
+    return f"{told} It would{also} have been chosen if {said}."
 
 
 def _joined(steps: Iterable[Step]) -> str:

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from domain.network import Node, RateCard
 from domain.orders import Address, DeliveryMethod
 from domain.promises import Promise
-from domain.sourcing.problem import Decision, Problem
+from domain.sourcing.problem import Decision, Plan, Problem
 from domain.values import Value
 
 FORMAT: Final = 1
@@ -29,10 +29,9 @@ OF_THE_DECISION: Final = frozenset(
         *("labour_minor", "open_orders", "stock_minor", "goods_minor"),
     }
 )
-# What of a problem is the same for many orders.
+# What of a problem is the same for many orders; of its rules, all but whom they hold for.
 OF_THE_HOUSE: Final = frozenset({"currency", "split_fee_minor", "late_day_minor", "policy"})
-# What of a decision is written in the clear, beside its bytes: the plan, and who found it.
-PACKED: Final = frozenset({"problem", "runner_up", "eliminated"})
+OF_THE_ORDER: Final = frozenset({"nodes", "lines"})
 
 
 class Seen(Value):
@@ -73,7 +72,11 @@ class Piece(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """`own` is what no other decision has; `pieces` what it shares, in the order of its mention."""
+    """
+    `own` is what no other decision has; `pieces` what it shares, in the order of its mention.
+
+    `clear` repeats of the plan what is summed by SQL: what each package and all of it costs.
+    """
 
     clear: dict[str, Any]
     own: bytes
@@ -83,19 +86,25 @@ class Packed(NamedTuple):
 def pack(record: Record) -> Packed:
     """The record in its stored form; the same record gives the same pieces."""
     tree = record.decision.model_dump(mode="json")
-    problem = tree["problem"]
-    candidates = problem.pop("candidates")
+    problem = tree.pop("problem")
+    candidates, constraints = problem.pop("candidates"), problem["policy"]["constraints"]
     order = [candidate["node"] for candidate in candidates]
+    problem["policy"]["constraints"] = [_but(rule, OF_THE_ORDER) for rule in constraints]
     shared = {
         "house": {name: problem.pop(name) for name in sorted(OF_THE_HOUSE & problem.keys())},
-        "candidates": _columns([_only(c, c.keys() - OF_THE_DECISION) for c in candidates]),
+        "candidates": _columns([_but(c, OF_THE_DECISION) for c in candidates]),
     }
     own = {
         "format": FORMAT,
         "problem": problem | {"demands": _columns(problem["demands"])},
         "candidates": _columns([_only(c, OF_THE_DECISION) for c in candidates]),
-        "runner_up": tree["runner_up"],
-        "eliminated": _reasons(tree["eliminated"], order),
+        "rules": _columns([_placed(_only(rule, OF_THE_ORDER), order) for rule in constraints]),
+        "decision": tree
+        | {
+            "plan": _flat(tree["plan"]),
+            "runner_up": _flat(tree["runner_up"]),
+            "eliminated": _reasons(tree["eliminated"], order),
+        },
     }
     if record.quoted is not None:
         own["quoted"] = record.quoted.model_dump(mode="json")
@@ -107,36 +116,47 @@ def pack(record: Record) -> Packed:
     bodies = {kind: canonical(part) for kind, part in shared.items()}
     own["pieces"] = list(bodies)
     return Packed(
-        clear={name: part for name, part in tree.items() if name not in PACKED},
+        clear=summed(record.decision.plan),
         own=zlib.compress(canonical(own), 9),
         pieces=tuple(Piece(sha256(body).digest(), body) for body in bodies.values()),
     )
 
 
-def unpack(clear: Mapping[str, Any], own: bytes, pieces: Sequence[bytes]) -> Record:
+def unpack(own: bytes, pieces: Sequence[bytes]) -> Record:
     """What `pack` was given. `pieces` are their bodies, in the order of their mention."""
     tree = json.loads(zlib.decompress(own))
     shared = dict(zip(tree["pieces"], map(json.loads, pieces), strict=True))
     nodes = _rows(shared["candidates"])
     candidates = [a | b for a, b in zip(nodes, _rows(tree["candidates"]), strict=True)]
     order = [candidate["node"] for candidate in candidates]
+    policy, decision = shared["house"]["policy"], tree["decision"]
+    whom = [_named(row, order) for row in _rows(tree["rules"])]
+    rules = [a | b for a, b in zip(policy["constraints"], whom, strict=True)]
     problem = {
         **tree["problem"],
         **shared["house"],
         "demands": _rows(tree["problem"]["demands"]),
         "candidates": candidates,
+        "policy": policy | {"constraints": rules},
     }
-    decision = {
-        **clear,
+    whole = {
+        **decision,
         "problem": problem,
-        "runner_up": tree["runner_up"],
-        "eliminated": _told(tree["eliminated"], order),
+        "plan": _full(decision["plan"]),
+        "runner_up": _full(decision["runner_up"]),
+        "eliminated": _told(decision["eliminated"], order),
     }
     seen = None
     if "seen" in tree:
         seen = {**tree["seen"], "nodes": shared["nodes"], "rate_cards": shared["rates"]}
-    said = {"decision": decision, "quoted": tree.get("quoted"), "seen": seen}
+    said = {"decision": whole, "quoted": tree.get("quoted"), "seen": seen}
     return Record.model_validate(said)
+
+
+def summed(plan: Plan) -> dict[str, Any]:
+    """What is kept of a plan in the clear."""
+    packages = [p.model_dump(include={"node", "service", "cost"}) for p in plan.assignments]
+    return {"plan": {"assignments": packages, "cost": plan.cost.model_dump()}}
 
 
 def canonical(tree: Any) -> bytes:
@@ -151,6 +171,32 @@ def digest(problem: Problem) -> str:
 
 def _only(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: row[name] for name in sorted(names) if name in row}
+
+
+def _but(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return _only(row, row.keys() - names)
+
+
+def _placed(rule: dict[str, Any], order: Sequence[str]) -> dict[str, Any]:
+    """Its nodes by the candidates' places; of those that are no candidate by name."""
+    if rule["nodes"] is None:
+        return rule
+    place = {node: number for number, node in enumerate(order)}
+    return rule | {"nodes": [place.get(node, node) for node in rule["nodes"]]}
+
+
+def _named(rule: dict[str, Any], order: Sequence[str]) -> dict[str, Any]:
+    if rule["nodes"] is None:
+        return rule
+    return rule | {"nodes": [order[n] if isinstance(n, int) else n for n in rule["nodes"]]}
+
+
+def _flat(plan: dict[str, Any] | None) -> dict[str, Any] | None:
+    return plan and plan | {"assignments": _columns(plan["assignments"])}
+
+
+def _full(plan: dict[str, Any] | None) -> dict[str, Any] | None:
+    return plan and plan | {"assignments": _rows(plan["assignments"])}
 
 
 def _reasons(eliminated: Mapping[str, str], order: Sequence[str]) -> dict[str, Any]:
@@ -187,7 +233,7 @@ def _column(cells: Sequence[Any]) -> Any:
         return {"all": cells[0]}
     if all(isinstance(cell, dict) and None not in cell.values() for cell in cells):
         names = sorted({name for cell in cells for name in cell})
-        return {"maps": {name: [cell.get(name) for cell in cells] for name in names}}
+        return {"maps": {name: _column([cell.get(name) for cell in cells]) for name in names}}
     if _tables(cells):
         rows = [row for cell in cells for row in cell]
         return {"sizes": [len(cell) for cell in cells], "rows": _columns(rows)}
@@ -215,7 +261,7 @@ def _cells(column: Any, count: int) -> list[Any]:
     if "maps" in column:
         cells: list[dict[str, Any]] = [{} for _ in range(count)]
         for name, values in column["maps"].items():
-            for cell, value in zip(cells, values, strict=True):
+            for cell, value in zip(cells, _cells(values, count), strict=True):
                 if value is not None:
                     cell[name] = value
         return cells

@@ -19,8 +19,8 @@ _BESIDE: Final = frozenset(
 
 class Difference(Value):
     """
-    What came out otherwise: the names of the parts that differ, and the versions that are not what
-    they were ("was → is"). With no such version the solver itself has changed, or the record has.
+    What came out otherwise: the names of the `parts` that differ (none: it is the same, by other
+    versions), and the versions that are not what they were ("was → is").
     """
 
     decision_id: str
@@ -45,22 +45,22 @@ def decide(problem: Problem, decision_id: str, quoted: Quoted | None = None) -> 
 
 def replay(record: Record) -> Difference | None:
     """What comes out otherwise when it is decided again; None where it is the same to the byte."""
+    found = again(record)
+    return found if found.parts else None
+
+
+def again(record: Record) -> Difference:
+    """As `replay`, with the versions that are others also where it is the same."""
     was = record.decision
     now = decide(was.problem, was.decision_id, record.quoted)
-    parts = tuple(name for name in _parts(was) if _said(was, name) != _said(now, name))
-    if not parts:
-        return None
-    names = sorted({*was.solver_versions, *now.solver_versions})
-    versions = {
-        name: (was.solver_versions.get(name), now.solver_versions.get(name)) for name in names
-    }
+    old, new = was.solver_versions, now.solver_versions
     return Difference(
         decision_id=was.decision_id,
-        parts=parts,
+        parts=tuple(name for name in _parts(was) if _said(was, name) != _said(now, name)),
         versions={
-            n: f"{old or 'none'} → {new or 'none'}"
-            for n, (old, new) in versions.items()
-            if old != new
+            name: f"{old.get(name, 'none')} → {new.get(name, 'none')}"
+            for name in sorted({*old, *new})
+            if old.get(name) != new.get(name)
         },
     )
 

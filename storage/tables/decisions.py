@@ -14,9 +14,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from storage.tables.base import INSTANT, metadata
 
-# `body` is the plan and who found it, `own` the rest that is this decision's alone, `pieces` the
-# names of what it shares (see domain/sourcing/record.py); `digest` is the SHA-256 of `own`. Rows of
-# before have everything in `body`, and none of the other three.
+# `own` is what is this decision's alone, `pieces` the names of what it shares, `digest` the SHA-256
+# of `own`; `body` repeats what of it SQL sums (see domain/sourcing/record.py). Rows of before have
+# everything in `body`, and none of the other three.
 decisions = Table(
     "decisions",
     metadata,

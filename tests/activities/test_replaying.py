@@ -14,9 +14,10 @@ from domain.lifecycle import received
 from domain.orders import DeliveryMethod, Line, Order, Units
 from domain.records import Change, OrderEvent
 from domain.sourcing.answers import ASKED, answers
-from domain.sourcing.explain import applied, why
+from domain.sourcing.explain import why
 from domain.sourcing.replay import replay
 from domain.sourcing.solver import best_with, cheapest_plan
+from domain.sourcing.steps import applied
 from storage import decisions, network, records, stock
 from storage.database import transaction
 from storage.decisions import Stored
@@ -44,7 +45,8 @@ async def decided(engine: AsyncEngine) -> tuple[Stored, ...]:
     for order in _orders():
         await _source(engine, order)
     async with transaction(engine) as conn:
-        return await decisions.page(conn, limit=1000)
+        found = await decisions.page(conn, limit=1000)
+    return tuple(one for one in found if isinstance(one, Stored))
 
 
 def _orders() -> Iterator[Order]:

@@ -4,10 +4,11 @@ import httpx
 import pytest
 
 from domain.sourcing.answers import ASKED
-from domain.sourcing.explain import applied, why
+from domain.sourcing.explain import why
 from domain.sourcing.problem import Decision
 from domain.sourcing.record import Record
 from domain.sourcing.solver import cheapest_plan, solve
+from domain.sourcing.steps import applied
 from storage import database, decisions
 from tests.api.conftest import Api, MakeKey, MakeOrder
 from tests.domain.sourcing.brute import seeded

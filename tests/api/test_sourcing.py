@@ -87,6 +87,17 @@ async def test_a_kit_is_sourced_as_its_components(
     assert [line["quantity"] for line in package["lines"]] == [2, 1]
 
 
+async def test_a_node_takes_no_more_units_than_it_has_room_for(
+    http: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    body = an_order(units_left={"DC-DAL": 1}, stock={"DC-DAL": {"MUG": 40}, "ST-AUS": {"MUG": 1}})
+    told = (await http.post(PATH, json=body, headers=headers)).json()
+
+    packages = told["decision"]["plan"]["assignments"]
+    sent = {one["node"]: [line["quantity"] for line in one["lines"]] for one in packages}
+    assert sent == {"DC-DAL": [1], "ST-AUS": [1]}
+
+
 async def test_a_rule_that_binds_is_told_by_its_name(
     http: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
@@ -100,7 +111,7 @@ async def test_a_rule_that_binds_is_told_by_its_name(
     [why] = told["why"]
     assert why["standing"] == "eliminated"
     assert [step["rule"] for step in why["assumed"]] == ["stores are for Texans"]
-    assert "if there had been no rule stores are for Texans" in why["text"]
+    assert "If there had been no rule stores are for Texans, the best plan" in why["text"]
     by_question = {each["question"]: each["text"] for each in told["answers"]}
     assert "Rules house@3" in by_question["which_rules"]
 
@@ -144,6 +155,10 @@ def _problem_with(**changes: Any) -> Json:
     return body
 
 
+def _ruled(kind: str, **says: Any) -> Json:
+    return an_order(policy={"constraints": [{"name": "house rule", "kind": kind, **says}]})
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -165,6 +180,14 @@ def _problem_with(**changes: Any) -> Json:
         (_problem_with(max_nodes=0), "problem.max_nodes"),
         (_problem_with(policy__colour="red"), "problem.policy.colour"),
         (_problem_with(policy__weights__fame=1), "problem.policy.weights.fame"),
+        (_problem_with(candidates__0__units_left=-1), "problem.candidates.0.units_left"),
+        (_ruled("max_nodes"), "order.policy.constraints.0.value"),
+        (_ruled("max_nodes", value=0), "order.policy.constraints.0.value"),
+        (_ruled("exclude"), "order.policy.constraints.0.nodes"),
+        (_ruled("capability"), "order.policy.constraints.0.what"),
+        (_ruled("exclude", nodes=["NOWHERE"]), "order.policy.constraints.0.nodes"),
+        (_ruled("ship_alone", lines=["9"]), "order.policy.constraints.0.lines"),
+        (_ruled("magic"), "order.policy.constraints.0.kind"),
         (an_order(stock={"NOWHERE": {"MUG": 1}}), "order.stock"),
         (an_order(rate_cards=[]), "order.rate_cards"),
         (an_order(method="pickup"), "order.pickup_node"),

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
@@ -12,6 +13,7 @@ from typer.testing import CliRunner, Result
 from cli import app as entry
 from domain.errors import Invalid, NotFound
 from domain.sourcing.answers import ASKED
+from domain.sourcing.problem import Decision
 from domain.sourcing.solver import solve
 from storage import database, decisions
 from storage.database import transaction
@@ -65,26 +67,70 @@ def test_why_not_from_a_node_and_from_all() -> None:
 
 
 @pytest.mark.usefixtures("settings")
-def test_all_replay_and_one_that_was_altered_is_named(postgres_url: str) -> None:
+def test_all_replay() -> None:
     report = json.loads(say("replay", "--all", "--json").output)
-    assert (report["ok"], report["decisions"], report["differing"]) == (True, 3, [])
+    assert (report["ok"], report["decisions"], report["differing"]) == (True, 3, 0)
+    assert report["differences"] == []
     assert say("replay", "web-1").output == "1 decisions, 0 differ\n"
     assert isinstance(say("replay").exception, Invalid)
 
-    asyncio.run(_altered(postgres_url))
-    report = say("replay", "--all")
-    assert report.exit_code == 1
-    assert "web-2/1: gap_minor differ (the same versions)" in report.output
+
+@pytest.mark.usefixtures("settings")
+def test_one_that_comes_out_otherwise_is_named_with_the_version_that_decided_it(
+    postgres_url: str,
+) -> None:
+    def another(decision: Decision) -> Decision:
+        versions = {"numpy": "1.0"}
+        return decision.model_copy(update={"gap_minor": 1, "solver_versions": versions})
+
+    asyncio.run(_stored(postgres_url, "web-7", another))
+    told = say("replay", "--all")
+    assert told.exit_code == 1
+    assert "web-7/1: gap_minor differ: decided by other versions (numpy 1.0 → " in told.output
+    assert "1 by another version: numpy 1.0 → " in told.output
+    assert "4 decisions, 1 differ" in told.output
 
 
-async def _altered(url: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("UPDATE decisions SET body = jsonb_set(body, '{plan,cost,shipping}', '1')", "columns"),
+        ("UPDATE decisions SET cost_minor = 1", "columns"),
+        ("UPDATE decisions SET own = set_byte(own, 40, 7)", "its bytes are not as recorded"),
+        ("UPDATE decisions SET pieces = ARRAY[digest]", "is gone"),
+        ("UPDATE decision_pieces SET body = set_byte(body, 0, 7)", "is not as recorded"),
+    ],
+)
+@pytest.mark.usefixtures("settings")
+def test_one_that_was_altered_is_named_and_the_others_are_replayed(
+    postgres_url: str, change: str, reason: str
+) -> None:
+    where = " WHERE order_id = 'web-2'" if "UPDATE decisions" in change else ""
+    asyncio.run(_altered(postgres_url, change + where))
+    report = json.loads(say("replay", "--all", "--json").output)
+    assert (report["ok"], report["decisions"]) == (False, 3)
+    named = {one["decision_id"]: one for one in report["differences"]}
+    assert set(named) == ({"web-2/1"} if where else {"web-0/1", "web-1/1", "web-2/1"})
+    assert named["web-2/1"]["parts"] == ["record"]
+    assert reason in named["web-2/1"]["hint"]
+    assert "restore it from a backup" in named["web-2/1"]["hint"]
+    told = say("replay", "--all")
+    assert told.exit_code == 1
+    assert "web-2/1: record differ" in told.output
+    assert isinstance(say("replay", "web-2").exception, NotFound)
+
+
+async def _stored(url: str, order_id: str, changed: Callable[[Decision], Decision]) -> None:
+    engine = database.engine(url)
+    async with transaction(engine) as conn:
+        decision = changed(solve(crowded(seeded(7), order_id), f"{order_id}/1"))
+        await decisions.store(conn, with_surroundings(decision))
+    await engine.dispose()
+
+
+async def _altered(url: str, change: str) -> None:
     engine = database.engine(url)
     async with transaction(engine) as conn:
         await conn.execute(text("SET LOCAL crossdock.repair = 'a lie'"))
-        await conn.execute(
-            text(
-                "UPDATE decisions SET body = jsonb_set(body, '{gap_minor}', '1')"
-                " WHERE order_id = 'web-2'"
-            )
-        )
+        await conn.execute(text(change))
     await engine.dispose()

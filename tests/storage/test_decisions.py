@@ -11,6 +11,7 @@ from domain.sourcing.record import Record
 from domain.sourcing.solver import solve
 from storage import audit, decisions
 from storage.database import transaction
+from storage.decisions import Stored
 from storage.tables import decision_pieces
 from storage.tables import decisions as table
 from tests.domain.sourcing.brute import seeded
@@ -103,7 +104,7 @@ async def test_pages_go_through_all(conn: AsyncConnection) -> None:
         await decisions.store(conn, a_record(number))
     seen, after = [], decisions.FIRST
     while page := await decisions.page(conn, after, limit=2):
-        seen += [stored.record.decision.decision_id for stored in page]
-        last = page[-1].record.decision.problem
-        after = (last.order_id, last.round)
-    assert seen == [f"web-{number}/1" for number in range(5)]
+        problems = [one.record.decision.problem for one in page if isinstance(one, Stored)]
+        seen += [problem.order_id for problem in problems]
+        after = (problems[-1].order_id, problems[-1].round)
+    assert seen == [f"web-{number}" for number in range(5)]

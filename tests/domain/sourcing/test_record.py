@@ -9,9 +9,10 @@ import pytest
 from cli.random_problems import NOON, random_problem, with_rules
 from domain.orders import DeliveryMethod
 from domain.promises import Promise, promised_packages
+from domain.sourcing.policy import Constraint, Policy
 from domain.sourcing.problem import Candidate, Decision, Demand, Problem, ServiceOption
 from domain.sourcing.record import OF_THE_DECISION, Packed, Quoted, Record, Seen, pack, unpack
-from domain.sourcing.replay import decide, replay
+from domain.sourcing.replay import again, decide, replay
 from domain.sourcing.solver import solve
 from tests.domain.sourcing.brute import seeded
 from tests.samples import a_node, an_order
@@ -20,8 +21,7 @@ LINES, NODES, SERVICES = 5, 20, 3
 
 
 def unpacked(packed: Packed) -> Record:
-    clear = json.loads(json.dumps(packed.clear))
-    return unpack(clear, packed.own, [piece.body for piece in packed.pieces])
+    return unpack(packed.own, [piece.body for piece in packed.pieces])
 
 
 def crowded(chance: Random, order_id: str = "web-1") -> Problem:
@@ -91,13 +91,33 @@ def test_what_is_packed_comes_back_and_is_decided_again_to_the_byte(seed: int) -
         assert replay(record) is None
 
 
+def own_bytes(decision: Decision) -> int:
+    """Without any compression by the database."""
+    packed = pack(with_surroundings(decision))
+    return len(packed.own) + len(json.dumps(packed.clear)) + 32 * len(packed.pieces)
+
+
 def test_a_decision_of_twenty_nodes_has_four_kilobytes_of_its_own() -> None:
-    sizes = []
-    for seed in range(12):
-        decision = solve(crowded(seeded(seed)), "web-1/1")
-        packed = pack(with_surroundings(decision))
-        sizes.append(len(packed.own) + len(json.dumps(packed.clear)) + 32 * len(packed.pieces))
-    assert max(sizes) <= 4096
+    plain = [solve(crowded(seeded(seed)), "web-1/1") for seed in range(12)]
+    # With prices of every part, dimensional weights, carbon, and rules of four kinds.
+    ruled = [solve(with_rules(seeded(n), crowded(seeded(n))), "web-1/1") for n in range(12)]
+    assert max(map(own_bytes, [*plain, *ruled])) <= 4096
+    assert any(len(decision.plan.assignments) > 2 for decision in ruled)
+    assert any(len(decision.problem.policy.constraints) > 3 for decision in ruled)
+
+
+def test_whom_a_rule_holds_for_is_the_order_s_and_the_rule_is_shared() -> None:
+    def ruled(number: int, nodes: tuple[str, ...], lines: tuple[str, ...] | None) -> Packed:
+        rule = Constraint(name="far", kind="exclude", nodes=nodes, lines=lines)
+        problem = crowded(seeded(number), f"web-{number}")
+        policy = Policy(rules="house@3", constraints=(rule,))
+        decision = solve(problem.model_copy(update={"policy": policy}), f"web-{number}/1")
+        assert unpacked(pack(with_surroundings(decision))) == with_surroundings(decision)
+        return pack(with_surroundings(decision))
+
+    first = ruled(1, ("NODE-01", "NODE-04"), None)
+    second = ruled(2, ("NODE-02", "ELSEWHERE"), ("1",))
+    assert first.pieces == second.pieces
 
 
 def test_orders_share_what_is_the_network_s() -> None:
@@ -152,3 +172,13 @@ def test_a_replay_says_what_differs_and_which_version() -> None:
     same = replay(Record(decision=decision.model_copy(update={"gap_minor": 1})))
     assert same is not None
     assert same.versions == {}
+
+
+def test_a_replay_by_other_versions_that_is_the_same_is_no_difference() -> None:
+    decision = solve(crowded(seeded(5)), "web-1/1")
+    older = Record(decision=decision.model_copy(update={"solver_versions": {"numpy": "1.0"}}))
+
+    assert replay(older) is None
+    found = again(older)
+    assert found.parts == ()
+    assert found.versions["numpy"].startswith("1.0 → ")
