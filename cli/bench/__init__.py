@@ -10,10 +10,12 @@ import platform
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final, Protocol, cast
 
 import psutil
 
+from cli import printing
 from domain.errors import Invalid, NotFound
 from domain.values import Value
 
@@ -44,7 +46,12 @@ class Report(Value):
 
 
 class Bench(Protocol):
-    """`measure` takes the seed and, where it can be told how long to work, `seconds`."""
+    """
+    `measure` takes the seed and, where it can be told how long to work, `seconds`.
+
+    A module may also have `show(report)`, a table instead of a line for each metric without a
+    target, and `draw(report, path)`, a picture.
+    """
 
     SUMMARY: str
     measure: Callable[..., dict[str, Metric]]
@@ -93,11 +100,28 @@ def run(name: str, seed: int, seconds: float | None = None) -> Report:
 
 def table(report: Report) -> str:
     lines = [f"{report.bench} (seed {report.seed}): {'ok' if report.ok else 'misses its targets'}"]
+    show = getattr(_bench(report.bench), "show", None)
     for name, metric in report.metrics.items():
+        if show and not metric.target:
+            continue
         verdict = "" if not metric.target else "holds" if metric.holds else "MISSED"
         shown = f"{metric.value:>12.6g} {metric.unit:10}"
         lines.append(f"  {name:28} {shown} {metric.target:10} {verdict}".rstrip())
+    if show:
+        console = printing.console(plain=True)
+        with console.capture() as captured:
+            console.print(show(report))
+        lines.append(captured.get().rstrip())
     return "\n".join(lines)
+
+
+def draw(report: Report, path: Path) -> None:
+    """Raises Invalid for a benchmark that has no picture."""
+    picture = getattr(_bench(report.bench), "draw", None)
+    if picture is None:
+        raise Invalid(f"plot: the benchmark {report.bench!r} has no picture")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture(report, path)
 
 
 def _versions() -> dict[str, str]:

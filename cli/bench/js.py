@@ -1,4 +1,4 @@
-"""The literature's market: what its policies cost beside a bound in hindsight, and what ours does."""
+"""The literature's market: what its policies and ours cost beside a bound in hindsight."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class Scale(NamedTuple):
     instances: int = 20
     small: Setting = SMALL
     large: Setting | None = LARGE
-    small_pace: Pace = Pace(steps=300, first=50, renewals=100, rounds=2, periods=20)
-    large_pace: Pace = Pace(steps=300, first=4, renewals=25, rounds=1, periods=100)
+    small_pace: Pace = Pace(first=300, renewals=40, steps=60, periods=50)
+    large_pace: Pace = Pace(first=300, renewals=30, steps=50, periods=200)
 
 
 class Played(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from cli.markets.js import Market
-from domain.sourcing.fluid import Desk, Floats, Fluid, Ints, Prices, ascend
+from domain.sourcing.fluid import Desk, Floats, Fluid, Ints, Prices
 
 Pricer = Callable[[Ints, int], Floats]
 
@@ -16,10 +16,9 @@ Pricer = Callable[[Ints, int], Floats]
 class Pace(NamedTuple):
     """How much work goes into our prices: counted, never timed."""
 
-    steps: int  # of the first ascent
-    first: int  # rounds of the first prices
+    first: int  # steps of the first ascent
     renewals: int  # a season
-    rounds: int  # of each
+    steps: int  # of each
     periods: int  # after which all prices are brought up to date
 
 
@@ -168,14 +167,12 @@ class Following:
     def __init__(self, market: Market, desk: Desk, fluid: Fluid, pace: Pace) -> None:
         self._desk, self._pace, self._periods = desk, pace, market.periods
         self._baskets, self._vendor = market.network.baskets, len(market.stock)
-        mean = fluid.rate * market.periods
-        _, prices = ascend(fluid, market.stock, mean, free(market), pace.steps)
-        self._prices = Prices(fluid, prices, market.stock, market.periods, pace.first)
+        self._prices = Prices(fluid, free(market), market.stock, market.periods, pace.first)
         self._renewed, self._passed = market.periods, market.periods
 
     def plan(self, basket: int, region: int, stock: Ints, left: int) -> Sequence[int]:
         if self._renewed - left >= self._periods / self._pace.renewals:
-            self._prices.renew(stock, left, self._pace.rounds)
+            self._prices.renew(stock, left, self._pace.steps)
             self._renewed = self._passed = left
         elif self._passed - left >= self._pace.periods:
             self._prices.pass_time(stock, left)

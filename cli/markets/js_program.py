@@ -1,4 +1,4 @@
-"""The literature's linear program of a season, by OR-Tools: its optimum, and the prices of stock."""
+"""The literature's linear program of a season, by OR-Tools: its optimum, and prices of stock."""
 
 from __future__ import annotations
 

@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 
+_ROUNDED: Final = 1e-6  # of a bound, more than 32 bits may be wrong by
 LEVELS: Final = 128  # of what a unit may save: the grid on which rates are kept
-_CAUTION: Final = 0.02  # of a price's way, at least, at each renewal
+_OWN: Final = 0.3  # of a price is by its own stock's chances; measured, flat from 0.3 to 0.6
+_PATIENCE: Final = 10  # steps without a better bound, before the stride shortens
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ class Fluid:
         each = prices[:, :, None] + self.network.unit[:, None, :]
         left_out = self._openings.beyond + self._asks.astype(float) @ each.min(axis=0)
         least = np.minimum(value, left_out)
-        return float((least * orders).sum() - (prices[:-1] * stock).sum())
+        found = float((least * orders).sum() - (prices[:-1] * stock).sum())
+        return found - _ROUNDED * abs(found)
 
     def places(self, prices: Floats, chosen: Ints) -> Ints:
         """The place of each line, by region."""
@@ -223,8 +226,8 @@ def ascend(
     best, best_prices, stride, since = -np.inf, prices, 0.01, 0
     momentum: Floats = np.zeros(stock.shape)
     prices = prices.copy()
+    prices[:-1][~has] = fluid.network.never
     for _ in range(steps):
-        prices[:-1][~has] = fluid.network.never
         value, chosen = fluid.answers(prices)
         found = fluid.bound(prices, stock, orders, value)
         since += 1
@@ -237,44 +240,36 @@ def ascend(
         short = np.where(has & ((prices[:-1] > 0) | (short > 0)), short, 0) / scale
         momentum = 0.7 * momentum + 0.3 * short
         length = stride * abs(best) / max(float((short**2).sum()), 1e-9)
-        prices[:-1] = np.maximum(prices[:-1] + length * momentum / scale, 0)
-    best_prices[:-1][~has] = fluid.network.never
+        moved = np.maximum(prices[:-1] + length * momentum / scale, 0)
+        prices[:-1] = np.where(has, moved, fluid.network.never)
     return best, best_prices
-
-
-_PATIENCE: Final = 10  # steps without a better bound, before the stride shortens
 
 
 class Prices:
     """
-    A price for each place and item by its stock and the time left: what the last unit is expected
-    to save, which is the sum over all savings of the chance that as many orders save more.
+    A price for each place and item that follows its stock and the time left.
 
-    Between renewals a price follows its own stock; a renewal looks at all prices together.
+    At each renewal the prices at which the mean demand fits the stock, and for each one, all others
+    as they are, what the last unit is expected to save: the sum over all savings of the chance that
+    as many orders save more. The price is the first of them, and a share of the way to the second;
+    from there it goes as the second goes when a unit is sold, or time passes.
     """
 
-    def __init__(self, fluid: Fluid, prices: Floats, stock: Ints, left: int, rounds: int) -> None:
-        """`prices` are a good start, such as those of `ascend`; `left` counts periods."""
-        self.now = prices.copy()  # by place and item, the last place's too
+    def __init__(self, fluid: Fluid, prices: Floats, stock: Ints, left: int, steps: int) -> None:
+        """`prices` are where the ascent starts; `left` counts periods."""
+        self.now = self._mean = prices  # by place and item, the last place's too
         self._fluid = fluid
         self._step = 2 * fluid.network.fixed.max() / LEVELS
-        self._pace = np.full(stock.shape, 0.5)
-        self._went = np.zeros(stock.shape)
-        self.renew(stock, left, rounds)
+        self.renew(stock, left, steps)
 
-    def renew(self, stock: Ints, left: int, rounds: int = 1) -> None:
-        """Each price moves towards what it would be if the others stayed, slower if it swings."""
-        has, mine = stock > 0, self.now[:-1]
-        for _ in range(rounds):
-            mine[~has] = self._fluid.network.never
-            self._roots = self._rates()
-            way = np.where(has, self._expected(self._roots, stock, left) - mine, 0)
-            swings = np.sign(way) * self._went < 0
-            self._pace = np.clip(self._pace * np.where(swings, 0.6, 1.1), _CAUTION, 0.5)
-            self._went = np.sign(way)
-            mine += self._pace * way
-        self._offset = np.where(has, mine - self._expected(self._roots, stock, left), 0)
-        mine[~has] = self._fluid.network.never
+    def renew(self, stock: Ints, left: int, steps: int) -> None:
+        """All prices anew, by so many steps of `ascend` from those of the last renewal."""
+        _, self._mean = ascend(self._fluid, stock, self._fluid.rate * left, self._mean, steps)
+        self._roots = self._rates(self._mean)
+        expected = self._expected(self._roots, stock, left)
+        self._offset = np.where(stock > 0, (1 - _OWN) * (self._mean[:-1] - expected), 0)
+        self.now = self._mean.copy()
+        self.pass_time(stock, left)
 
     def pass_time(self, stock: Ints, left: int) -> None:
         """All prices as they are with this stock, so many periods from the end."""
@@ -286,10 +281,10 @@ class Prices:
         expected = self._expected(self._roots[at], stock, left) + self._offset[at]
         self.now[at] = np.where(stock > 0, np.maximum(expected, 0), self._fluid.network.never)
 
-    def _rates(self) -> Floats:
+    def _rates(self, prices: Floats) -> Floats:
         """The cube root of how often a period's order saves more, by place, item and saving."""
         fluid = self._fluid
-        saved = fluid.savings(self.now)
+        saved = fluid.savings(prices)
         weight = np.broadcast_to(fluid.rate[fluid.line_basket][:, None, :], saved.shape)
         level = np.clip(saved / self._step, 0, LEVELS - 1.001)
         floor = level.astype(np.int64)
