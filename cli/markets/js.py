@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import PCG64, Generator
 
 from cli.markets.js_places import CENTERS, REGIONS, Place
-from domain.sourcing.fluid import Floats, Ints, Network
+from domain.sourcing.fluid import Bools, Floats, Ints, Network
 
 FIXED: Final = 8.759  # a package
 UNIT: Final = 0.423  # an item in it
@@ -95,7 +95,7 @@ def miles_between(one: Place, other: Place) -> float:
     return float(2 * EARTH_KM * np.arcsin(np.sqrt(half)) / KM_PER_MILE)
 
 
-def _stock(network: Network, carries: Ints, periods: int) -> Ints:
+def _stock(network: Network, carries: Bools, periods: int) -> Ints:
     """Each item's demand of a region is the nearest center's that carries it."""
     wanted = np.zeros((network.items, network.rate.shape[1]))
     for basket, rate in zip(network.baskets, network.rate, strict=True):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
+Bools = NDArray[np.bool_]
 
 _ROUNDED: Final = 1e-6  # of a bound, more than 32 bits may be wrong by
 LEVELS: Final = 128  # of what a unit may save: the grid on which rates are kept
@@ -165,7 +166,8 @@ class Fluid:
         """How many units of each place and item these orders take."""
         cell = self.places(prices, chosen) * self.network.items + self.line_item[:, None]
         weights = orders[self.line_basket].ravel()
-        used = np.bincount(cell.ravel(), weights=weights, minlength=prices.size)
+        used = np.zeros(prices.size)
+        used += np.bincount(cell.ravel(), weights, prices.size)
         return used.reshape(prices.shape)
 
     def savings(self, prices: Floats) -> Floats:
@@ -296,10 +298,13 @@ class Prices:
         rates += np.bincount(cell.ravel() + 1, (weight * above).ravel(), size)
         by_level = rates.reshape(saved.shape[1], fluid.network.items, LEVELS)
         more = by_level[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]
-        return np.cbrt(np.maximum(more[:, :, 1:], 0))
+        roots: Floats = np.cbrt(np.maximum(more[:, :, 1:], 0))
+        return roots
 
     def _expected(self, roots: Floats, stock: Ints, left: int) -> Floats:
-        return at_least(roots * left ** (1 / 3), stock[..., None]).sum(axis=-1) * self._step
+        chances = at_least(roots * left ** (1 / 3), stock[..., None])
+        expected: Floats = chances.sum(axis=-1) * self._step
+        return expected
 
 
 def at_least(root: Floats, number: Ints) -> Floats:

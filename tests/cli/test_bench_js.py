@@ -11,7 +11,16 @@ import pytest
 from cli import bench
 from cli.bench import js
 from cli.bench.js import Scale, counted
-from cli.markets.js import LARGE, SMALL, Market, generator, market, miles_between, unit_costs
+from cli.markets.js import (
+    LARGE,
+    SMALL,
+    Market,
+    Setting,
+    generator,
+    market,
+    miles_between,
+    unit_costs,
+)
 from cli.markets.js_places import CENTERS, REGIONS, Place
 from cli.markets.js_policies import (
     Brokering,
@@ -54,7 +63,7 @@ def test_distances_and_costs_are_the_published_ones() -> None:
 
 
 @pytest.mark.parametrize("setting", [SMALL, LARGE])
-def test_a_market_has_its_baskets_rates_and_stock(setting: js.Setting) -> None:
+def test_a_market_has_its_baskets_rates_and_stock(setting: Setting) -> None:
     drawn = market(setting, generator(7, 0))
     sizes = [len(basket) for basket in drawn.network.baskets]
     assert sizes == [0] + [

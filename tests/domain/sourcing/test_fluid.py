@@ -8,7 +8,7 @@ from math import exp, factorial
 import numpy as np
 import pytest
 
-from domain.sourcing.fluid import Desk, Floats, Fluid, Network, Prices, ascend, at_least
+from domain.sourcing.fluid import Desk, Floats, Fluid, Ints, Network, Prices, ascend, at_least
 
 
 def network(seed: int, places: int = 3) -> Network:
@@ -23,7 +23,7 @@ def network(seed: int, places: int = 3) -> Network:
     )
 
 
-def start(made: Network, stock: Floats) -> Floats:
+def start(made: Network, stock: Ints) -> Floats:
     prices = np.zeros((len(made.fixed), made.items))
     prices[:-1][stock < 1] = made.never
     return prices
@@ -95,7 +95,7 @@ def test_the_dual_bounds_every_way_to_serve_and_no_price_is_negative(seed: int) 
     assert ascend(few, stock, counted[fluid.asked], start(made, stock), 50)[0] <= bound + 1e-3
 
 
-def cheapest(made: Network, stock: Floats, orders: list[tuple[int, int]]) -> float:
+def cheapest(made: Network, stock: Ints, orders: list[tuple[int, int]]) -> float:
     """By every plan of every order."""
     if not orders:
         return 0.0
@@ -128,8 +128,10 @@ def test_a_price_rises_as_stock_falls_and_goes_as_time_passes() -> None:
     assert seen[-1] > seen[0]
     prices.sold(([0], [0]), np.array([0]), 300)
     assert prices.now[0, 0] == made.never
-    prices.renew(stock, 10, steps=300)
-    assert (prices.now < 1e-6).all()  # there is more than will be asked for
+    before = prices.now[:-1, 1].copy()
+    prices.renew(stock, 10, steps=300)  # there is more than will be asked for
+    assert (prices.now[:-1, 1] < before).all()
+    assert prices.now[-1].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("mean", [0.3, 2.0, 9.0])
