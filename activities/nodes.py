@@ -30,6 +30,7 @@ class _Case(Value):
     node: Node
     secret: str
     submitted: bool
+    held: bool
     events: tuple[NodeEvent, ...]
 
 
@@ -46,6 +47,8 @@ class Nodes(ports.Nodes):
         case = await self._case(fulfillment_id)
         if case.submitted:
             return Dispatched(events=case.events)
+        if case.held:  # since we were asked to
+            return Dispatched(held=True)
         f, node = case.fulfillment, case.node
         answer = await self._adapter(node).request(node, f, case.order, secret=case.secret)
         request = RequestStatus.SUBMITTED if answer.received else RequestStatus.REJECTED
@@ -81,6 +84,7 @@ class Nodes(ports.Nodes):
                 raise NotFound(f"no fulfillment {fulfillment_id}, or not its order or node")
             sealed = await network.credential(conn, f"node:{node.code}", "secret")
             submitted = await records.submitted(conn, fulfillment_id)
+            held = await records.held(conn, f.order_id)
             events = await inbox.events_of(conn, fulfillment_id)
         if sealed is None:
             raise NotFound(f"node {node.code} has no secret: set its credential", code="no_secret")
@@ -90,6 +94,7 @@ class Nodes(ports.Nodes):
             node=node,
             secret=self._keyring.unseal(sealed),
             submitted=submitted,
+            held=held,
             events=events,
         )
 

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from domain.errors import NotFound
+from domain.fulfillments import RequestStatus
 from domain.orders import DeliveryMethod, Order
-from domain.promises import GRACE, keep, kept, units_by_sku
-from domain.sourcing.build import build
-from domain.sourcing.problem import Decision, Problem, Promised
-from domain.sourcing.solver import certified, solve
-from storage import decisions, promises, records, snapshot
+from domain.promises import GRACE
+from domain.records import OrderState
+from domain.rules.facts import Case
+from domain.rules.judging import Posed, decide_by, pose
+from domain.rules.sets import Version
+from domain.sourcing.build import Particulars, build
+from domain.sourcing.certifying import certified
+from domain.sourcing.policy import Policy
+from domain.sourcing.problem import Decision, Plan, Problem
+from domain.sourcing.record import Quoted, Record, Seen
+from domain.sourcing.replay import decide
+from storage import cooling, decisions, promises, records, rules, snapshot
 from storage.database import transaction
 from storage.promises import Claimed
 from storage.snapshot import Snapshot
@@ -40,17 +50,36 @@ class Sourcing(ports.Sourcing):
             made = await decisions.get(conn, request.order_id, request.round)
             if made is not None:
                 return _sourced(made)
-            order = await records.order(conn, request.order_id)
-            if order is None:
-                raise NotFound(f"no order {request.order_id}")
-            claimed = await promises.of_order(conn, order)
-            skus = [unit.sku for unit in request.units]
-            now = await snapshot.sourcing(conn, skus, order.channel)
-        problem = build(
+            asked = await ask(conn, request)
+        if not request.alone and (wait := await asyncio.to_thread(asked.cools)) is not None:
+            async with transaction(self._engine) as conn:
+                until = await cooling.enter(conn, *wait, request.model_dump(mode="json"))
+            return Sourced(decision_id="", solver="", plan=Plan(assignments=()), wait_until=until)
+        decision = await asyncio.to_thread(lambda: certified(asked.decide(), self._certified))
+        compare(decision)
+        async with transaction(self._engine) as conn:
+            await cooling.leave(conn, request.order_id)
+            return _sourced(await decisions.store(conn, asked.record(decision)))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One order's question, with all that is read to answer it, at one moment."""
+
+    request: SourceOrder
+    case: Case
+    snapshot: Snapshot
+    active: tuple[Version, ...]
+    known: Particulars
+    claimed: Claimed | None
+
+    def build(self, policy: Policy) -> Problem:
+        request, order, now = self.request, self.case.order, self.snapshot
+        return build(
             now,
             order_id=request.order_id,
             round=request.round,
-            as_of=datetime.now(UTC),
+            as_of=self.case.now,
             currency=now.rate_cards[0].currency if now.rate_cards else order.currency,
             promise_by=request.promise_by,
             units=request.units,
@@ -58,14 +87,83 @@ class Sourcing(ports.Sourcing):
             excluded={**_hidden(now, order), **request.excluded},
             firm_node=request.firm_node,
             method=order.method,
+            policy=policy,
+            known=self.known,
         )
-        decision_id = f"{request.order_id}/{request.round}"
-        decision = await asyncio.to_thread(
-            lambda: certified(_decide(problem, decision_id, claimed), self._certified)
+
+    def pose(self) -> Posed:
+        return pose(self.active, self.case, self.build, self.request.rules)
+
+    def cools(self) -> tuple[str, timedelta] | None:
+        """The profile whose orders are sourced together, and for how long it waits for others."""
+        if self.claimed is not None or self.case.order.method is not DeliveryMethod.SHIP:
+            return None
+        judged = self.pose().judged
+        if judged is None or judged.cool_down is None:
+            return None
+        return f"{judged.policy.rules}/{judged.profile}", judged.cool_down
+
+    def decide(self) -> Decision:
+        return decide_by(self.active, self.case, self.build, self.solve, self.request.rules)
+
+    def solve(self, problem: Problem) -> Decision:
+        return decide(problem, self.decision_id, self.quoted)
+
+    @property
+    def decision_id(self) -> str:
+        return f"{self.request.order_id}/{self.request.round}"
+
+    @property
+    def quoted(self) -> Quoted | None:
+        """The promise that the order claimed; it came when it claimed it, if not long ago."""
+        if self.claimed is None:
+            return None
+        soon = self.case.now - self.claimed.at <= GRACE
+        return Quoted(promise=self.claimed.promise, came=self.claimed.at if soon else self.case.now)
+
+    def record(self, decision: Decision) -> Record:
+        order, now = self.case.order, self.snapshot
+        seen = Seen(
+            nodes=now.nodes, rate_cards=now.rate_cards, ship_to=order.ship_to, method=order.method
         )
-        _compare(decision)
-        async with transaction(self._engine) as conn:
-            return _sourced(await decisions.store(conn, decision))
+        return Record(decision=decision, quoted=self.quoted, seen=seen)
+
+
+async def ask(conn: AsyncConnection, request: SourceOrder) -> Asked:
+    """Raises NotFound(order)."""
+    order = await records.order(conn, request.order_id)
+    state = await records.state(conn, request.order_id)
+    if order is None or state is None:
+        raise NotFound(f"no order {request.order_id}")
+    now = await snapshot.sourcing(conn, [unit.sku for unit in request.units], order.channel)
+    active = await rules.active(conn)
+    case = Case(
+        order=order,
+        units=request.units,
+        snapshot=now,
+        now=datetime.now(UTC),
+        promise_by=request.promise_by,
+        round=request.round,
+    )
+    known = Particulars(
+        price_minor={line.line_id: line.unit_price_minor for line in order.lines},
+        rejections=_rejections(state),
+        open_orders=await records.open_by_node(conn) if _counts_orders(active) else {},
+    )
+    claimed = await promises.of_order(conn, order)
+    return Asked(request, case, now, active, known, claimed)
+
+
+def _counts_orders(active: Iterable[Version]) -> bool:
+    """Whether some rule asks; counting costs as much as fulfillments are open."""
+    profiles = (profile for version in active for profile in version.rules.profiles)
+    return any(rule.kind == "max_orders" for profile in profiles for rule in profile.rules)
+
+
+def _rejections(state: OrderState) -> dict[str, int]:
+    """By line, how often a node said no to it."""
+    said_no = [f for f in state.fulfillments if f.request is RequestStatus.REJECTED]
+    return dict(Counter(line.line_id for f in said_no for line in f.lines))
 
 
 def _hidden(now: Snapshot, order: Order) -> Mapping[str, str]:
@@ -73,23 +171,7 @@ def _hidden(now: Snapshot, order: Order) -> Mapping[str, str]:
     return now.hidden if order.method is DeliveryMethod.SHIP else {}
 
 
-def _decide(problem: Problem, decision_id: str, claimed: Claimed | None) -> Decision:
-    """
-    As it was promised, while all of it is still to be sourced and the plan can be kept; else anew.
-
-    A share that a node gave back is no longer what was promised: it is decided without a word.
-    """
-    if claimed is None or units_by_sku(problem.demands) != claimed.promise.units:
-        return solve(problem, decision_id)
-    soon = problem.as_of - claimed.at <= GRACE
-    plan = keep(claimed.promise, problem, claimed.at if soon else problem.as_of)
-    if not isinstance(plan, str):
-        return kept(claimed.promise, problem, plan, decision_id)
-    broken = Promised(token=claimed.promise.token, kept=False, reason=plan)
-    return solve(problem, decision_id).model_copy(update={"promise": broken})
-
-
-def _compare(decision: Decision) -> None:
+def compare(decision: Decision) -> None:
     """Two solvers that differ are an alarm; the order goes on as it was decided."""
     other = decision.certificate
     if other is not None and not other.agrees:
@@ -105,4 +187,10 @@ def _compare(decision: Decision) -> None:
 
 
 def _sourced(decision: Decision) -> Sourced:
-    return Sourced(decision_id=decision.decision_id, solver=decision.solver, plan=decision.plan)
+    return Sourced(
+        decision_id=decision.decision_id,
+        solver=decision.solver,
+        plan=decision.plan,
+        outcome=decision.outcome,
+        review=decision.review,
+    )

@@ -14,10 +14,10 @@ from domain.lifecycle import with_fulfillment
 from domain.orders import TERMINAL
 from domain.records import Change, OrderEvent
 from storage import backorders, claims, inbox, network, records, reservations, stock
+from storage.asks import Answer, Ask
 from storage.batching import Batcher
 from storage.carts import Cart, Fate
 from storage.database import transaction
-from storage.taking import Answer, Ask
 from workflows import ports
 from workflows.ports import (
     Allocate,

@@ -36,6 +36,7 @@ PURE: Final = (
     "workflows.conversation",
     "workflows.details",
     "workflows.fulfilling",
+    "workflows.leftover",
     "workflows.messages",
     "workflows.placing",
     "workflows.policies",

@@ -12,6 +12,7 @@ from api import (
     channels,
     codec,
     commands,
+    decisions,
     feeds,
     fulfillments,
     health,
@@ -23,8 +24,10 @@ from api import (
     rates,
     repairs,
     reservations,
+    rules,
     security,
     sessions,
+    sourcing,
     stock,
     stock_rules,
     supplies,
@@ -36,11 +39,13 @@ from api.services import Services
 _TAGS: Final = [
     {"name": "orders", "description": "Place, find, explain, and steer what is under way."},
     {"name": "promises", "description": "What a cart would cost, and when it would come."},
+    {"name": "sourcing", "description": "The engine alone: your orders, nodes, stock and rates."},
     {"name": "reservations", "description": "Units kept for a cart, a checkout or an order."},
     {"name": "fulfillments", "description": "A node's share: its worklist and its events."},
     {"name": "nodes", "description": "The places that fulfill, and whether they are up."},
     {"name": "rates", "description": "What it costs to send a package, by service."},
     {"name": "stock", "description": "Products, units on hand, and what may be sold."},
+    {"name": "rules", "description": "What decides where orders are sourced, in versions."},
     {"name": "repairs", "description": "What is wrong in the books, and what is done about it."},
     {
         "name": "channels",
@@ -61,6 +66,7 @@ _IN_PATHS: Final = {
     "node": "The node's code.",
     "key": "The caller's own name for the reservation.",
     "code": "Letters, digits and hyphens; it stays.",
+    "kind": "Of a signal: capacity_percent, lead_hours or offline_for_sourcing.",
     "sku": "As the catalogue names it.",
 }
 _PROBLEM: Final = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
@@ -87,8 +93,10 @@ def create_app(services: Services) -> FastAPI:
     reservations.install(app, services)
     problems.install(app)
     stocks = (stock, availability, stock_rules, feeds, supplies)
-    settings = (nodes, rates, *stocks, repairs, channels)
-    for module in (orders, commands, promises, reservations, fulfillments, *settings, intake_log):
+    settings = (nodes, rates, *stocks, rules, repairs, channels)
+    explained = (decisions, sourcing)
+    orderly = (orders, commands, *explained, promises, reservations, fulfillments)
+    for module in (*orderly, *settings, intake_log):
         app.include_router(module.router, responses=_COMMON)
     for router in (webhooks.router, codec.router, health.router, sessions.router):
         app.include_router(router)

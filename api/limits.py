@@ -16,6 +16,7 @@ LIMITS: Final = {
     "/webhooks/shopify/": 2 * _MIB,
     "/codec/": 16 * _MIB,
     "/v1/stock/bulk": 256 * _MIB,
+    "/v1/sourcing": 8 * _MIB,
 }
 
 

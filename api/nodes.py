@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import date
+from typing import Annotated, Self
 from uuid import uuid4
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Query, status
+from pydantic import Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from api import problems
+from api import examples, problems
 from api.answers import NodeChange
 from api.intake import tell_node_down, wake_backordered
+from api.schemas import Closed, Instant
 from api.security import (
     Keeper,
     ReadsNodes,
@@ -21,12 +25,47 @@ from api.security import (
 )
 from api.services import Serving
 from api.setup import PutNode, PutSecret, Reason
+from domain.errors import Invalid
 from domain.network import Node
-from storage import network, stock
+from storage import capacity, network, signals, stock
 from storage.database import transaction
+from storage.signals import Kind, Signal
 from workflows.messages import NodeDown
 
 router = APIRouter(prefix="/v1/nodes", tags=["nodes"])
+_MOST_PERCENT = 1000
+_MOST_HOURS = 720
+
+
+class PutSignal(Closed):
+    """
+    What holds of a node until then. `value` is a `capacity_percent` of its day's limits, or so many
+    `lead_hours` that its work is delayed; `offline_for_sourcing` has none.
+    """
+
+    model_config = examples.of(
+        {
+            "kind": "capacity_percent",
+            "value": 50,
+            "until": "2026-12-24T23:00:00Z",
+            "reason": "half the shift is ill",
+        }
+    )
+
+    kind: Kind
+    value: Annotated[int, Field(ge=0, le=_MOST_PERCENT)] = 0
+    until: Instant
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        if self.kind == "capacity_percent" and "value" not in self.model_fields_set:
+            raise ValueError("value: say which percent of its capacity the node has")
+        if self.kind == "lead_hours" and not 0 < self.value <= _MOST_HOURS:
+            raise ValueError(f"value: 1 to {_MOST_HOURS} hours")
+        if self.kind == "offline_for_sourcing" and self.value:
+            raise ValueError("value: offline_for_sourcing has none; leave it out")
+        return self
 
 
 @router.get("")
@@ -94,6 +133,54 @@ async def up(code: str, body: Reason, access: WritesNodes, services: Serving) ->
         woken = await wake_backordered(conn, skus, uuid4().hex)
         node = await _known(conn, code)
     return NodeChange(node=node, changed=changed, orders=woken)
+
+
+@router.get("/{code}/capacity", responses=problems.documented(404))
+async def taken(
+    code: str,
+    access: ReadsNodes,
+    services: Serving,
+    day: Annotated[date | None, Query(description="of the node's own calendar; else today")] = None,
+) -> capacity.Day:
+    """What a node has taken on for a day, and what it may still take."""
+    own_node(access, code)
+    async with transaction(services.read_engine) as conn:
+        return await capacity.on(conn, code, day)
+
+
+@router.get("/{code}/signals", responses=problems.documented(404))
+async def standing(code: str, access: ReadsNodes, services: Serving) -> tuple[Signal, ...]:
+    """What holds of a node for now."""
+    own_node(access, code)
+    async with transaction(services.read_engine) as conn:
+        await _known(conn, code)
+        return await signals.standing(conn, code)
+
+
+@router.put("/{code}/signals", responses=problems.documented(404))
+async def signal(
+    code: str, body: PutSignal, access: WritesNodes, services: Serving
+) -> tuple[Signal, ...]:
+    """Say what holds of a node until an instant, in place of what was said of that kind."""
+    own_node(access, code)
+    if body.until <= services.clock():
+        raise Invalid("until: is over; DELETE ends a signal before its time")
+    said = Signal.model_validate(body.model_dump())
+    async with transaction(services.engine) as conn:
+        await signals.put(conn, code, said, actor(access))
+        return await signals.standing(conn, code)
+
+
+@router.delete("/{code}/signals/{kind}", responses=problems.documented(404))
+async def end_signal(
+    code: str, kind: Kind, access: WritesNodes, services: Serving
+) -> tuple[Signal, ...]:
+    """End a signal before its time. Orders that wait for what the node has try again."""
+    own_node(access, code)
+    async with transaction(services.engine) as conn:
+        if await signals.end(conn, code, kind, actor(access)):
+            await wake_backordered(conn, await stock.skus_at(conn, code), uuid4().hex)
+        return await signals.standing(conn, code)
 
 
 async def _known(conn: AsyncConnection, code: str) -> Node:

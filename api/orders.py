@@ -20,8 +20,7 @@ from api.services import Services, Serving
 from domain.errors import Conflict, NotFound, Outage, Refused
 from domain.orders import Order, OrderStatus
 from domain.records import OrderState
-from domain.sourcing.problem import Decision
-from storage import backorders, decisions, intake, reads, records
+from storage import backorders, intake, reads, records
 from storage.access import Access
 from storage.database import transaction
 from storage.reads import OrderSummary, Page, TimelineEvent
@@ -115,14 +114,6 @@ async def timeline(
         events = await reads.timeline(conn, order_id, after=asked.after, limit=asked.limit)
     more = str(events[-1].seq) if len(events) == asked.limit else None
     return Page(items=events, next=more)
-
-
-@router.get("/{order_id}/decisions", responses=problems.documented(404))
-async def decided(order_id: str, access: ReadsOrders, services: Serving) -> tuple[Decision, ...]:
-    """Every sourcing decision in full: what it knew, what it cost, why not from elsewhere."""
-    async with transaction(services.read_engine) as conn:
-        _seen(await records.state(conn, order_id), access, order_id)
-        return tuple(await decisions.of_order(conn, order_id))
 
 
 async def _known(services: Services, order: Order) -> Submitted | None:

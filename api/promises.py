@@ -2,88 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Annotated, Final, NamedTuple, Self, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from fastapi import APIRouter
-from pydantic import Field, model_validator
 
-from api import examples, sold
+from api import sold
 from api.problems import Forbidden, Unfit
+from api.quoted import QuoteCart, Ruled
 from api.reservations import Door
-from api.schemas import Closed, Code, PlacedAddress
 from api.security import WritesOrders, actor, sees_order
 from api.services import Services, Serving
+from api.solving import solved
 from domain import supply
-from domain.errors import Invalid, Outage
+from domain.errors import Invalid
 from domain.geography import locate
 from domain.orders import DeliveryMethod, Order, reservation_id
 from domain.promises import Promise, destination, promised_packages, units_by_sku
 from domain.quoting import Cart, Cutoff, Offer, Quote, ShipOption, quote
+from domain.rules.sets import Version
 from domain.supply import Coming
-from storage import availability, promises, snapshot, stock, supplies
+from storage import availability, promises, rules, snapshot, stock, supplies
+from storage.asks import Ask
 from storage.availability import Sale
 from storage.batching import Batcher
 from storage.database import transaction
+from storage.room import lacking
 from storage.snapshot import Snapshot
-from storage.taking import Ask, lacking
 
 AnOffer = TypeVar("AnOffer", bound=Offer)
 
 router = APIRouter(prefix="/v1/promises", tags=["promises"])
 
-MOST_LINES: Final = 50
 _CLOSE_ENOUGH: Final = frozenset({"zip3", "state"})
-_PATIENCE: Final = timedelta(seconds=5)
-# The solver shares the process with intake: two quotes at a time, the others wait their turn.
-_turn: Final = asyncio.Semaphore(2)
-
-
-class QuotedLine(Closed):
-    line_id: Annotated[str, Field(max_length=64)] = ""
-    sku: Code
-    quantity: Annotated[int, Field(ge=1, le=100_000)]
-
-
-class QuoteCart(Closed):
-    """
-    A cart and where it is to go; a postal code is enough of an address.
-
-    `token_seconds` asks for tokens that live so long at most, and is all that makes a quote write.
-    With `hold` the cart's units are reserved for that long, for whichever option is ordered.
-    Stores are looked for within `within_miles`; the first `stores` are answered.
-    """
-
-    model_config = examples.of(examples.CART)
-
-    channel: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
-    lines: Annotated[tuple[QuotedLine, ...], Field(min_length=1, max_length=MOST_LINES)]
-    ship_to: PlacedAddress
-    methods: Annotated[tuple[DeliveryMethod, ...], Field(min_length=1, max_length=2)] = (
-        DeliveryMethod.SHIP,
-        DeliveryMethod.PICKUP,
-    )
-    stores: Annotated[int, Field(ge=1, le=20)] = 5
-    within_miles: Annotated[int, Field(ge=1, le=5000)] = 100
-    token_seconds: Annotated[int | None, Field(ge=1, le=3600)] = None
-    hold: bool = False
-
-    @model_validator(mode="after")
-    def _coherent(self) -> Self:
-        if self.hold and self.token_seconds is None:
-            raise ValueError("token_seconds: say for how long the units are to be held")
-        names = self.line_ids()
-        if len(set(names)) != len(names):
-            raise ValueError("lines: each line_id may stand once; two lines share one")
-        return self
-
-    def line_ids(self) -> list[str]:
-        """The lines' ids; a line without one has its number."""
-        return [line.line_id or str(i) for i, line in enumerate(self.lines, start=1)]
 
 
 @router.post("")
@@ -98,17 +52,10 @@ async def promise(body: QuoteCart, access: WritesOrders, services: Serving, door
     """
     if not sees_order(access, body.channel):
         raise Forbidden(f"this key may not quote for channel {body.channel}")
-    cart, now, may = await _read(services, body)
+    cart, now, may, active = await _read(services, body)
     as_of = services.clock()
-    try:
-        async with asyncio.timeout(_PATIENCE.total_seconds()):
-            await _turn.acquire()
-    except TimeoutError as busy:
-        raise Outage("quoting", "is busy", retry_after=1, maybe_received=False) from busy
-    try:
-        made = await asyncio.to_thread(_quoted, now, cart, may, as_of, services)
-    finally:
-        _turn.release()
+    ruled = Ruled(body, cart, now, active, as_of)
+    made = await solved(lambda: _quoted(now, cart, may, ruled, services))
     if not made.ship and not made.pickup:
         raise Unfit(_no_option(body, cart, made), code="no_option")
     if body.token_seconds is None:
@@ -150,8 +97,12 @@ class Sellable(NamedTuple):
     ask: Ask
 
 
-async def _read(services: Services, body: QuoteCart) -> tuple[Cart, Snapshot, Sellable]:
-    """The cart by the catalogue's names, and what the network and its stock are now."""
+async def _read(
+    services: Services, body: QuoteCart
+) -> tuple[Cart, Snapshot, Sellable, tuple[Version, ...]]:
+    """
+    The cart by the catalogue's names, what the network and its stock are now, and the rules.
+    """
     async with transaction(services.read_engine) as conn:
         lines = await sold.units_of(conn, body.lines, body.line_ids())
         ask = Ask("quote", None, lines, channel=body.channel)
@@ -161,6 +112,7 @@ async def _read(services: Services, body: QuoteCart) -> tuple[Cart, Snapshot, Se
         pool = await stock.balance(conn, skus)
         stocked = skus if pickup else ()
         coming = await supplies.unclaimed(conn, skus)
+        active = await rules.active(conn)
         sale = await availability.open_sale(
             conn,
             pool,
@@ -187,7 +139,7 @@ async def _read(services: Services, body: QuoteCart) -> tuple[Cart, Snapshot, Se
         stores=body.stores,
         within_miles=body.within_miles,
     )
-    return cart, now, may
+    return cart, now, may, active
 
 
 def _to_ship(sale: Sale, ask: Ask, skus: Iterable[str]) -> dict[str, int]:
@@ -202,25 +154,28 @@ def _to_ship(sale: Sale, ask: Ask, skus: Iterable[str]) -> dict[str, int]:
     return left | {sku: min(left[sku], wanted[sku] - units) for sku, units in missing.items()}
 
 
-def _quoted(now: Snapshot, cart: Cart, may: Sellable, as_of: datetime, services: Services) -> Quote:
+def _quoted(now: Snapshot, cart: Cart, may: Sellable, ruled: Ruled, services: Services) -> Quote:
     _located(cart)
     made = quote(
         now,
         cart,
         sellable=may.to_ship,
         pickable=may.at_stores,
-        as_of=as_of,
+        as_of=ruled.as_of,
         solve=services.solve,
+        policies=ruled.policies,
+        known=ruled.known,
     )
     if made.ship or DeliveryMethod.SHIP not in cart.methods:
         return made
-    return made.model_copy(update={"ship": _later(now, cart, may, as_of, services)})
+    return made.model_copy(update={"ship": _later(now, cart, may, ruled, services)})
 
 
 def _later(
-    now: Snapshot, cart: Cart, may: Sellable, as_of: datetime, services: Services
+    now: Snapshot, cart: Cart, may: Sellable, ruled: Ruled, services: Services
 ) -> tuple[ShipOption, ...]:
     """What ships the cart once what is to come is there: the same dry run, as of that instant."""
+    as_of = ruled.as_of
     wanted, skus = units_by_sku(cart.lines), sorted(may.to_ship)
 
     def sellable(arrived: supply.Arrivals) -> dict[str, int]:
@@ -239,6 +194,9 @@ def _later(
             "capacity_left": {
                 n.code: n.capacity_per_day for n in now.nodes if n.capacity_per_day is not None
             },
+            "units_left": {
+                n.code: n.units_per_day for n in now.nodes if n.units_per_day is not None
+            },
         }
     )
     made = quote(
@@ -247,6 +205,8 @@ def _later(
         sellable=sellable(supply.arrivals(may.coming, there)),
         as_of=there,
         solve=services.solve,
+        policies=ruled.policies,
+        known=ruled.known,
     )
     return tuple(
         option.model_copy(

@@ -24,11 +24,11 @@ from domain.fulfillments import LineQuantity
 from domain.orders import RESERVATION_KEY, Units, reservation_id
 from storage import claims, inbox, network, reservations, reserved
 from storage.access import Access
+from storage.asks import Answer, Ask
 from storage.batching import Batcher
 from storage.database import transaction
 from storage.reads import Page
 from storage.reserved import Reserved, State
-from storage.taking import Answer, Ask
 
 router = APIRouter(prefix="/v1/reservations", tags=["reservations"])
 

@@ -107,10 +107,13 @@ class PutNode(Closed):
     ships: bool = True
     pickup: bool = False
     capacity_per_day: Annotated[int, Field(ge=0, le=10**6)] | None = None
+    units_per_day: Annotated[int, Field(ge=0, le=10**6)] | None = None
     handling_days: Annotated[int, Field(ge=0, le=60)] = 0
     pickup_minutes: Annotated[int, Field(ge=0, le=1440)] = 60
     order_cost_minor: Minor = 0
     unit_cost_minor: Minor = 0
+    line_cost_minor: Minor = 0
+    labour_minor: Minor = 0
     handling_classes: Annotated[tuple[Text, ...], Field(max_length=50)] = ("standard",)
     adapter: Annotated[str, Field(pattern="^signed_http$")] = "signed_http"
     url: Url = ""
@@ -142,6 +145,8 @@ class PutZone(Zone):
     base_minor: Annotated[int, Field(ge=0, le=10**8)]
     per_lb_minor: Annotated[int, Field(ge=0, le=10**6)]
     transit_days: Annotated[int, Field(ge=0, le=90)]
+    carbon_g: Annotated[int, Field(ge=0, le=10**7)] = 0
+    carbon_g_per_lb: Annotated[int, Field(ge=0, le=10**7)] = 0
 
 
 class PutRateCard(RateCard):
@@ -195,6 +200,7 @@ class PutProduct(Product):
     width_mm: Annotated[int, Field(ge=0, le=10**6)] = 150
     height_mm: Annotated[int, Field(ge=0, le=10**6)] = 100
     handling_class: Text = "standard"
+    requires: Annotated[tuple[Text, ...], Field(max_length=50)] = ()
     category: Text = ""
     aliases: Annotated[tuple[Code, ...], Field(max_length=50)] = ()
     components: Annotated[

@@ -20,7 +20,7 @@ from api.security import ReadsStock, WritesStock, actor, whole_network
 from api.services import Serving
 from domain.errors import Invalid
 from domain.stock_rules import Rule, RuleKind, Subject
-from storage import records, stock_rules, stock_watch
+from storage import matching, records, stock_rules, stock_watch
 from storage.access import Access
 from storage.database import transaction
 from storage.reads import Page
@@ -104,6 +104,8 @@ async def put_rules(body: PutRules, access: WritesStock, services: Serving) -> S
     rules = [Rule.model_validate(rule.model_dump()) for rule in body.rules]
     async with transaction(services.engine) as conn:
         removed = await stock_rules.put(conn, rules, who, removed=body.removed)
+        named = {subject.sku for subject in (*rules, *body.removed)}
+        await matching.rematch_ruled(conn, None if "" in named else named)
         await _wake(conn, [*rules, *body.removed])
     return Saved(saved=len(rules) + removed)
 

@@ -8,7 +8,18 @@ from typing import Final, NoReturn
 
 import typer
 
-from cli.commands import auditing, development, keys, nodes, orders, processes, stack, stock
+from cli.commands import (
+    auditing,
+    decisions,
+    development,
+    keys,
+    nodes,
+    orders,
+    processes,
+    rules,
+    stack,
+    stock,
+)
 from domain.errors import Outage, Refused
 
 _INTERRUPTED: Final = 130
@@ -21,7 +32,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Crossdock: open, self-hostable distributed order management on Temporal.",
 )
-for module in (stack, orders, nodes, stock, auditing, keys, processes, development):
+_COMMANDS = (
+    *(stack, orders, decisions, rules, nodes, stock),
+    *(auditing, keys, processes, development),
+)
+for module in _COMMANDS:
     module.add_to(app)
 
 

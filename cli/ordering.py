@@ -11,7 +11,7 @@ from api.schemas import PlaceOrder
 from cli.target import installation
 from cli.wiring import conversation, temporal
 from domain.errors import Invalid, NotFound
-from domain.orders import OrderStatus
+from domain.orders import Order, OrderStatus
 from storage import reads
 from storage.reads import OrderCard, OrderSummary
 from workflows import client
@@ -23,14 +23,19 @@ _ANSWER: Final = timedelta(seconds=15)
 
 async def submit(text: str) -> Submitted:
     """The body is that of POST /v1/orders. Raises Invalid, which names the field."""
+    order = read_order(text)
+    async with installation() as settings:
+        return await client.submit(await temporal(settings), order, settings.patience, _ANSWER)
+
+
+def read_order(text: str) -> Order:
+    """The order of a body of POST /v1/orders. Raises Invalid, which names the field."""
     try:
-        order = PlaceOrder.model_validate_json(text).order()
+        return PlaceOrder.model_validate_json(text).order()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "the order"
         raise Invalid(f"{field}: {first['msg']}") from None
-    async with installation() as settings:
-        return await client.submit(await temporal(settings), order, settings.patience, _ANSWER)
 
 
 async def card(order_id: str) -> OrderCard:

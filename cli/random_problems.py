@@ -7,6 +7,7 @@ from random import Random
 from typing import Final
 
 from domain.orders import PartOf
+from domain.sourcing.policy import PROFILES, Constraint, Kind, Policy, Weights
 from domain.sourcing.problem import Candidate, Demand, Problem, ServiceOption
 
 NOON: Final = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -61,6 +62,143 @@ def random_problem(
     )
 
 
+def with_rules(chance: Random, problem: Problem) -> Problem:
+    """
+    The problem with prices of every part, weights, and up to four rules, hard or soft.
+
+    Goods have volume, price and needs; services offers, carbon and dimensional weight; nodes line
+    costs, labour, goods and opportunity. Every kind of rule comes up, alone and with others.
+    """
+    demands = tuple(_asking(chance, demand) for demand in problem.demands)
+    candidates = tuple(_priced(chance, candidate) for candidate in problem.candidates)
+    kinds = chance.choices(_KINDS, k=chance.randint(0, 4))
+    rules = [
+        rule
+        for number, kind in enumerate(kinds)
+        for rule in _rules(chance, f"{kind} {number}", kind, problem)
+    ]
+    profile = chance.choice([*PROFILES, "other"])
+    policy = Policy(
+        rules="random@1",
+        profile=profile,
+        weights=PROFILES.get(profile) or _weights(chance),
+        constraints=tuple(rules),
+    )
+    return problem.model_copy(
+        update={"demands": demands, "candidates": candidates, "policy": policy}
+    )
+
+
+_KINDS: Final[tuple[Kind, ...]] = (
+    "min_stock",
+    "location_priority",
+    "max_nodes",
+    "max_packages",
+    "max_distance",
+    "max_rejects",
+    "max_orders",
+    "offline",
+    "ship_complete_lines",
+    "ship_complete_order",
+    "value_floor",
+    "never_split",
+    "keep_together",
+    "ship_alone",
+    "capability",
+    "firm_node",
+    "preferred_node",
+    "local_radius",
+    "exclude",
+)
+_VALUES: Final[dict[Kind, tuple[int | None, ...]]] = {
+    "min_stock": (1, 2),
+    "max_nodes": (1, 2, 3),
+    "max_packages": (1, 2, 4),
+    "max_distance": (700, 1500),
+    "max_rejects": (1, 2),
+    "max_orders": (3, 8),
+    "value_floor": (1500, 4000),
+    "never_split": (None, 8000),
+    "preferred_node": (150, 600),
+    "local_radius": (300, 1200),
+}
+
+
+def _rules(chance: Random, name: str, kind: Kind, problem: Problem) -> list[Constraint]:
+    nodes = [candidate.node for candidate in problem.candidates]
+    lines = list(dict.fromkeys(d.kit.line_id if d.kit else d.line_id for d in problem.demands))
+    some_nodes = tuple(chance.sample(nodes, chance.randint(1, len(nodes))))
+    some_lines = tuple(chance.sample(lines, min(len(lines), chance.randint(1, 3))))
+    rule = Constraint(
+        name=name,
+        kind=kind,
+        hard=chance.random() < 1 / 2,
+        value=chance.choice(_VALUES.get(kind, (None,))),
+        what="cold" if kind == "capability" else "",
+    )
+    if kind == "location_priority":
+        levels = chance.sample(range(1, 11), k=min(3, len(some_nodes)))
+        return [
+            rule.model_copy(update={"value": level, "nodes": some_nodes[number :: len(levels)]})
+            for number, level in enumerate(levels)
+        ]
+    if kind in {"firm_node", "offline", "exclude", "preferred_node"} or chance.random() < 1 / 3:
+        rule = rule.model_copy(update={"nodes": some_nodes})
+    if kind in {"keep_together", "ship_alone", "capability"} or chance.random() < 1 / 2:
+        rule = rule.model_copy(update={"lines": some_lines})
+    return [rule]
+
+
+def _weights(chance: Random) -> Weights:
+    return Weights(
+        **{
+            name: chance.choice((0, 50, 100, 130))
+            for name in ("shipping", "handling", "split", "late", "labour", "stock", "goods")
+        },
+        carbon_minor_per_kg=chance.choice((0, 7, 400)),
+        minor_per_day=chance.choice((0, 90)),
+        minor_per_package=chance.choice((0, 35)),
+        minor_per_1000_miles=chance.choice((0, 250)),
+    )
+
+
+def _asking(chance: Random, demand: Demand) -> Demand:
+    return demand.model_copy(
+        update={
+            "volume_mm3": demand.weight_g * chance.choice((2_000, 9_000)),
+            "price_minor": chance.choice((500, 1900, 6000)),
+            "needs": chance.choice(((), (), (), ("hazmat",))),
+            "rejections": chance.choice((0, 0, 1, 2)),
+        }
+    )
+
+
+def _priced(chance: Random, candidate: Candidate) -> Candidate:
+    return candidate.model_copy(
+        update={
+            "line_cost_minor": chance.choice((0, 40)),
+            "labour_minor": chance.choice((0, 0, 120)),
+            "labour_unit_minor": chance.choice((0, 0, 30)),
+            "stock_minor": {s: chance.randint(-50, 200) for s in candidate.stock},
+            "goods_minor": {s: chance.choice((0, 300, 450)) for s in candidate.stock},
+            "open_orders": chance.randint(0, 10),
+            "options": tuple(
+                option.model_copy(
+                    update={
+                        "days": 5 - 2 * number,
+                        "dim_divisor": chance.choice((0, 139, 166)),
+                        "carton_in3": chance.choice((0, 0, 200)),
+                        "carbon_g": chance.randint(100, 900) * (number + 1),
+                        "carbon_g_per_lb": chance.randint(10, 90),
+                        "offers": chance.choice((None, None, ("hazmat", "cold"), ())),
+                    }
+                )
+                for number, option in enumerate(candidate.options)
+            ),
+        }
+    )
+
+
 def _demands(chance: Random, lines: int, quantity: int) -> tuple[Demand, ...]:
     skus = [f"S{number}" for number in range(max(2, lines - chance.choice((0, 0, 2))))]
     weights = {sku: chance.choice((200, 450, 700, 2300, 9000)) for sku in skus}
@@ -72,11 +210,11 @@ def _demands(chance: Random, lines: int, quantity: int) -> tuple[Demand, ...]:
         line = f"L{number}"
         demands.append(Demand(line_id=line, sku=sku, quantity=units, weight_g=weights[sku]))
     for number in range(min(kits, lines)):
-        made = chance.choice((1, 1, 2))
+        made, named = chance.choice((1, 1, 2)), f"KIT{chance.randint(0, 1)}"
         for sku in chance.sample(skus, k=2):
             kit = PartOf(
                 line_id=f"K{number}",
-                sku=f"KIT{chance.randint(0, 1)}",
+                sku=named,
                 kits=made,
                 per_kit=chance.choice((1, 1, 2)),
                 together=True,

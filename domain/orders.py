@@ -102,7 +102,8 @@ class Order(Value):
     `when_short` says what happens when stock is short: the order waits, or is refused.
     `promise_token` is that of a quote whose plan and date the order is to have. `reservation` is
     the key of a reservation of its channel, a cart's, whose units it takes over. Of the orders that
-    wait for goods to come those of a higher `priority` are served first.
+    wait for goods to come those of a higher `priority` are served first. `segment` is the
+    customer's, as the channel names it: rules may go by it.
     """
 
     channel: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
@@ -121,6 +122,7 @@ class Order(Value):
     fraud: Literal["pass", "review", "reject"] = "pass"
     holds: tuple[str, ...] = ()
     priority: Annotated[int, Field(ge=0, le=9)] = 0
+    segment: Annotated[str, Field(max_length=64)] = ""
     promise_token: Annotated[str, Field(max_length=64)] = ""
     reservation: Annotated[str, Field(pattern=rf"^({RESERVATION_KEY})?$")] = ""
 

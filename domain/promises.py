@@ -16,10 +16,12 @@ from domain.sourcing.problem import (
     CostParts,
     Decision,
     Demand,
+    Measures,
     Plan,
     Problem,
     Promised,
 )
+from domain.sourcing.weighing import objective
 from domain.values import Value
 
 # An order is sourced as of the moment at which it came, where that is not longer ago: a decision
@@ -37,6 +39,8 @@ class PromisedPackage(Value):
     ship_by: datetime
     deliver_by: datetime
     cost: CostParts
+    measures: Measures = Measures()
+    cartons: int = 1
 
 
 class Promise(Value):
@@ -90,6 +94,8 @@ def promised_packages(
             ship_by=a.ship_by,
             deliver_by=a.deliver_by,
             cost=a.cost,
+            measures=a.measures,
+            cartons=a.cartons,
         )
         for a in packages
     )
@@ -115,7 +121,9 @@ def keep(promise: Promise, problem: Problem, came: datetime) -> Plan | str:
     total = CostParts()
     for assignment in assignments:
         total = total.plus(assignment.cost)
-    return Plan(assignments=assignments, cost=total)
+    weights = problem.policy.weights
+    counted = sum(objective(weights, a.cost, a.measures) for a in assignments)
+    return Plan(assignments=assignments, cost=total, objective=counted)
 
 
 def kept(promise: Promise, problem: Problem, plan: Plan, decision_id: str) -> Decision:
@@ -136,8 +144,11 @@ def kept(promise: Promise, problem: Problem, plan: Plan, decision_id: str) -> De
 def _unable(candidate: Candidate, package: PromisedPackage) -> str | None:
     if candidate.eliminated:
         return candidate.eliminated
-    if candidate.capacity_left is not None and candidate.capacity_left <= 0:
+    capacity, wanted = candidate.units_left, sum(package.units.values())
+    if 0 in {candidate.capacity_left, capacity}:
         return "no capacity left today"
+    if capacity is not None and capacity < wanted:
+        return f"capacity for {capacity} of {wanted} units is left today"
     for sku, units in package.units.items():
         if (free := candidate.stock.get(sku, 0)) < units:
             return f"{free} of {units} units of {sku} are left"
@@ -167,6 +178,8 @@ def _assigned(package: PromisedPackage, problem: Problem, left: dict[str, int]) 
         ship_by=package.ship_by,
         deliver_by=package.deliver_by,
         cost=package.cost,
+        measures=package.measures,
+        cartons=package.cartons,
     )
 
 

@@ -30,13 +30,17 @@ CARRIER_HOLIDAYS: Final = frozenset(
 
 
 class Lane(NamedTuple):
-    """One carrier service from a node to a door: `destination` is the door's time zone."""
+    """
+    One carrier service from a node to a door: `destination` is the door's time zone. The node is
+    `lead` behind: it does what was asked for now as if it were asked for then.
+    """
 
     calendar: Calendar
     handling_days: int
     card: RateCard
     transit_days: int
     destination: str
+    lead: timedelta = timedelta(0)
 
     def leaves(self, now: datetime) -> datetime:
         """
@@ -45,7 +49,7 @@ class Lane(NamedTuple):
         That is closing time of the first day, from the one on which it is packed, on which the node
         is open and the carrier collects. Raises Invalid where there is no such day.
         """
-        packed = packed_on(self.calendar, now, self.handling_days)
+        packed = packed_on(self.calendar, now + self.lead, self.handling_days)
         for ahead in range(HORIZON_DAYS):
             day = packed + timedelta(days=ahead)
             if is_open_day(self.calendar, day) and _drives(day, self.card.collects):
@@ -68,10 +72,13 @@ class Lane(NamedTuple):
 
     def holds_until(self, now: datetime) -> datetime:
         """The first cut-off after `now` from which on it arrives later; not every one moves it."""
-        promised, cutoff = self.arrives(now), next_cutoff(self.calendar, now)
+        promised, cutoff = self.arrives(now), self._next_cutoff(now)
         while self.arrives(cutoff) <= promised:
-            cutoff = next_cutoff(self.calendar, cutoff)
+            cutoff = self._next_cutoff(cutoff)
         return cutoff
+
+    def _next_cutoff(self, now: datetime) -> datetime:
+        return next_cutoff(self.calendar, now + self.lead) - self.lead
 
 
 def deliver_by(

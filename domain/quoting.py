@@ -15,11 +15,21 @@ from domain.network import Node
 from domain.orders import Address, DeliveryMethod, Units
 from domain.promises import units_by_sku
 from domain.promising import deliver_from
-from domain.sourcing.build import Snapshot, build, lane_of, pickup_ready
+from domain.sourcing.build import (
+    NOTHING_KNOWN,
+    PLAIN,
+    Particulars,
+    Snapshot,
+    build,
+    lane_of,
+    pickup_ready,
+)
+from domain.sourcing.policy import Policy
 from domain.sourcing.problem import Assignment, CostParts, Plan, Problem
 from domain.values import Value
 
 Solve = Callable[[Problem], Plan]
+Policies = Callable[[DeliveryMethod], Policy]
 Label = Literal["cheapest", "fastest"]
 MIXED: Final = "mixed"
 _NODES_NAMED: Final = 3
@@ -140,16 +150,21 @@ def quote(  # noqa: PLR0913 - one question, by name
     pickable: Mapping[str, Mapping[str, int]] | None = None,
     as_of: datetime,
     solve: Solve,
+    policies: Policies = lambda _: PLAIN,
+    known: Particulars = NOTHING_KNOWN,
 ) -> Quote:
     """
     All that may be promised for the cart. The same input and snapshot give the same answer.
 
     Each plan is what `solve` decides on the problem that an order would have. `sellable` are the
     units of each SKU that an order to ship could reserve now, `pickable`, by node, those that a
-    pickup could (None: what lies there, if it may be sold). Blocks for as long as `solve` does.
+    pickup could (None: what lies there, if it may be sold). `policies` are what rules say of an
+    order by each method. Blocks for as long as `solve` does.
     """
     place = locate(cart.ship_to.postal_code, cart.ship_to.country, cart.ship_to.region)
-    making = _Making(snapshot, cart, place, sellable, pickable, as_of, solve)
+    making = _Making(
+        snapshot, cart, place, sellable, pickable, as_of, solve, policies=policies, known=known
+    )
     shipping = DeliveryMethod.SHIP in cart.methods
     ship = _labelled(list(making.shipped())) if shipping else ()
     return Quote(
@@ -175,6 +190,8 @@ class _Making:
     pickable: Mapping[str, Mapping[str, int]] | None
     as_of: datetime
     solve: Solve
+    policies: Policies
+    known: Particulars
 
     @property
     def currency(self) -> str:
@@ -238,7 +255,7 @@ class _Making:
                     reason=f"{available} of {line.quantity} units {barred}; {most}",
                 )
 
-    def _problem(self, **how: Any) -> Problem:
+    def _problem(self, method: DeliveryMethod = DeliveryMethod.SHIP, **how: Any) -> Problem:
         return build(
             self.snapshot,
             order_id="quote",
@@ -249,6 +266,9 @@ class _Making:
             units=self.cart.lines,
             ship_to=self.cart.ship_to,
             excluded={},
+            method=method,
+            policy=self.policies(method),
+            known=self.known,
             **how,
         )
 

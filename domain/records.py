@@ -9,12 +9,13 @@ from domain.fulfillments import Fulfillment
 from domain.orders import Hold, LineState, OrderStatus
 from domain.values import Value
 
-Action = Literal["retry", "skip", "reroute", "cancel"]
+Action = Literal["retry", "skip", "reroute", "approve", "cancel"]
 
 
 class Attention(Value):
     """
     A person must decide. `item` names it within its order; `options` are what may be answered.
+    `queue` is the named queue of people whom rules chose for it, if any.
     """
 
     item: str
@@ -23,6 +24,12 @@ class Attention(Value):
     since: datetime
     options: tuple[Action, ...] = ("retry", "cancel")
     fulfillment_id: str = ""
+    queue: str = ""
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """What it is searched by."""
+        return (self.code, f"queue:{self.queue}") if self.queue else (self.code,)
 
 
 class CancelRequest(Value):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from domain.values import Value
 
@@ -25,12 +25,23 @@ Arrivals = Mapping[str, Mapping[str, int]]  # units by SKU and node
 
 
 class Want(NamedTuple):
-    """Units that a line of an order waits for; with a node, for what comes there."""
+    """Units that a line of a channel's order waits for; with a node, for what comes there."""
 
     order_id: str
     line_id: str
     node: str | None
     units: int
+    channel: str = ""
+
+
+class Allowed(Protocol):
+    """What may be sold of a SKU once all has come that is expected by a date."""
+
+    def most(self, want: Want, at: datetime) -> int:
+        """Units of what comes `at` that the want may have: on no later date are there too few."""
+
+    def took(self, want: Want, at: datetime, units: int) -> None:
+        """It has them."""
 
 
 class Claim(NamedTuple):
@@ -50,9 +61,12 @@ class Dated(Value):
     units: int
 
 
-def match(coming: Iterable[Coming], wants: Iterable[Want]) -> list[Claim]:
+def match(
+    coming: Iterable[Coming], wants: Iterable[Want], allowed: Allowed | None = None
+) -> list[Claim]:
     """
-    Who is to get what of a SKU: first come is first served, with what comes first.
+    Who is to get what of a SKU: first come is first served, with what comes first of what they are
+    allowed to have.
 
     So nobody is served, or served earlier, with what one before them still waits for.
     """
@@ -63,7 +77,11 @@ def match(coming: Iterable[Coming], wants: Iterable[Want]) -> list[Claim]:
         missing = want.units
         for number, supply in enumerate(supplies):
             taken = min(missing, left[number]) if want.node in {None, supply.node} else 0
-            if taken:
+            if taken and allowed is not None:
+                taken = min(taken, allowed.most(want, supply.expected_at))
+            if taken > 0:
+                if allowed is not None:
+                    allowed.took(want, supply.expected_at, taken)
                 claims.append(Claim(want.order_id, want.line_id, supply.source, supply.ref, taken))
                 left[number] -= taken
                 missing -= taken

@@ -119,6 +119,13 @@ class Sale:
         }
         return Sale(self._outlets, {**self._positions, **came})
 
+    def all_of_it(self, sku: str, arrivals: Arrivals) -> bool:
+        """Whether all channels may have all units that come, by the network."""
+        here, outlets = self._positions.get(sku, NOTHING), self._outlets
+        there = [outlets.index[node] for node in arrivals.get(sku, ())]
+        ships = outlets.offers("", DeliveryMethod.SHIP)
+        return not (here.rules or outlets.divided) and here.pool >= 0 and bool(ships[there].all())
+
     def mark(self) -> dict[str, Position]:
         """How it stands, to go `back` to."""
         return dict(self._positions)

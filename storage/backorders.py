@@ -1,28 +1,27 @@
 """
-Orders that wait: what they claim of supply that is to come, and how it becomes theirs.
+Orders that wait: how they join the line and leave it, and how what comes becomes theirs.
 
-Whoever is short joins the line, and is told a date once named supply covers all of what is missing;
-then also what is there already is kept for it. What came for an order is held by the reservation
-that it asks for, which is the order's only once the order takes it. Claims are matched anew, in one
-transaction, with whatever changes them: the pool's rows of their SKUs are locked by then.
+Whoever is short joins the line, and is told a date once named supply covers all of what is missing
+(see `matching`); then also what is there already is kept for it. What came for an order is held by
+the reservation that it asks for, which is the order's only once the order takes it.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Refused
-from domain.records import OrderEvent
-from domain.supply import Coming, Want, match
 from domain.values import Value
-from storage import availability, claims, inbox, ledger, records
+from storage import availability, claims, inbox, ledger, matching
+from storage.asks import Answer, Ask
 from storage.carts import Cart, Carts
 from storage.ledger import SYSTEM, Why
+from storage.room import Room
 from storage.tables import (
     backorder_lines,
     backorders,
@@ -31,40 +30,6 @@ from storage.tables import (
     supplies,
     supply_claims,
 )
-from storage.taking import Answer, Ask, Room
-
-TOLERANCE: Final = timedelta(days=1)
-# Only what is firm is promised from: the one place that says so.
-PROMISED_FROM: Final = "status = 'open' AND quantity > received AND confidence = 'firm'"
-
-_WANTS: Final = text("""
-SELECT l.sku, b.order_id, l.line_id, b.node, l.quantity - coalesce(r.quantity, 0) AS units
-FROM backorders AS b JOIN backorder_lines AS l USING (order_id)
-LEFT JOIN reservation_lines AS r USING (reservation_id, line_id)
-WHERE l.sku = ANY(:skus) AND l.quantity > coalesce(r.quantity, 0)
-ORDER BY b.priority DESC, b.since, b.order_id, l.line_id
-""")
-_COMING: Final = text(f"""
-SELECT sku, source, ref, node, expected_at, quantity - received AS units FROM supplies
-WHERE sku = ANY(:skus) AND {PROMISED_FROM}
-""")  # noqa: S608 - a constant
-# The lines that miss nothing say nothing; an order without any other is whole.
-_DATES: Final = text("""
-SELECT b.order_id, b.expected_at AS told, b.moves, d.at, d.whole
-FROM backorders AS b CROSS JOIN LATERAL (
-  SELECT CASE WHEN bool_and(claimed >= missing) THEN max(at) END AS at, count(*) = 0 AS whole
-  FROM (
-    SELECT l.quantity - coalesce(r.quantity, 0) AS missing, coalesce(sum(c.units), 0) AS claimed,
-      max(s.expected_at) AS at
-    FROM backorder_lines AS l
-    LEFT JOIN reservation_lines AS r
-      ON r.reservation_id = b.reservation_id AND r.line_id = l.line_id
-    LEFT JOIN supply_claims AS c ON c.order_id = l.order_id AND c.line_id = l.line_id
-    LEFT JOIN supplies AS s ON s.source = c.source AND s.ref = c.ref
-    WHERE l.order_id = b.order_id GROUP BY l.line_id, l.quantity, r.quantity) AS each
-  WHERE missing > 0) AS d
-WHERE b.order_id = ANY(:orders) ORDER BY b.order_id
-""")
 
 
 class Awaited(Value):
@@ -139,7 +104,7 @@ async def leave(conn: AsyncConnection, order_id: str) -> set[str]:
         back = ledger.promised({sku: -n for sku, n in units.items()}, node)
         await ledger.post(conn, back, places, Why("waits no more", SYSTEM, name, order_id))
     await conn.execute(delete(backorders).where(backorders.c.order_id == order_id))
-    await rematch(conn, skus, "one before it waits no more")
+    await matching.rematch(conn, skus, "one before it waits no more")
     return skus
 
 
@@ -162,40 +127,6 @@ async def came(  # noqa: PLR0913, PLR0917 - what came, and of which supply
         await _hold(conn, claimant, {claimant.line_id: taken})
         sale.took(sku, claimant.channel, taken, claimant.node)
         units -= taken
-
-
-async def rematch(
-    conn: AsyncConnection, skus: Collection[str], why: str, *, quiet: str = ""
-) -> None:
-    """
-    Match who waits with what is to come of SKUs whose pool is locked. Each order whose date moves
-    by more than the tolerance is told, once, in its story, and tries again; but for `quiet`.
-    """
-    some = sorted(set(skus))
-    before = await _concerned(conn, some)
-    if not before:
-        return
-    coming, wants = await _coming(conn, some), await _wants(conn, some)
-    await conn.execute(delete(supply_claims).where(supply_claims.c.sku.in_(some)))
-    rows = [
-        {"sku": sku, **claim._asdict()}
-        for sku in some
-        for claim in match(coming.get(sku, ()), wants.get(sku, ()))
-    ]
-    if rows:
-        await conn.execute(upsert(supply_claims), rows)
-    for row in (await conn.execute(_DATES, {"orders": before})).all():
-        moved = not row.whole and _moved(row.told, row.at)
-        if moved or (row.order_id == quiet and row.told != row.at):
-            await conn.execute(
-                text(
-                    "UPDATE backorders SET expected_at = :at, moves = moves + :more"
-                    " WHERE order_id = :order"
-                ),
-                {"at": row.at, "more": int(row.order_id != quiet), "order": row.order_id},
-            )
-        if moved and row.order_id != quiet:
-            await _tell(conn, row, why)
 
 
 async def wake_undated(conn: AsyncConnection, sku: str, call: str) -> None:
@@ -247,7 +178,8 @@ async def _joined(conn: AsyncConnection, ask: Ask, answer: Answer) -> Answer:
         return answer
     there, missing = found
     skus = {line.sku for line in ask.lines}
-    if not missing or (there and await _covered(conn, ask, missing)):
+    free = _by_sku(ask, there) - Counter(cart.units if cart and cart.fate == "taken" else {})
+    if not missing or (there and await matching.covered(conn, ask, free, missing)):
         claimant = _Claimant(order_id, "", "", ask.reservation_id, ask.channel, ask.node, 0)
         answer = answer._replace(cart=await _given(conn, ask, carts, cart) or answer.cart)
         await _hold(conn, claimant, there)
@@ -255,11 +187,18 @@ async def _joined(conn: AsyncConnection, ask: Ask, answer: Answer) -> Answer:
         await _taken(conn, ask)
         whole = {line.line_id: line.quantity for line in ask.lines}
         return answer._replace(taken=whole, missing={})
-    await rematch(conn, skus, "one before it waits", quiet=order_id)
+    await matching.rematch(conn, skus, "one before it waits", quiet=order_id)
     query = select(backorders.c.expected_at).where(backorders.c.order_id == order_id)
     expected = (await conn.execute(query)).scalar_one()
     short = {sku: sum(n.values()) for sku, n in missing.items()}
     return answer._replace(taken={}, missing=short, expected=expected)
+
+
+def _by_sku(ask: Ask, there: Mapping[str, int]) -> Counter[str]:
+    units = Counter[str]()
+    for line in ask.lines:
+        units[line.sku] += there.get(line.line_id, 0)
+    return units
 
 
 async def _cart(conn: AsyncConnection, ask: Ask) -> tuple[Carts, Cart | None]:
@@ -287,30 +226,11 @@ async def _beyond(conn: AsyncConnection, ask: Ask, cart: Cart) -> None:
         await inbox.wake_backordered(conn, free, f"cart:{cart.reservation_id}")
 
 
-async def _covered(
-    conn: AsyncConnection, ask: Ask, missing: Mapping[str, Mapping[str, int]]
-) -> bool:
-    """Whether named supply has all that the order misses besides what is there."""
-    coming, wants = await _coming(conn, missing), await _wants(conn, missing)
-    for sku, lines in missing.items():
-        others = [
-            want._replace(units=lines.get(want.line_id, 0))
-            if want.order_id == ask.order_id
-            else want
-            for want in wants.get(sku, ())
-        ]
-        got = match(coming.get(sku, ()), others)
-        ours = sum(claim.units for claim in got if claim.order_id == ask.order_id)
-        if ours < sum(lines.values()):
-            return False
-    return True
-
-
 async def _taken(conn: AsyncConnection, ask: Ask) -> None:
     """The order has all it wants: what was held for it is its own, and it is out of the line."""
     await claims.set_reservations(conn, [ask.reservation_id], order_id=ask.order_id)
     await conn.execute(delete(backorders).where(backorders.c.order_id == ask.order_id))
-    await rematch(conn, {line.sku for line in ask.lines}, "one before it has its units")
+    await matching.rematch(conn, {line.sku for line in ask.lines}, "one before it has its units")
 
 
 async def _write(conn: AsyncConnection, ask: Ask) -> None:
@@ -406,49 +326,3 @@ async def _claimants(conn: AsyncConnection, source: str, ref: str) -> list[_Clai
         {"source": source, "ref": ref},
     )
     return [_Claimant(*row) for row in rows]
-
-
-async def _concerned(conn: AsyncConnection, skus: Sequence[str]) -> list[str]:
-    """The orders that wait for one of these, locked: their dates may hang on other SKUs too."""
-    wanted = select(backorder_lines.c.order_id).where(backorder_lines.c.sku.in_(skus))
-    query = select(backorders.c.order_id).where(backorders.c.order_id.in_(wanted))
-    rows = await conn.execute(query.order_by(backorders.c.order_id).with_for_update())
-    return list(rows.scalars())
-
-
-async def _wants(conn: AsyncConnection, skus: Collection[str]) -> dict[str, list[Want]]:
-    found: dict[str, list[Want]] = {}
-    for sku, *want in await conn.execute(_WANTS, {"skus": list(skus)}):
-        found.setdefault(sku, []).append(Want(*want))
-    return found
-
-
-async def _coming(conn: AsyncConnection, skus: Collection[str]) -> dict[str, list[Coming]]:
-    found: dict[str, list[Coming]] = {}
-    for sku, *coming in await conn.execute(_COMING, {"skus": list(skus)}):
-        found.setdefault(sku, []).append(Coming(*coming))
-    return found
-
-
-def _moved(told: datetime | None, at: datetime | None) -> bool:
-    if told is None or at is None:
-        return told is not at
-    return abs(at - told) > TOLERANCE
-
-
-async def _tell(conn: AsyncConnection, row: Any, why: str) -> None:
-    key = f"expected:{row.order_id}:{row.moves + 1}"
-    old, new = (None if at is None else at.isoformat() for at in (row.told, row.at))
-    event = OrderEvent(
-        type="expected_moved",
-        summary=f"expected {_day(row.at)}, before {_day(row.told)}: {why}",
-        cause=why,
-        data={"old": old, "new": new, "why": why},
-    )
-    await records.append_event(conn, row.order_id, key, datetime.now(UTC), event)
-    body = {"sku": "", "order_id": row.order_id}
-    await inbox.put(conn, "supply", key, "supply", body, order_id=row.order_id)
-
-
-def _day(at: datetime | None) -> str:
-    return "no date" if at is None else f"{at:%Y-%m-%d}"

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from domain.errors import Outage, Refused
 from domain.records import Change
 from storage import backorders, records, taking
+from storage.asks import Answer, Ask
 from storage.database import outages, transaction
-from storage.taking import Answer, Ask
 
 _FEW: Final = 64
 _LARGEST: Final = 512

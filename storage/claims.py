@@ -1,4 +1,4 @@
-"""Whose units are whose: the rows of reservations, allocations and capacity, below the verbs."""
+"""Whose units are whose: the rows of reservations and allocations, below the verbs."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,13 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import Conflict, Refused
 from domain.fulfillments import Fulfillment, LineQuantity
 from domain.orders import Units
-from storage.tables import (
-    allocation_lines,
-    allocations,
-    node_capacity,
-    reservation_lines,
-    reservations,
-)
+from storage.tables import allocation_lines, allocations, reservation_lines, reservations
 
 OPEN: Final = frozenset({"held", "committed"})
 
@@ -51,7 +45,7 @@ class Allocation(NamedTuple):
         """These units of what is allocated; no lines means all. Raises Conflict(not_allocated)."""
         return part(self.fulfillment_id, self.lines, lines, code="not_allocated")
 
-    def is_all(self, lines: Sequence[Units]) -> bool:
+    def is_all(self, lines: Collection[Units]) -> bool:
         return sum(line.quantity for line in lines) == sum(line.quantity for line in self.lines)
 
 
@@ -303,49 +297,6 @@ async def take_from_allocation(
                 }
             )
         )
-
-
-async def capacity_used(conn: AsyncConnection, days: Mapping[str, date]) -> dict[str, int]:
-    """How many fulfillments each node has on its day. Locks the days."""
-    if not days:
-        return {}
-    rows = [{"node": node, "day": days[node], "used": 0} for node in sorted(days)]
-    statement = upsert(node_capacity).values(rows)
-    result = await conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=["node", "day"], set_={"used": node_capacity.c.used}
-        ).returning(node_capacity.c.node, node_capacity.c.used)
-    )
-    return {row.node: row.used for row in result}
-
-
-async def take_capacity(
-    conn: AsyncConnection, node: str, day: date, count: int, limit: int | None
-) -> None:
-    await conn.execute(
-        update(node_capacity)
-        .where(node_capacity.c.node == node, node_capacity.c.day == day)
-        .values(used=node_capacity.c.used + count, capacity=limit)
-    )
-
-
-async def free_capacity(conn: AsyncConnection, allocation: Allocation) -> None:
-    """Give up the place that the allocation has on its node's day, if it has one."""
-    if allocation.capacity_day is None:
-        return
-    await conn.execute(
-        update(allocations)
-        .where(allocations.c.fulfillment_id == allocation.fulfillment_id)
-        .values(capacity_day=None)
-    )
-    await conn.execute(
-        update(node_capacity)
-        .where(
-            node_capacity.c.node == allocation.node,
-            node_capacity.c.day == allocation.capacity_day,
-        )
-        .values(used=node_capacity.c.used - 1)
-    )
 
 
 def by_sku(units: Iterable[Units]) -> Counter[str]:

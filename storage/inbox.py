@@ -8,10 +8,10 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.fulfillments import NodeEvent
+from domain.fulfillments import NodeEvent, NodeEventType
 from domain.records import OrderEvent
 from domain.values import Value
-from storage import leases, records
+from storage import capacity, leases, records
 from storage.leases import Waiting
 from storage.tables import inbox
 
@@ -51,7 +51,7 @@ async def put(  # noqa: PLR0913 - one row's columns
     Keep a delivery, once by source and delivery id; whether it was new.
 
     A new `node_event` (its body is a NodeEvent) also enters the order's story, and an `accepted`
-    moves the fulfillment's request: the record shows it before the workflow has taken it in.
+    moves the fulfillment's request and confirms its capacity, before the workflow has taken it in.
     """
     said = NodeEvent.model_validate(body) if kind == NODE_EVENT else None
     statement = upsert(inbox).values(
@@ -114,6 +114,8 @@ async def events_of(conn: AsyncConnection, fulfillment_id: str) -> tuple[NodeEve
 
 
 async def _note(conn: AsyncConnection, said: NodeEvent, key: str) -> None:
+    if said.type is NodeEventType.ACCEPTED:  # the allocation is locked before the record
+        await capacity.confirm(conn, [said.fulfillment_id])
     order_id = await records.mark_heard(conn, said)
     if order_id is None:
         return

@@ -29,6 +29,11 @@ _STOCKED: Final = text("""
 SELECT sku, count(*) AS nodes FROM stock WHERE sku = ANY(:skus) AND (on_hand, allocated) <> (0, 0)
 GROUP BY sku ORDER BY sku LIMIT 1
 """)
+_TO_COME: Final = text("""
+SELECT sku, source, ref FROM supplies
+WHERE sku = ANY(:skus) AND status = 'open' AND quantity > received
+ORDER BY sku, source, ref LIMIT 1
+""")
 
 
 async def recipes(conn: AsyncConnection, skus: Collection[str]) -> dict[str, Kit]:
@@ -62,7 +67,8 @@ async def judge(conn: AsyncConnection, described: Mapping[str, Product]) -> None
     Whether these products may be described so. Kits are made of products that are none, and are
     not stocked.
 
-    Raises Invalid(unknown_component, kit_in_kit) or Conflict(kit_has_stock), naming the SKU.
+    Raises Invalid(unknown_component, kit_in_kit) or Conflict(kit_has_stock, kit_has_supply), with
+    the SKU.
     """
     kits = {sku: product for sku, product in described.items() if product.components}
     if not kits:
@@ -83,6 +89,9 @@ async def judge(conn: AsyncConnection, described: Mapping[str, Product]) -> None
         where = "a node" if row.nodes == 1 else f"{row.nodes} nodes"
         message = f"{row.sku} has units at {where}; a kit has none: count them down to 0 first"
         raise Conflict(message, code="kit_has_stock")
+    if row := (await conn.execute(_TO_COME, {"skus": list(kits)})).first():
+        message = f"{row.sku} is to come by {row.source}/{row.ref}; a kit has none: cancel it first"
+        raise Conflict(message, code="kit_has_supply")
 
 
 async def _known(

@@ -49,7 +49,6 @@ class NodeNow(NamedTuple):
 
     online: bool
     today: date
-    capacity_per_day: int | None
 
 
 class Shelf(NamedTuple):
@@ -150,13 +149,13 @@ async def lock_nodes(conn: AsyncConnection, codes: Collection[str]) -> dict[str,
         return {}
     rows = await conn.execute(
         text(
-            "SELECT code, status = 'online' AS online, capacity_per_day,"
+            "SELECT code, status = 'online' AS online,"
             " (now() AT TIME ZONE timezone)::date AS today FROM nodes"
             " WHERE code = ANY(:codes) ORDER BY code FOR SHARE"
         ),
         {"codes": sorted(set(codes))},
     )
-    found = {row.code: NodeNow(row.online, row.today, row.capacity_per_day) for row in rows}
+    found = {row.code: NodeNow(row.online, row.today) for row in rows}
     if unknown := sorted(set(codes) - found.keys()):
         raise NotFound(f"no node {unknown[0]}")
     return found

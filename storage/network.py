@@ -1,7 +1,7 @@
 """The network as it is set up: nodes, products and their aliases, rates, channels, credentials."""
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 from sqlalchemy import (
@@ -24,8 +24,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import Conflict, NotFound
 from domain.network import Node, Product, RateCard
 from domain.values import Value
-from storage import kits, stock_rules, tables
+from storage import kits, signals, stock_rules, tables
 from storage.tables import product_aliases
+
+_NODES: Final = select(tables.nodes, signals.LEAD_HOURS.label("lead_hours"))
 
 
 class Channel(Value):
@@ -48,6 +50,7 @@ async def put_node(conn: AsyncConnection, node: Node) -> None:
         "code": node.code,
         "timezone": node.calendar.timezone,
         "capacity_per_day": node.capacity_per_day,
+        "units_per_day": node.units_per_day,
         "body": node,
     }
     statement = upsert(tables.nodes).values(**row, status=node.status)
@@ -59,18 +62,19 @@ async def put_node(conn: AsyncConnection, node: Node) -> None:
 
 
 async def node(conn: AsyncConnection, code: str) -> Node | None:
-    row = (await conn.execute(select(tables.nodes).where(tables.nodes.c.code == code))).first()
-    return as_node(row) if row else None
+    row = (await conn.execute(_NODES.where(tables.nodes.c.code == code))).first()
+    return _as_node(row) if row else None
 
 
 async def nodes(conn: AsyncConnection) -> tuple[Node, ...]:
-    rows = await conn.execute(select(tables.nodes).order_by(tables.nodes.c.code))
-    return tuple(as_node(row) for row in rows)
+    rows = await conn.execute(_NODES.order_by(tables.nodes.c.code))
+    return tuple(_as_node(row) for row in rows)
 
 
-def as_node(row: Row[Any]) -> Node:
-    """The node of a row with `status` and `body`: the status column is the truth."""
-    return Node.model_validate({**row.body, "status": row.status})
+def _as_node(row: Row[Any]) -> Node:
+    """As it was described, and as it is now."""
+    now = {"status": row.status, "lead_hours": row.lead_hours or 0}
+    return Node.model_validate({**row.body, **now})
 
 
 async def put_products(conn: AsyncConnection, products: Sequence[Product]) -> None:

@@ -229,6 +229,12 @@ async def order(conn: AsyncConnection, order_id: str) -> Order | None:
     return Order.model_validate(body) if body else None
 
 
+async def held(conn: AsyncConnection, order_id: str) -> bool:
+    """Whether a hold stands on the order: then no request of it leaves."""
+    query = select(orders.c.state["holds"].as_json()).where(orders.c.order_id == order_id)
+    return bool((await conn.execute(query)).scalar())
+
+
 async def open_among(conn: AsyncConnection, order_ids: Collection[str]) -> tuple[Order, ...]:
     """Those of these orders that have not ended, as they were accepted."""
     o = orders.c
@@ -262,6 +268,13 @@ async def open_orders_at(conn: AsyncConnection, node: str) -> list[str]:
     )
     query = select(orders.c.order_id).where(orders.c.order_id.in_(at_node))
     return list((await conn.execute(query.order_by(orders.c.accepted_at))).scalars())
+
+
+async def open_by_node(conn: AsyncConnection) -> dict[str, int]:
+    """How many fulfillments each node has that have not ended."""
+    query = select(fulfillments.c.node, func.count().label("open"))
+    still_open = query.where(fulfillments.c.status.in_(_STILL_OPEN)).group_by(fulfillments.c.node)
+    return {row.node: row.open for row in await conn.execute(still_open)}
 
 
 async def backordered_for(conn: AsyncConnection, skus: Collection[str]) -> list[str]:
@@ -305,7 +318,7 @@ def _row(change: Change) -> dict[str, Any]:
         "updated_at": change.at,
         "status": state.status.value,
         "reason": state.reason,
-        "attention": sorted({item.code for item in state.attention}),
+        "attention": sorted({code for item in state.attention for code in item.codes}),
         "nodes": sorted({f.node for f in state.fulfillments}),
         "state": state,
         "version_at": change.at,

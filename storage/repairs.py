@@ -32,7 +32,7 @@ POLICIES: Final[Mapping[str, Policy]] = {
     **dict.fromkeys(("pool", "node_capacity", "stock_exceptions", "operations"), "apply"),
     **dict.fromkeys(("feed_positions", "feed_deltas", "stock_loads", "copies"), "apply"),
     **dict.fromkeys(("stock_rules", "stock_rule_log", "stock_watches"), "apply"),
-    **dict.fromkeys(("stock_events", "node_log", "reservation_requests"), "apply"),
+    **dict.fromkeys(("stock_events", "node_log", "node_signals", "reservation_requests"), "apply"),
     **dict.fromkeys(("supplies", "backorders", "backorder_lines", "supply_claims"), "apply"),
     **dict.fromkeys(("stock", "movements", "nodes"), "propose"),
     **dict.fromkeys(("reservations", "reservation_lines"), "propose"),

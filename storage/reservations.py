@@ -18,9 +18,9 @@ from domain.fulfillments import LineQuantity
 from domain.orders import Units
 from domain.orders import reservation_id as id_of
 from storage import availability, claims, ledger, taking
+from storage.asks import Answer, Ask
 from storage.claims import Reservation
 from storage.ledger import SYSTEM, Entry, Why
-from storage.taking import Answer, Ask
 
 _TRIES: Final = 3
 

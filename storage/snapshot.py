@@ -10,23 +10,29 @@ from domain.availability import Outlet, Outlets
 from domain.network import Node, Product, RateCard
 from domain.orders import DeliveryMethod
 from domain.values import Value
-from storage import stock_rules
+from storage import capacity, stock_rules
 from storage.availability import safety_at
 from storage.stock_rules import Known
 
 _SOURCING = text(f"""
+WITH room AS ({capacity.LEFT})
 SELECT
   now() AS as_of,
   {stock_rules.KNOWN},
-  (SELECT coalesce(jsonb_agg(body || jsonb_build_object('status', status) ORDER BY code), '[]')
-     FROM nodes) AS nodes,
+  (SELECT coalesce(jsonb_agg(body || jsonb_build_object('status', status,
+     'lead_hours', coalesce(s.value, 0)) ORDER BY code), '[]')
+     FROM nodes LEFT JOIN node_signals AS s
+       ON s.node = code AND s.kind = 'lead_hours' AND s.until > now()) AS nodes,
+  (SELECT coalesce(jsonb_object_agg(node, format('takes no new orders until %s UTC: %s',
+     to_char(until AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), reason)), '{{}}') FROM node_signals
+     WHERE kind = 'offline_for_sourcing' AND until > now()) AS withheld,
   (SELECT coalesce(jsonb_object_agg(node, shelves), '{{}}') FROM (
      SELECT node, jsonb_object_agg(sku, on_hand - allocated) AS shelves FROM stock
      WHERE sku = ANY(:skus) AND on_hand > allocated GROUP BY node) AS s) AS stock,
-  (SELECT coalesce(jsonb_object_agg(code, greatest(n.capacity_per_day - coalesce(c.used, 0), 0)),
-     '{{}}') FROM nodes AS n LEFT JOIN node_capacity AS c
-     ON c.node = n.code AND c.day = (now() AT TIME ZONE n.timezone)::date
-     WHERE n.capacity_per_day IS NOT NULL) AS capacity_left,
+  (SELECT coalesce(jsonb_object_agg(node, orders), '{{}}') FROM room
+     WHERE orders IS NOT NULL) AS capacity_left,
+  (SELECT coalesce(jsonb_object_agg(node, units), '{{}}') FROM room
+     WHERE units IS NOT NULL) AS units_left,
   (SELECT coalesce(jsonb_agg(body ORDER BY service), '[]') FROM rate_cards) AS rate_cards,
   (SELECT coalesce(jsonb_agg(body ORDER BY sku), '[]') FROM products
      WHERE sku = ANY(:skus)) AS products
@@ -36,8 +42,10 @@ SELECT
 class Snapshot(Value):
     """
     `stock` is node → SKU → units beyond the safety stock, of the SKUs asked for, where there are
-    any, online or not. A node that is `hidden` from the channel, with the reason, does not ship.
-    `capacity_left` counts fulfillments today; nodes without a limit are not in it.
+    any, online or not. A node that is `hidden`, from the channel or for now, with the reason, does
+    not ship.
+    `capacity_left` counts fulfillments today, `units_left` their units; nodes without a limit are
+    not in it.
     """
 
     as_of: datetime
@@ -45,6 +53,7 @@ class Snapshot(Value):
     stock: dict[str, dict[str, int]]
     hidden: dict[str, str] = {}
     capacity_left: dict[str, int]
+    units_left: dict[str, int]
     rate_cards: tuple[RateCard, ...]
     products: dict[str, Product]
 
@@ -54,7 +63,7 @@ async def sourcing(conn: AsyncConnection, skus: Collection[str], channel: str = 
     row = (await conn.execute(_SOURCING, {"skus": list(set(skus))})).mappings().one()
     known = Known.of_row(row)
     nodes = [Node.model_validate(body) for body in row["nodes"]]
-    hidden = _hidden(nodes, known, channel)
+    hidden = _hidden(nodes, known, channel) | row["withheld"]
     products = (Product.model_validate(body) for body in row["products"])
     return Snapshot.model_validate(
         {

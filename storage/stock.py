@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import Conflict, Invalid, NotFound, Refused
 from domain.fulfillments import Fulfillment, LineQuantity
 from domain.values import Value
-from storage import availability, claims, kits, ledger, supplies
-from storage.ledger import SYSTEM, Entry, NodeNow, Why
+from storage import availability, capacity, claims, kits, ledger, supplies
+from storage.capacity import Load
+from storage.ledger import SYSTEM, Entry, Why
 from storage.tables import node_log, nodes, pool, stock
 
 
@@ -35,7 +36,7 @@ async def allocate(
     conn: AsyncConnection, key: str, reservation_id: str, fulfillments: Sequence[Fulfillment]
 ) -> dict[str, str]:
     """
-    Move reserved units to the nodes of these fulfillments, and take capacity of the nodes' today.
+    Move reserved units to the nodes of these fulfillments, and hold capacity of the nodes' today.
 
     Answers the nodes that cannot, with the reason (offline, out of stock, no capacity), and then
     has moved nothing; empty is done. What was reserved at a node (pickup) is there already and
@@ -50,22 +51,21 @@ async def allocate(
     places = await ledger.lock_nodes(conn, {f.node for f in fulfillments})
     dry = {code: "offline" for code, node in places.items() if not node.online}
     moved: Counter[tuple[str, str]] = Counter()
-    load: Counter[str] = Counter()
+    load: dict[str, Load] = {}
     if held.node is None:
         for f in fulfillments:
-            load[f.node] += 1
+            units = sum(lq.quantity for lq in f.lines)
+            load[f.node] = load.get(f.node, Load(0, 0)).plus(units)
             for lq in f.lines:  # two lines may be of one SKU
                 moved[skus[lq.line_id], f.node] += lq.quantity
-        dry = await _dry(conn, places, moved, load) | dry
+        dry = await _dry(conn, moved, load) | dry
     if dry:
         return dry
     await ledger.first_time(conn, "allocate", key)
     days = {node: places[node].today for node in load}
     await claims.take_from_reservation(conn, reservation_id, fulfillments)
     await claims.open_allocations(conn, fulfillments, skus, days, held.channel)
-    for node, count in sorted(load.items()):
-        limit = places[node].capacity_per_day
-        await claims.take_capacity(conn, node, days[node], count, limit)
+    await capacity.take(conn, load)
     entries = [Entry(sku, node, allocated=units) for (sku, node), units in moved.items()]
     entries += [Entry(sku, None, reserved=-units) for (sku, _), units in moved.items()]
     why = Why("allocated", SYSTEM, key, fulfillments[0].order_id)
@@ -86,7 +86,8 @@ async def give_back(  # noqa: PLR0913, PLR0917 - what the port's request carries
     Take units back from a node: to the reservation, or free for all. No lines means all of them.
 
     Where the reservation was released, or is at another node, they become free. The node's capacity
-    comes back with the last unit, if nothing shipped. Raises Conflict(not_allocated).
+    comes back unit by unit, and the place with the last one, if nothing shipped.
+    Raises Conflict(not_allocated).
     """
     if not await ledger.first_time(conn, "give_back", key):
         return
@@ -101,8 +102,7 @@ async def give_back(  # noqa: PLR0913, PLR0917 - what the port's request carries
     await ledger.lock_pool(conn, skus)
     await ledger.lock_stock(conn, {(sku, node) for sku in skus})
     await claims.take_from_allocation(conn, fulfillment_id, back, into="returned")
-    if allocation.is_all(back) and not allocation.shipped:
-        await claims.free_capacity(conn, allocation)
+    await capacity.release(conn, allocation, back)
     entries = [Entry(sku, node, allocated=-units) for sku, units in skus.items()]
     if to == "reservation" and reservation is not None and reservation.takes(node):
         await claims.add_to_reservation(conn, reservation_id, back)
@@ -125,6 +125,7 @@ async def ship(
     skus = claims.by_sku(gone)
     await ledger.lock_stock(conn, {(sku, node) for sku in skus})
     await claims.take_from_allocation(conn, fulfillment_id, gone, into="shipped")
+    await capacity.confirm(conn, [fulfillment_id])
     entries = [Entry(sku, node, on_hand=-units, allocated=-units) for sku, units in skus.items()]
     await ledger.post(conn, entries, places, Why("shipped", SYSTEM, key, allocation.order_id))
 
@@ -270,18 +271,10 @@ async def levels(
 
 
 async def _dry(
-    conn: AsyncConnection,
-    places: Mapping[str, NodeNow],
-    moved: Mapping[tuple[str, str], int],
-    load: Mapping[str, int],
+    conn: AsyncConnection, moved: Mapping[tuple[str, str], int], load: Mapping[str, Load]
 ) -> dict[str, str]:
     shelves = await ledger.lock_stock(conn, moved)
-    used = await claims.capacity_used(conn, {node: places[node].today for node in load})
-    dry = {
-        node: "no capacity"
-        for node, count in load.items()
-        if (limit := places[node].capacity_per_day) is not None and used[node] + count > limit
-    }
+    dry = dict.fromkeys(await capacity.full(conn, load), "no capacity")
     spare = await availability.beyond_safety(conn, shelves)
     for place, units in moved.items():
         if units > spare.get(place, 0):

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import Conflict, Invalid, NotFound
 from domain.supply import Coming
 from domain.values import Value
-from storage import backorders, kits, ledger
+from storage import backorders, kits, ledger, matching
 from storage.tables import supplies
 
 SupplyKind = Literal["purchase_order", "transfer", "production"]
@@ -78,7 +78,7 @@ async def put(conn: AsyncConnection, supply: Supply, actor: str) -> bool:
         if supply.status == "cancelled"
         else f"{name} brings {supply.quantity} on {supply.expected_at:%Y-%m-%d}"
     )
-    await backorders.rematch(conn, [supply.sku], what)
+    await matching.rematch(conn, [supply.sku], what)
     await backorders.wake_undated(conn, supply.sku, f"{name}:{supply.sequence}")
     return True
 
@@ -124,7 +124,7 @@ async def came(
         ),
         {"units": units, "source": source, "ref": ref},
     )
-    await backorders.rematch(conn, [sku], f"{units} of {source}/{ref} came")
+    await matching.rematch(conn, [sku], f"{units} of {source}/{ref} came")
 
 
 async def find(

@@ -18,7 +18,7 @@ from domain.lifecycle import with_fulfillment
 from domain.network import Calendar, Kit
 from domain.orders import TERMINAL
 from domain.records import Change, Message, OrderEvent
-from domain.sourcing.problem import Assignment, CostParts, Plan
+from domain.sourcing.problem import Assignment, CostParts, Outcome, Plan
 from domain.validation import validate
 from tests.holdings import Holdings
 from workflows import ports
@@ -37,7 +37,8 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
     `pending` answers it later, `shipped_in_secret` refuses a recall with goods gone. `failures`
     maps a step to how often it fails, before or after its effect; `refusals` a step to its no;
     `pause` holds a step up at its gate; `outage` fails every step of our own. `expected` is when
-    named supply has what is missing.
+    named supply has what is missing. `outcome`, `review` and `cools_until` are what rules say;
+    sourcing does not see the `unseen` nodes.
     """
 
     def __init__(
@@ -55,6 +56,10 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
         self.pause: dict[str, asyncio.Event] = {}
         self.outage = False
         self.expected: datetime | None = None
+        self.outcome = Outcome()
+        self.review = False
+        self.unseen: set[str] = set()
+        self.cools_until: datetime | None = None
         self.seen: Counter[str] = Counter()
         self.calls: list[tuple[str, str]] = []
         self.released: set[str] = set()
@@ -249,6 +254,13 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
     async def optimize_source(self, request: ports.SourceOrder) -> ports.Sourced:
         async with self._step("optimize_source", request.order_id):
             made = self.sourced.get((request.order_id, request.round))
+            if made is None and self.cools_until is not None and not request.alone:
+                return ports.Sourced(
+                    decision_id="",
+                    solver="",
+                    plan=Plan(assignments=()),
+                    wait_until=self.cools_until,
+                )
             if made is None:
                 made = self._decide(request)
                 self.sourced[request.order_id, request.round] = made
@@ -259,7 +271,7 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
         now = datetime.now(UTC)
         assignments = []
         for node in sorted(self.stock):
-            if request.firm_node not in (None, node) or node in request.excluded:
+            if request.firm_node not in (None, node) or node in {*request.excluded, *self.unseen}:
                 continue
             taken, free = [], dict(self.stock[node])
             for unit in request.units:
@@ -283,7 +295,13 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
         unsourced = tuple(LineQuantity(line_id=i, quantity=q) for i, q in left.items() if q)
         plan = Plan(assignments=tuple(assignments), unsourced=unsourced)
         decision = f"{request.order_id}/{request.round}"
-        return ports.Sourced(decision_id=decision, solver="greedy", plan=plan)
+        return ports.Sourced(
+            decision_id=decision,
+            solver="greedy",
+            plan=plan,
+            outcome=self.outcome,
+            review=self.review,
+        )
 
     # ---- the nodes
 
@@ -293,6 +311,8 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
 
     @activity.defn
     async def dispatch(self, fulfillment_id: str) -> ports.Dispatched:
+        if self.states[self.fulfillments[fulfillment_id].order_id].holds:
+            return ports.Dispatched(held=True)
         async with self._step("dispatch", fulfillment_id):
             manner = self.manner(fulfillment_id)
             if manner == "dead":

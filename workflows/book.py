@@ -87,6 +87,7 @@ class Book:
         self.clock = Clock(idle=lambda: not self._writing.locked())
         self.state = received(order)
         self.catch_up: Callable[[], Awaitable[None]] = _nothing
+        self.holding = 0  # holds that are being written down
         self._seq = 0
         self._base: str | None = None
         self._writing = asyncio.Lock()
@@ -98,6 +99,11 @@ class Book:
     @property
     def cancelling(self) -> bool:
         return self.state.cancel is not None
+
+    @property
+    def held(self) -> bool:
+        """No request leaves: a hold stands, or is being placed."""
+        return bool(self.state.holds) or self.holding > 0
 
     @property
     def closed(self) -> bool:
@@ -221,9 +227,11 @@ class Book:
         *,
         unless: Callable[[], bool] = lambda: False,
         fulfillment_id: str = "",
+        queue: str = "",
+        by: datetime | None = None,
     ) -> Resolve | None:
         """
-        Wait for a person's decision; None when `unless` made it needless.
+        Wait for a person's decision; None when `unless` made it needless, or `by` came first.
 
         The item stands in the state, the search attributes and the details until then.
         """
@@ -234,6 +242,7 @@ class Book:
             since=workflow.now(),
             options=options,
             fulfillment_id=fulfillment_id,
+            queue=queue,
         )
         self._answers.pop(item, None)
         self.adopt(_with_attention(self.state, item, attention))
@@ -246,7 +255,10 @@ class Book:
                 data={"item": item, "options": list(options)},
             )
         )
-        await workflow.wait_condition(lambda: item in self._answers or unless())
+        if by is None:
+            await workflow.wait_condition(lambda: item in self._answers or unless())
+        else:
+            await self.clock.until(lambda: item in self._answers or unless(), by)
         answer = self._answers.pop(item, None)
         self.adopt(_with_attention(self.state, item, None))
         await self._note(_resolved(item, answer, fulfillment_id))
@@ -321,7 +333,7 @@ class _Searchable:
         to_ship = [f.ship_by for f in state.fulfillments if f.status not in ENDED]
         return cls(
             status=state.status.value,
-            attention=tuple(sorted({a.code for a in state.attention})),
+            attention=tuple(sorted({code for a in state.attention for code in a.codes})),
             nodes=tuple(nodes(state)),
             promise_by=state.promise_by,
             ship_by=min(to_ship, default=None),

@@ -215,7 +215,13 @@ class Conversation:
         told = OrderEvent(
             type="held", summary=message.reason, actor=message.by, cause=message.handle
         )
-        await self._book.retell(lambda s: s.model_copy(update={"holds": (*s.holds, placed)}), told)
+        self._book.holding += 1
+        try:
+            await self._book.retell(
+                lambda s: s.model_copy(update={"holds": (*s.holds, placed)}), told
+            )
+        finally:
+            self._book.holding -= 1
         return self._book.state.status.value
 
     @hold.validator

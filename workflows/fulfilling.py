@@ -113,7 +113,7 @@ class Fulfilling:
         speaks has the request; a hold stops the asking, until it is released.
         """
         book = self._book
-        await workflow.wait_condition(lambda: not book.state.holds or self._called())
+        await workflow.wait_condition(lambda: not book.held or self._called())
         if self._called():
             self._next = "listen"
             return
@@ -129,7 +129,7 @@ class Fulfilling:
             ),
         )
         await workflow.wait_condition(
-            lambda: asking.done() or self._wanted_back() != "" or bool(book.state.holds)
+            lambda: asking.done() or self._wanted_back() != "" or book.held
         )
         if not asking.done():
             asking.cancel()
@@ -146,6 +146,9 @@ class Fulfilling:
                 self._next = "dispatch"  # it was us who were away
             elif not self.news:
                 self._ask_back("it does not answer our request")
+            return
+        if answer.held:
+            self._next = "dispatch"
             return
         self._note("dispatch")
         self.news.extend(answer.events)

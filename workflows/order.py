@@ -7,13 +7,14 @@ import contextlib
 
 from temporalio import workflow
 
-from domain.lifecycle import all_moved, caught_up, over, rolled_up, settled, units_in, with_lines
+from domain.lifecycle import caught_up, over, rolled_up, settled, units_in, with_lines
 from domain.orders import Bucket, OrderStatus
 from domain.records import CancelRequest, OrderEvent, OrderState
 from workflows.book import CalledOff, Effect, Overtaken
+from workflows.leftover import WAITING
 from workflows.messages import Resolve, StartOrder
-from workflows.placing import WAITING, Placing
-from workflows.ports import Orders, Release, Stock, Validated, ValidateOrder
+from workflows.placing import Placing
+from workflows.ports import Orders, Validated, ValidateOrder
 from workflows.steps import step
 
 
@@ -200,31 +201,3 @@ class OrderWorkflow(Placing):
                 cause="unknown_sku",
             ),
         )
-
-    # ---- cancel
-
-    async def _let_go(self) -> None:
-        """What no node has yet: back to where it came from, last step first."""
-        cancel = self._book.state.cancel or CancelRequest()
-        told = OrderEvent(
-            type="cancelled",
-            summary=cancel.note or "cancelled before it was given to a node",
-            actor=cancel.by or "crossdock",
-            cause="cancel",
-        )
-        reserved = bool(units_in(self._book.state, Bucket.RESERVED))
-
-        def let_go(state: OrderState) -> OrderState:
-            return all_moved(state, (*WAITING, Bucket.RESERVED), Bucket.CANCELLED)
-
-        def effect() -> Effect[Release, None]:
-            change = self._book.change(let_go(self._book.state), told)
-            state = self._book.state
-            reservation = f"{state.order_id}-R{state.reservations}"
-            request = Release(reservation_id=reservation, change=change)
-            return Effect(Stock.release, request, "release", lambda state, _: let_go(state))
-
-        if reserved:
-            await self._book.write(effect, "release")
-        else:
-            await self._book.record(let_go, told)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from datetime import datetime
 from typing import Final
 
-from temporalio import workflow
 from temporalio.exceptions import FailureError
 
 from domain.fulfillments import Fulfillment
 from domain.kits import units_of
 from domain.lifecycle import all_moved, moved, split, units_in, with_fulfillment
 from domain.orders import Bucket, DeliveryMethod, OrderStatus, reservation_id
-from domain.records import CancelRequest, OrderEvent, OrderState
-from workflows import taking
+from domain.records import OrderEvent, OrderState
 from workflows.book import Effect
-from workflows.conversation import Conversation
 from workflows.fulfilling import Fulfilling
+from workflows.leftover import WAITING, Leftover
 from workflows.messages import StartOrder
 from workflows.policies import SOURCED_IN_PLACE
 from workflows.ports import (
@@ -33,7 +30,6 @@ from workflows.ports import (
 )
 from workflows.steps import heavy_step, step
 
-WAITING: Final = (Bucket.OPEN, Bucket.BACKORDERED)
 # So many decisions in a row that lose their stock to other orders are more than bad luck.
 RACES: Final = 5
 _DECIDE: Final = "optimize source"
@@ -41,7 +37,7 @@ _RESERVED: Final = OrderEvent(type="reserved", summary="all units reserved", cau
 _SHORT: Final = OrderEvent(type="backordered", summary="not enough stock", cause="reserve")
 
 
-class Placing(Conversation):
+class Placing(Leftover):
     """From what the customer wants to drivers at work: one for each node's share."""
 
     def __init__(self, start: StartOrder) -> None:
@@ -49,6 +45,7 @@ class Placing(Conversation):
         self._bug: Exception | None = None
         self._lives: list[asyncio.Task[None]] = []
         self._lost_races = 0
+        self._alone = False
 
     # ---- reserve
 
@@ -113,18 +110,6 @@ class Placing(Conversation):
 
         return await self._book.write(effect, "reserve", forward=True)
 
-    async def _backordered(self, expected: datetime | None) -> None:
-        """Patience begins when the supply that it waits for by name is expected."""
-        if self._supplied:
-            return
-        until = max(workflow.now(), expected or workflow.now()) + self._book.patience.backorder
-        in_time = await self._book.clock.until(
-            lambda: self._supplied or self._book.cancelling, until
-        )
-        if not in_time:
-            note = "no supply came in time"
-            self._book.ask_cancel(CancelRequest(by="crossdock", note=note))
-
     async def _pickup_unfillable(self) -> None:
         await self._book.attend(
             "pickup",
@@ -141,22 +126,30 @@ class Placing(Conversation):
         """Decide which nodes fulfill what, move the stock to them, and set them to work."""
         self._supplied = False
         sourced = await self._decide()
-        if self._interrupted():
+        if sourced.wait_until is not None:
+            self._alone = not await self._decided_with_others(sourced.wait_until)
             return
-        if not sourced.plan.assignments:
-            await self._no_node()
+        self._alone, self._rules = False, ""
+        if self._interrupted() or not await self._approved(sourced):
             return
+        some, whole = bool(sourced.plan.assignments), not sourced.plan.unsourced
+        if some and (whole or sourced.outcome.allocate) and not await self._placed(sourced):
+            return
+        if not (some and whole):
+            await self._left(sourced.outcome)
+
+    async def _placed(self, sourced: Sourced) -> bool:
+        """Whether the plan's units are at their nodes, and drivers at work for them."""
         allocated, fulfillments = await self._allocate(sourced)
         if not allocated.ok:  # another order was faster: decided anew, on what is there now
             self._lost_races += 1
             if self._lost_races % RACES == 0:
                 await self._no_node()
-            return
+            return False
         self._lost_races = 0
         for f in fulfillments:
             self._drive(f, fresh=True)
-        if sourced.plan.unsourced:
-            await self._no_node()
+        return True
 
     async def _decide(self) -> Sourced:
         order, state = self._start.order, self._book.state
@@ -168,6 +161,8 @@ class Placing(Conversation):
             excluded=state.excluded,
             firm_node=order.pickup_node if order.method is DeliveryMethod.PICKUP else None,
             promise_by=state.promise_by,
+            alone=self._alone,
+            rules=self._rules,
         )
 
         async def attempt() -> Sourced:
@@ -178,7 +173,8 @@ class Placing(Conversation):
                 return await step(Sourcing.optimize_source, request, summary=_DECIDE)
 
         sourced = await self._book.insist(attempt, "source", forward=True)
-        self._book.adopt(self._book.state.model_copy(update={"round": request.round}))
+        if sourced.wait_until is None:
+            self._book.adopt(self._book.state.model_copy(update={"round": request.round}))
         return sourced
 
     async def _allocate(self, sourced: Sourced) -> tuple[Allocated, tuple[Fulfillment, ...]]:
@@ -195,7 +191,7 @@ class Placing(Conversation):
                     after = with_fulfillment(state, f)
                     state = moved(after, f.lines, Bucket.RESERVED, Bucket.ALLOCATED)
                 promise = state.promise_by or max(f.deliver_by for f in made)
-                return state.model_copy(update={"promise_by": promise})
+                return state.model_copy(update={"promise_by": promise, "short": {}})
 
             where = ", ".join(f"{f.node} by {f.service}" for f in fulfillments)
             change = self._book.change(
@@ -223,28 +219,6 @@ class Placing(Conversation):
 
         return await self._book.write(effect, "allocate", forward=True), fulfillments
 
-    async def _no_node(self) -> None:
-        """No node can serve what is reserved: supply, a node's return or a person goes on."""
-        if self._supplied:
-            return
-        left = units_in(self._book.state, Bucket.RESERVED)
-        answer = await self._book.attend(
-            "source",
-            "no_node",
-            f"No node can fulfill {taking.count(left)}. Not asked again: "
-            f"{', '.join(sorted(self._book.state.excluded)) or 'none'}. `retry` decides anew; "
-            "`reroute` also allows those nodes again; `cancel` cancels the order.",
-            ("retry", "reroute", "cancel"),
-            unless=lambda: (
-                self._supplied
-                or self._book.cancelling
-                or units_in(self._book.state, Bucket.RESERVED) != left
-            ),
-        )
-        if answer is not None and answer.action == "reroute":
-            self._down.clear()
-            self._book.adopt(self._book.state.model_copy(update={"excluded": {}}))
-
     def _drive(self, fulfillment: Fulfillment, *, fresh: bool) -> None:
         driver = Fulfilling(self._book, fulfillment.fulfillment_id, fresh=fresh)
         self._drivers[driver.id] = driver
@@ -262,9 +236,6 @@ class Placing(Conversation):
             self._bug = RuntimeError(f"a step's failure was not handled: {failure!r}")
         except Exception as bug:  # noqa: BLE001 - raised again by the run itself
             self._bug = bug
-
-    def _interrupted(self) -> bool:
-        return self._book.cancelling or bool(self._book.state.holds)
 
     async def _close(self, status: OrderStatus, code: str, reason: str) -> None:
         """End an order that never began, its units with it."""

@@ -17,7 +17,7 @@ from domain.fulfillments import Fulfillment, LineQuantity, NodeEvent
 from domain.network import Kit
 from domain.orders import Hold, Order, Units
 from domain.records import Change, OrderState
-from domain.sourcing.problem import Plan
+from domain.sourcing.problem import Outcome, Plan
 from domain.values import Value
 
 
@@ -82,18 +82,33 @@ class Reserved(Value):
 
 
 class SourceOrder(Value):
+    """
+    `alone`: not to wait any more for others to be sourced with. `rules` names the rule set that
+    judges what another one left over.
+    """
+
     order_id: str
     round: int
     units: tuple[Units, ...]
     excluded: dict[str, str]
     firm_node: str | None
     promise_by: datetime | None
+    alone: bool = False
+    rules: str = ""
 
 
 class Sourced(Value):
+    """
+    `review`: the plan waits for a person's approval. `wait_until`: nothing is decided yet, for the
+    order is sourced together with others by then.
+    """
+
     decision_id: str
     solver: str
     plan: Plan
+    outcome: Outcome = Outcome()
+    review: bool = False
+    wait_until: datetime | None = None
 
 
 class Allocate(Value):
@@ -152,9 +167,11 @@ class OpenPickup(Value):
 class Dispatched(Value):
     """
     `refused` is why the node said no at once, else empty. `events` are all it has said so far.
+    `held`: nothing was sent, for the order is on hold.
     """
 
     refused: str = ""
+    held: bool = False
     events: tuple[NodeEvent, ...] = ()
 
 

@@ -28,9 +28,9 @@ from domain.errors import Refused
 from domain.network import Calendar, Node, NodeKind
 from domain.orders import Units
 from storage import audit, database, network, stock
+from storage.asks import Ask
 from storage.batching import Batcher
 from storage.database import transaction
-from storage.taking import Ask
 
 SUMMARY: Final = "orders reserved a second: one hot SKU, 10,000 SKUs, 3 lines; beside peers"
 

@@ -22,6 +22,10 @@ SCOPES: Final = (
     "orders:read",
     "orders:write",
     "pickup:write",
+    "sourcing",
+    "rules:activate",
+    "rules:read",
+    "rules:write",
     "stock:read",
     "stock:write",
 )

@@ -25,12 +25,13 @@ def add_to(app: typer.Typer) -> None:
 @nodes.command(name="list")
 def show() -> None:
     """List the nodes."""
-    listed = table("code", "name", "kind", "status", "ships", "pickup", "capacity a day")
+    listed = table("code", "name", "kind", "status", "ships", "pickup", "orders/day", "units/day")
     for node in run(_nodes()):
         status = node.status if node.status == "online" else f"[red]{node.status}[/red]"
-        capacity = "" if node.capacity_per_day is None else str(node.capacity_per_day)
+        limits = (node.capacity_per_day, node.units_per_day)
+        capacity = ("" if limit is None else str(limit) for limit in limits)
         does = ("yes" if node.ships else "", "yes" if node.pickup else "")
-        listed.add_row(node.code, node.name, node.kind.value, status, *does, capacity)
+        listed.add_row(node.code, node.name, node.kind.value, status, *does, *capacity)
     console().print(listed)
 
 

@@ -13,7 +13,9 @@ from domain.network import Node, Product, RateCard, Zone
 from domain.orders import Address, DeliveryMethod, Units
 from domain.promising import Lane, days_late
 from domain.rates import zone_of
+from domain.sourcing.policy import Policy
 from domain.sourcing.problem import Candidate, Demand, Problem, ServiceOption
+from domain.values import Value
 
 ABROAD_EXTRA_DAYS: Final = 5
 MILES_ABROAD: Final = -1
@@ -23,7 +25,7 @@ UNKNOWN_PRODUCT: Final = Product(sku="?")
 
 
 class Snapshot(Protocol):
-    """The network at one instant: free units by node and SKU, fulfillments still possible today."""
+    """The network at one instant: free units by node and SKU, what is still possible today."""
 
     @property
     def nodes(self) -> Sequence[Node]: ...
@@ -32,9 +34,29 @@ class Snapshot(Protocol):
     @property
     def capacity_left(self) -> Mapping[str, int | None]: ...
     @property
+    def units_left(self) -> Mapping[str, int | None]: ...
+    @property
     def rate_cards(self) -> Sequence[RateCard]: ...
     @property
     def products(self) -> Mapping[str, Product]: ...
+
+
+class Particulars(Value):
+    """
+    What is known of an order beside the snapshot: by line id the price of a unit and how often it
+    was rejected; by node its unshipped orders, and by SKU what a unit costs from there and what the
+    opportunity of one is worth.
+    """
+
+    price_minor: dict[str, int] = {}
+    rejections: dict[str, int] = {}
+    open_orders: dict[str, int] = {}
+    goods_minor: dict[str, dict[str, int]] = {}
+    stock_minor: dict[str, dict[str, int]] = {}
+
+
+NOTHING_KNOWN: Final = Particulars()
+PLAIN: Final = Policy()
 
 
 def build(  # noqa: PLR0913  # an order's part of the problem, by name
@@ -53,6 +75,8 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
     services: Collection[str] | None = None,
     split_fee_minor: int = SPLIT_FEE_MINOR,
     late_day_minor: int = LATE_DAY_MINOR,
+    policy: Policy = PLAIN,
+    known: Particulars = NOTHING_KNOWN,
 ) -> Problem:
     """
     The problem of one order, each node in it either with its services or with why it is out.
@@ -62,26 +86,18 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
     The units of a pickup were taken at the store when they were reserved: the store has them,
     whatever else is free there, and needs no further capacity.
     """
-    asked = tuple(
-        Demand(
-            line_id=unit.line_id,
-            sku=unit.sku,
-            quantity=unit.quantity,
-            weight_g=snapshot.products.get(unit.sku, UNKNOWN_PRODUCT).weight_g,
-            kit=unit.kit if unit.kit and unit.kit.together else None,
-        )
-        for unit in units
-    )
+    asked = tuple(_demand(snapshot, unit, known) for unit in units)
     place = locate(ship_to.postal_code, ship_to.country, ship_to.region)
     cards = [c for c in snapshot.rate_cards if services is None or c.service in services]
     candidates = []
     for node in sorted(snapshot.nodes, key=lambda node: node.code):
         pickup = method is DeliveryMethod.PICKUP
         free = snapshot.stock.get(node.code, {})
-        candidate = _candidate(snapshot, node, free, asked, place)
+        candidate = _candidate(snapshot, node, free, asked, place, known)
         if pickup and node.code == firm_node:
             free = _asked_for(asked)
-            candidate = candidate.model_copy(update={"stock": free, "capacity_left": None})
+            unlimited = {"capacity_left": None, "units_left": None}
+            candidate = candidate.model_copy(update={"stock": free, **unlimited})
         reason = _barred(node, excluded, firm_node, method) or _unable(
             candidate, {_class_of(snapshot, d.sku) for d in asked if free.get(d.sku, 0) > 0}
         )
@@ -91,7 +107,9 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
                 options = (
                     (_pickup(node, as_of, promise_by),)
                     if pickup
-                    else cheapest(_services(cards, node, place, as_of, promise_by), late_day_minor)
+                    else cheapest(
+                        _services(cards, node, place, as_of, promise_by), late_day_minor, policy
+                    )
                 )
             except Invalid as never:
                 reason = str(never)
@@ -110,7 +128,27 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
         split_fee_minor=split_fee_minor,
         late_day_minor=late_day_minor,
         located_by=place.precision if place else "abroad",
+        policy=policy,
     )
+
+
+def options_of(  # noqa: PLR0913  # by name
+    node: Node,
+    cards: Sequence[RateCard],
+    ship_to: Address,
+    *,
+    method: DeliveryMethod,
+    as_of: datetime,
+    promise_by: datetime | None,
+) -> tuple[ServiceOption, ...]:
+    """All that could bring a package from the node, whether or not it may send one; or nothing."""
+    try:
+        if method is DeliveryMethod.PICKUP:
+            return (_pickup(node, as_of, promise_by),)
+        place = locate(ship_to.postal_code, ship_to.country, ship_to.region)
+        return _services(cards, node, place, as_of, promise_by)
+    except Invalid:  # it is never open
+        return ()
 
 
 def lane_of(card: RateCard, node: Node, place: Place | None) -> tuple[int, Zone, Lane] | None:
@@ -125,29 +163,74 @@ def lane_of(card: RateCard, node: Node, place: Place | None) -> tuple[int, Zone,
     number, zone = reached
     days = zone.transit_days + (0 if place else ABROAD_EXTRA_DAYS)
     zone_there = place.timezone if place else "UTC"
-    return number, zone, Lane(node.calendar, node.handling_days, card, days, zone_there)
+    lead = timedelta(hours=node.lead_hours)
+    return number, zone, Lane(node.calendar, node.handling_days, card, days, zone_there, lead)
 
 
 def pickup_ready(node: Node, as_of: datetime) -> tuple[datetime, datetime]:
     """When goods asked for now wait at the store, and until when asking gives that day."""
-    lead = timedelta(minutes=node.pickup_minutes)
-    return ready_by(node.calendar, as_of, lead, node.handling_days)
+    takes, late = timedelta(minutes=node.pickup_minutes), timedelta(hours=node.lead_hours)
+    ready, last = ready_by(node.calendar, as_of + late, takes, node.handling_days)
+    return ready, last - late
 
 
-def cheapest(options: Sequence[ServiceOption], late_day_minor: int) -> tuple[ServiceOption, ...]:
-    """The options that no other one beats at every weight; of equal ones the one that is sooner."""
+def cheapest(
+    options: Sequence[ServiceOption], late_day_minor: int, policy: Policy = PLAIN
+) -> tuple[ServiceOption, ...]:
+    """
+    The options that no other one beats in every order; of equal ones the one that is sooner.
+
+    One that is no better in anything that counts by the policy is beaten: at every weight if they
+    are billed alike, and for all goods that it carries.
+    """
     kept: list[ServiceOption] = []
     for option in sorted(
         options,
-        key=lambda o: (_fixed(o, late_day_minor), o.per_lb_minor, o.deliver_by, o.service),
+        key=lambda o: (_counted(o, late_day_minor, policy), o.deliver_by, o.service, o.carrier),
     ):
-        if all(option.per_lb_minor < other.per_lb_minor for other in kept):
+        if not any(_beats(other, option, late_day_minor, policy) for other in kept):
             kept.append(option)
     return tuple(kept)
 
 
-def _fixed(option: ServiceOption, late_day_minor: int) -> int:
-    return option.base_minor + option.days_late * late_day_minor
+def _beats(one: ServiceOption, other: ServiceOption, late_day_minor: int, policy: Policy) -> bool:
+    billed_alike = (one.dim_divisor, one.carton_in3) == (other.dim_divisor, other.carton_in3)
+    carries = one.offers is None or (
+        other.offers is not None and set(other.offers) <= set(one.offers)
+    )
+    ours, theirs = (_counted(o, late_day_minor, policy) for o in (one, other))
+    return billed_alike and carries and all(a <= b for a, b in zip(ours, theirs, strict=True))
+
+
+def _counted(option: ServiceOption, late_day_minor: int, policy: Policy) -> tuple[int, ...]:
+    """What of an option counts: what every package does, each pound, and beside."""
+    weights = policy.weights
+    base, late = option.base_minor * weights.shipping, option.days_late * late_day_minor
+    cartons = any(rule.kind == "ship_alone" for rule in policy.constraints)
+    return (
+        base + late * weights.late,
+        option.per_lb_minor * weights.shipping,
+        base if cartons else 0,
+        option.days if weights.minor_per_day else 0,
+        option.carbon_g if weights.carbon_minor_per_kg else 0,
+        option.carbon_g_per_lb if weights.carbon_minor_per_kg else 0,
+    )
+
+
+def _demand(snapshot: Snapshot, unit: Units, known: Particulars) -> Demand:
+    product = snapshot.products.get(unit.sku, UNKNOWN_PRODUCT)
+    classes = () if product.handling_class == "standard" else (product.handling_class,)
+    return Demand(
+        line_id=unit.line_id,
+        sku=unit.sku,
+        quantity=unit.quantity,
+        weight_g=product.weight_g,
+        volume_mm3=product.length_mm * product.width_mm * product.height_mm,
+        kit=unit.kit if unit.kit and unit.kit.together else None,
+        price_minor=known.price_minor.get(unit.line_id, 0),
+        needs=(*classes, *product.requires),
+        rejections=known.rejections.get(unit.line_id, 0),
+    )
 
 
 def _asked_for(asked: Sequence[Demand]) -> dict[str, int]:
@@ -157,14 +240,18 @@ def _asked_for(asked: Sequence[Demand]) -> dict[str, int]:
     return units
 
 
-def _candidate(
+def _candidate(  # noqa: PLR0913, PLR0917  # what there is to know of a node
     snapshot: Snapshot,
     node: Node,
     free: Mapping[str, int],
     asked: Sequence[Demand],
     place: Place | None,
+    known: Particulars,
 ) -> Candidate:
     """The node with the stock it may send: goods of a class that it does not handle stay out."""
+    skus = sorted({demand.sku for demand in asked})
+    capacity_left = snapshot.capacity_left.get(node.code, node.capacity_per_day)
+    goods, stock = known.goods_minor.get(node.code, {}), known.stock_minor.get(node.code, {})
     here = (node.latitude, node.longitude)
     there = (place.latitude, place.longitude) if place else None
     return Candidate(
@@ -173,14 +260,28 @@ def _candidate(
         miles=round(miles_between(here, there)) if there else MILES_ABROAD,
         stock={
             sku: free[sku]
-            for sku in sorted({demand.sku for demand in asked})
+            for sku in skus
             if free.get(sku, 0) > 0 and _class_of(snapshot, sku) in node.handling_classes
         },
-        capacity_left=snapshot.capacity_left.get(node.code, node.capacity_per_day),
+        capacity_left=capacity_left,
+        units_left=snapshot.units_left.get(node.code, node.units_per_day),
         order_cost_minor=node.order_cost_minor,
         unit_cost_minor=node.unit_cost_minor,
         options=(),
+        line_cost_minor=node.line_cost_minor,
+        labour_minor=_labour(node, capacity_left),
+        goods_minor={sku: goods[sku] for sku in skus if sku in goods},
+        stock_minor={sku: stock[sku] for sku in skus if sku in stock},
+        open_orders=known.open_orders.get(node.code, 0),
     )
+
+
+def _labour(node: Node, left: int | None) -> int:
+    """As much of the full day's price as of its capacity is taken; all of it without a limit."""
+    if not node.capacity_per_day or left is None:
+        return node.labour_minor
+    taken = node.capacity_per_day - min(left, node.capacity_per_day)
+    return node.labour_minor * taken // node.capacity_per_day
 
 
 def _class_of(snapshot: Snapshot, sku: str) -> str:
@@ -210,7 +311,7 @@ def _unable(candidate: Candidate, classes: set[str]) -> str | None:
         return f"does not handle {', '.join(sorted(classes))} goods"
     if not candidate.stock:
         return "no stock of any line"
-    if candidate.capacity_left is not None and candidate.capacity_left <= 0:
+    if 0 in {candidate.capacity_left, candidate.units_left}:
         return "no capacity left today"
     return None
 
@@ -259,8 +360,19 @@ def _services(
                 ship_by=leaves,
                 deliver_by=arrives,
                 days_late=days_late(arrives, promise_by),
+                days=_days(as_of, arrives),
+                dim_divisor=card.dim_divisor,
+                carton_in3=card.carton_in3,
+                carbon_g=zone.carbon_g,
+                carbon_g_per_lb=zone.carbon_g_per_lb,
+                offers=card.offers,
             )
         )
     if never and not options:
         raise never
     return tuple(options)
+
+
+def _days(since: datetime, until: datetime) -> int:
+    """Begun days between."""
+    return max(0, -(-(until - since) // timedelta(days=1)))

@@ -1,66 +1,94 @@
-"""What a sourcing problem asks for, over all its lines: units of items, and kits kept whole."""
+"""What a sourcing problem asks for, over all its lines: units of items, and what is kept whole."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from domain.sourcing.problem import Candidate, Demand
+from domain.sourcing.problem import Demand
+
+
+class Traits(NamedTuple):
+    """
+    What rules make of a line, beyond what its goods are: units of lines with other traits are other
+    items. `own` names the group or the line that they are counted by, if any; `out` are the numbers
+    of the rules that keep some nodes from it.
+    """
+
+    price_minor: int = 0
+    needs: tuple[str, ...] = ()
+    alone: bool = False
+    held: str = ""
+    own: str = ""
+    out: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Item:
-    """Units of one SKU and weight, over all the lines that ask for it."""
+    """Units of the same goods with the same traits, over all the `lines` that ask for them."""
 
     sku: str
     weight_g: int
+    volume_mm3: int
+    traits: Traits
     quantity: int
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Kits of one line that leave whole: how many, and what each has of which items."""
+    """
+    What leaves whole: the kits of a line, or a group of lines that is kept together, once. Such a
+    group has no `sku`.
+
+    How many of them, what each has of which items, and how many units of which line.
+    """
 
     line_id: str
     sku: str
     kits: int
     needs: Mapping[int, int]
+    lines: Mapping[str, int]
 
 
-def items_of(demands: Sequence[Demand]) -> tuple[Item, ...]:
-    totals: dict[tuple[str, int], int] = {}
+def items_of(demands: Sequence[Demand], traits: Mapping[str, Traits]) -> tuple[Item, ...]:
+    """One trait for each line id; lines without one have none."""
+    asked: dict[tuple[str, int, int, Traits], list[Demand]] = {}
     for demand in demands:
-        key = (demand.sku, demand.weight_g)
-        totals[key] = totals.get(key, 0) + demand.quantity
-    return tuple(Item(sku, weight, quantity) for (sku, weight), quantity in totals.items())
+        marks = traits.get(demand.line_id, _PLAIN)
+        asked.setdefault((demand.sku, demand.weight_g, demand.volume_mm3, marks), []).append(demand)
+    return tuple(
+        Item(*goods, sum(d.quantity for d in some), tuple(d.line_id for d in some))
+        for goods, some in asked.items()
+    )
 
 
-def bundles_of(demands: Sequence[Demand], items: Sequence[Item]) -> tuple[Bundle, ...]:
-    numbers = {(item.sku, item.weight_g): index for index, item in enumerate(items)}
-    found: dict[str, Bundle] = {}
+_PLAIN = Traits()
+
+
+def bundles_of(
+    demands: Sequence[Demand], items: Sequence[Item], groups: Mapping[str, str]
+) -> tuple[Bundle, ...]:
+    """`groups` names the group of each line that is kept together with others, or by itself."""
+    number = {line_id: index for index, item in enumerate(items) for line_id in item.lines}
+    found: dict[tuple[str, bool], Bundle] = {}
     for demand in demands:
-        if (kit := demand.kit) is not None:
-            need = {numbers[demand.sku, demand.weight_g]: kit.per_kit}
-            known = found.get(kit.line_id)
-            needs = {**known.needs, **need} if known else need
-            found[kit.line_id] = Bundle(kit.line_id, kit.sku, kit.kits, needs)
+        group, kit = groups.get(demand.line_id), demand.kit
+        if group is not None:
+            key, fresh, each = (group, True), Bundle(group, "", 1, {}, {}), demand.quantity
+        elif kit is not None:
+            key, fresh = (kit.line_id, False), Bundle(kit.line_id, kit.sku, kit.kits, {}, {})
+            each = kit.per_kit
+        else:
+            continue
+        known, index = found.get(key, fresh), number[demand.line_id]
+        needs = {**known.needs, index: known.needs.get(index, 0) + each}
+        lines = {**known.lines, demand.line_id: each}
+        found[key] = replace(known, needs=needs, lines=lines)
     return tuple(found.values())
 
 
 def in_kits(bundles: Sequence[Bundle], index: int, kits: Sequence[int]) -> int:
     """How many units of an item so many kits of each kind have."""
     return sum(b.needs.get(index, 0) * count for b, count in zip(bundles, kits, strict=True))
-
-
-def kits_at(candidate: Candidate, items: Sequence[Item], bundle: Bundle) -> int:
-    there = (candidate.stock.get(items[i].sku, 0) // need for i, need in bundle.needs.items())
-    return min(bundle.kits, *there)
-
-
-def no_whole_kit(
-    candidate: Candidate, items: Sequence[Item], bundles: Sequence[Bundle]
-) -> str | None:
-    """Why a node that has no loose goods cannot serve; None where it has some kit whole."""
-    if any(kits_at(candidate, items, bundle) for bundle in bundles):
-        return None
-    return f"has parts of kit {', '.join(sorted({b.sku for b in bundles}))}, and no whole one"

@@ -21,28 +21,37 @@ from typing import Final
 import numpy as np
 
 from domain.sourcing.lattice import Ints, divisions
-from domain.sourcing.packages import MOST, Packages, Tables, kinds_of
-from domain.sourcing.search import Answer, Question
+from domain.sourcing.packages import MOST, Packages, kinds_of
+from domain.sourcing.pricing import cartons
+from domain.sourcing.search import Answer, Load, Question
+from domain.sourcing.tables import Tables
+
+VERSION: Final = version("numpy")
 
 # What the kernel takes; all else is CP-SAT's.
 MOST_DIVISIONS: Final = 3**12  # twelve single units of twelve items
 MOST_PACKAGES: Final = 2**20  # of all nodes, by their content
 MOST_WORK: Final = 2**23  # of one search, in sums that are compared
+MOST_ITEMS: Final = 62  # where services do not carry all: a bit for each
 
 FEW_PARTS: Final = 64  # for fewer than these it is faster to take one after the other
 
 
-class TooMuchWork(Exception):
-    """The search went beyond its limit. Another solver must answer."""
+class Beyond(Exception):
+    """The search ends without an answer: too much work, or a limit that its sums do not know."""
 
 
 def search(question: Question) -> Kernel | None:
     """The kernel at work on an order that it takes: short, and without too many packages."""
-    kinds = kinds_of(question)
+    kinds, limits = kinds_of(question), question.limits
     if divisions([kind.count for kind in kinds]) > MOST_DIVISIONS:
         return None
+    if len(question.items) > MOST_ITEMS and any(item.traits.needs for item in question.items):
+        return None
+    if question.aboard and (limits.nodes is not None or limits.cartons is not None):
+        return None
     packages = Packages(question, kinds, Tables.of(question))
-    return Kernel(packages) if packages.fit and packages.number <= MOST_PACKAGES else None
+    return Kernel(packages) if packages.number <= MOST_PACKAGES and packages.fit else None
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,10 @@ class Kernel:
     """
     One question at work; see `search` for whether it should be.
 
+    Some limits are those of a plan as a whole: lines that are complete or not there, cartons beside
+    packages, the worth of what stays behind. It searches as if they were not there. Mostly the best
+    plan keeps to them, and so is the best that does; where it does not, Beyond is raised.
+
     Of plans that cost the same it answers the one of fewest packages, then the one whose nodes come
     first in the alphabet, by the sum of their places; of services the sooner. Beyond that the order
     of the search decides. The order of the nodes and that of the lines do not matter.
@@ -94,17 +107,19 @@ class Kernel:
 
     def __init__(self, packages: Packages) -> None:
         self._packages, self._lattice = packages, packages.lattice
-        self._max_nodes = packages.max_nodes
+        self._question, self._limits = packages.question, packages.question.limits
+        most = [n for n in (self._limits.nodes, self._limits.cartons) if n is not None]
+        self._most_packages = min(most, default=None)
         self._work = 0
 
     @property
     def versions(self) -> dict[str, str]:
-        return {"numpy": version("numpy")}
+        return {"numpy": VERSION}
 
     def solve(
         self, *, other_than: Collection[str] = (), forced: str | None = None
     ) -> Answer | None:
-        """As every search; of `other_than` and `forced` one at most. May raise TooMuchWork."""
+        """As every search; of `other_than` and `forced` one at most. May raise Beyond."""
         self._work = 0
         found: _Found | None = self._best
         if forced is not None:
@@ -114,20 +129,48 @@ class Kernel:
         if found is None or self._served(found) < self._served(self._best):
             return None
         loads = tuple(self._packages.load(*package) for package in found.packages)
+        if loads and self._limits.everything and self._left_of(loads):
+            return None
+        self._check(loads)
         return Answer(loads, optimal=True, work=self._work)
+
+    def _check(self, loads: Sequence[Load]) -> None:
+        """Raise Beyond where the plan does not keep to a limit that the search does not know."""
+        limits, items = self._limits, self._question.items
+        left = self._left_of(loads)
+        worth = sum(items[index].traits.price_minor * units for index, units in left.items())
+        if loads and left and worth < limits.floor:
+            raise Beyond
+        for whole in limits.whole:
+            units = sum(left.get(index, 0) for index in whole)
+            if units not in {0, sum(items[index].quantity for index in whole)}:
+                raise Beyond
+        if limits.cartons is not None:
+            packed = sum(cartons(self._question, load) for load in loads)
+            if packed > limits.cartons:
+                raise Beyond
+
+    def _left_of(self, loads: Sequence[Load]) -> dict[int, int]:
+        """By item, the units that stay behind."""
+        left = [item.quantity for item in self._question.items]
+        for load in loads:
+            left = [before - units for before, units in zip(left, load.units, strict=True)]
+        return {index: units for index, units in enumerate(left) if units}
 
     @cached_property
     def _best(self) -> _Found:
         found = self._cheapest()
         if found is None:
             raise RuntimeError("what nobody serves is left over: there is always a plan")
+        if self._limits.everything and self._served(found) < self._question.units:
+            return _Found(self._question.units * self._packages.left, ())
         return found
 
     def _other_than(self, used: Sequence[int]) -> _Found | None:
         """Either one of the nodes is not used, or all of them are, and another one."""
         ways = [self._cheapest(without=[place]) for place in used]
         without: list[int] = []
-        limit = self._max_nodes
+        limit = self._most_packages
         while limit is None or limit > len(used):
             found = self._cheapest(must=used, without=without, more=True)
             ways.append(found)
@@ -150,7 +193,7 @@ class Kernel:
             found = self._divided(apart, without, limit, more=more)
             if found is None or (more and found.twice()):
                 return found
-            most = self._max_nodes
+            most = self._most_packages
             if twice := found.twice():
                 apart.update(dict.fromkeys(twice, False))
             elif limit is None and most is not None and len(found.packages) > most:
@@ -264,7 +307,7 @@ class Kernel:
     def _count(self, sums: int) -> None:
         self._work += sums
         if self._work > MOST_WORK:
-            raise TooMuchWork
+            raise Beyond
 
     def _served(self, found: _Found) -> int:
         return sum(int(self._packages.units[part]) for _, part in found.packages)

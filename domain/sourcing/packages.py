@@ -3,88 +3,42 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from domain.rates import UNITS_PER_G, UNITS_PER_LB
+from domain.rates import pounds_by_volume, pounds_by_weight
 from domain.sourcing.goods import in_kits
 from domain.sourcing.lattice import Ints, lattice
-from domain.sourcing.problem import Candidate, ServiceOption
-from domain.sourcing.search import Load, Question, fixed_cost
+from domain.sourcing.search import Load, Question
+from domain.sourcing.tables import Billing, Tables
 
 MOST: Final = 2**61  # a value that nothing reaches; the sum of two is still an integer
 
 
 @dataclass(frozen=True)
 class Kind:
-    """So many times the same: one unit of an item, or one kit with all that is in it."""
+    """So many times the same: one unit of an item, or one bundle with all that is in it."""
 
     count: int
     needs: Mapping[int, int]
     bundle: int | None = None
 
 
-@dataclass(frozen=True)
-class Tables:
-    """
-    The usable nodes as columns, in the alphabet's order; a row for each of their services, the
-    soonest first (a node with fewer has its first again). Costs in minor units: `fixed` is what a
-    package costs at any content. `highest` bounds fixed, per_lb and per_unit.
-    """
-
-    candidates: tuple[Candidate, ...]
-    options: tuple[tuple[ServiceOption, ...], ...]
-    stock: Mapping[str, Ints]
-    fixed: Ints
-    per_lb: Ints
-    per_unit: Ints
-    highest: tuple[int, int, int]
-
-    @classmethod
-    def of(cls, question: Question) -> Tables:
-        problem = question.problem
-        nodes = tuple(sorted(question.usable, key=lambda candidate: candidate.node))
-        options = tuple(
-            tuple(sorted(c.options, key=lambda o: (o.deliver_by, o.service, o.carrier)))
-            for c in nodes
-        )
-        rows = max(map(len, options), default=0)
-        padded = [some + some[:1] * (rows - len(some)) for some in options]
-        package = [c.order_cost_minor + problem.split_fee_minor for c in nodes]
-        fixed = _column([[fixed_cost(problem, o) for o in some] for some in padded], rows)
-        fixed += np.array(package, np.int64)
-        per_lb = _column([[o.per_lb_minor for o in some] for some in padded], rows)
-        per_unit = np.array([c.unit_cost_minor for c in nodes], np.int64)
-        stock = {
-            sku: np.array([c.stock.get(sku, 0) for c in nodes], np.int64)
-            for sku in {item.sku for item in question.items}
-        }
-        highest = (_highest(fixed), _highest(per_lb), _highest(per_unit))
-        return cls(nodes, options, stock, fixed, per_lb, per_unit, highest)
-
-
-def _column(costs: Sequence[Sequence[int]], rows: int) -> Ints:
-    return np.array(costs, np.int64).reshape(len(costs), rows).T.copy()
-
-
-def _highest(costs: Ints) -> int:
-    return int(np.abs(costs).max(initial=0))
-
-
 def kinds_of(question: Question) -> tuple[Kind, ...]:
     """In an order that does not depend on that of the lines."""
     items, bundles = question.items, question.bundles
     whole = [bundle.kits for bundle in bundles]
-    named = [
-        ((item.sku, item.weight_g, ""), Kind(item.quantity - in_kits(bundles, i, whole), {i: 1}))
-        for i, item in enumerate(items)
-    ]
-    named += [((b.sku, 0, b.line_id), Kind(b.kits, b.needs, i)) for i, b in enumerate(bundles)]
-    named.sort(key=lambda pair: (pair[1].count, pair[0]))
+    named: list[tuple[tuple[Any, ...], Kind]] = []
+    for i, item in enumerate(items):
+        loose = Kind(item.quantity - in_kits(bundles, i, whole), {i: 1})
+        named.append(((item.sku, item.weight_g, item.volume_mm3, tuple(item.traits)), loose))
+    for i, bundle in enumerate(bundles):
+        named.append(((bundle.sku, 0, 0, (bundle.line_id,)), Kind(bundle.kits, bundle.needs, i)))
+    named.sort(key=lambda pair: (pair[1].count, str(pair[0])))
     return tuple(kind for _, kind in named if kind.count > 0)
 
 
@@ -93,26 +47,26 @@ class Packages:
     A package is a node, by its `place` in the alphabet, and a part of what is asked for, by its
     number in the `lattice`. `number` is how many packages there are.
 
-    What packages compare and add up by is one integer, their value: the cost, then how many they
-    are, then the sum of the nodes' places. Each counts for more than all that comes after it can in
-    one plan; units `left` over count for more than anything.
+    What packages compare and add up by is one integer, their value: the rank, then the points, then
+    how many they are, then the sum of the nodes' places. Each counts for more than all that comes
+    after it can in one plan; units `left` over count for more than anything.
     """
 
     def __init__(self, question: Question, kinds: tuple[Kind, ...], tables: Tables) -> None:
-        self._question, self._kinds, self._tables = question, kinds, tables
-        self.max_nodes = question.problem.max_nodes
+        self.question, self._kinds, self._tables = question, kinds, tables
         self.lattice = lattice(tuple(kind.count for kind in kinds))
         self._most = self._most_of_each_node()
         self.number = int(self.lattice.counts(self._most).sum())
         self.units = self._sums([1] * len(question.items))
-        grams = self._sums([item.weight_g for item in question.items])
-        self._pounds = np.maximum(-(-grams * UNITS_PER_G // UNITS_PER_LB) - 1, 0)
+        self._weighed: dict[tuple[Billing, int, int], Ints] = {}
         most_packages = sum(kind.count for kind in kinds)
-        fixed, per_lb, per_unit = tables.highest
-        dearest = fixed + per_lb * int(self._pounds[-1]) + per_unit * int(self.units[-1])
+        pounds = max(int(self._pounds_of(billing)[-1]) for billing in tables.billings) + 1
+        dearest = tables.dearest(int(self.units[-1]), pounds, len(question.items))
         self._one = most_packages * len(tables.candidates) + 1
-        self._cent = self._one * (most_packages + 1)
-        self.left = self._cent * (2 * most_packages * dearest + 1)
+        self._point = self._one * (most_packages + 1)
+        self._rank = self._point * (2 * most_packages * dearest + 1)
+        most_rank = 0 if tables.rank is None else int(tables.rank.max(initial=0))
+        self.left = self._rank * (most_packages * most_rank + 1)
 
     @property
     def fit(self) -> bool:
@@ -137,61 +91,156 @@ class Packages:
         return best
 
     def load(self, place: int, part: int) -> Load:
-        tables, pounds = self._tables, int(self._pounds[part])
-        fixed, per_lb = tables.fixed[:, place], tables.per_lb[:, place]
-        option = tables.options[place][int((fixed + per_lb * pounds).argmin())]
-        units, kits = [0] * len(self._question.items), [0] * len(self._question.bundles)
+        by_option = list(self._by_option(np.array([place]), np.array([part])))
+        option = self._tables.options[place][int(np.argmin(by_option))]
+        units, kits = [0] * len(self.question.items), [0] * len(self.question.bundles)
         for kind, count in zip(self._kinds, self.lattice.digits[:, part].tolist(), strict=True):
             for index, need in kind.needs.items():
                 units[index] += need * count
             if kind.bundle is not None:
                 kits[kind.bundle] = count
-        return Load(tables.candidates[place], option, tuple(units), tuple(kits))
+        return Load(self._tables.candidates[place], option, tuple(units), tuple(kits))
 
     @cached_property
     def _all(self) -> tuple[Ints, Ints, Ints]:
         """Every package that a node can make: its place, the part, the value."""
         place, part = self._in_stock(*self.lattice.parts_of_each(self._most))
-        return place, part, self._valued(place, part)
+        if self.question.limits.floor:
+            place, part = self._worth_it(place, part)
+        return self._valued(place, part)
 
     def _in_stock(self, place: Ints, part: Ints) -> tuple[Ints, Ints]:
-        """Of those that fit kind by kind the ones whose kinds do not want the same unit."""
-        items = self._question.items
-        asking = Counter(sku for kind in self._kinds for sku in {items[i].sku for i in kind.needs})
-        for sku in [sku for sku, kinds in asking.items() if kinds > 1]:
-            wanted = self._sums([int(item.sku == sku) for item in items])
-            fits = wanted[part] <= self._tables.stock[sku][place]
+        """Of those that fit kind by kind the ones in which no two want the same unit."""
+        items = self.question.items
+        asking = Counter(items[i].sku for kind in self._kinds for i in kind.needs)
+        for sku in [sku for sku, wants in asking.items() if wants > 1]:
+            same = [index for index, item in enumerate(items) if item.sku == sku]
+            fits = self._of_items(same)[part] <= self._tables.free[same].max(axis=0)[place]
             place, part = place[fits], part[fits]
         return place, part
 
-    def _valued(self, place: Ints, part: Ints) -> Ints:
+    def _worth_it(self, place: Ints, part: Ints) -> tuple[Ints, Ints]:
+        """Those worth enough to be a part of a split; all that is asked for is none."""
+        worth = self._sums([item.traits.price_minor for item in self.question.items])
+        able = worth[part] >= self.question.limits.floor
+        if self._tables.aboard:
+            able |= np.isin(place, list(self._tables.aboard))
+        else:
+            able |= part == self.lattice.size - 1
+        return place[able], part[able]
+
+    def _valued(self, place: Ints, part: Ints) -> tuple[Ints, Ints, Ints]:
         tables = self._tables
-        pounds = self._pounds[part]
         cost: Ints | None = None
-        for fixed, per_lb in zip(tables.fixed, tables.per_lb, strict=True):
-            by_this = fixed[place] + per_lb[place] * pounds
+        for by_this in self._by_option(place, part):
             cost = by_this if cost is None else np.minimum(cost, by_this, out=cost)
         if cost is None:
-            return np.zeros_like(place)
-        cost += tables.per_unit[place] * self.units[part]
-        cost *= self._cent
+            return place, part, np.zeros_like(place)
+        if tables.refused is not None:
+            able = cost < MOST
+            place, part, cost = place[able], part[able], cost[able]
+        cost += tables.unit[place] * self.units[part]
+        for index, points in tables.goods.items():
+            cost += points[place] * self._of_items([index])[part]
+        if tables.line is not None:
+            cost += tables.line[place] * self._goods(place, part)
+        cost *= self._point
+        if tables.rank is not None:
+            cost += tables.rank[place] * self._rank
         cost += place
         cost += self._one
-        return cost
+        return place, part, cost
+
+    def _by_option(self, place: Ints, part: Ints) -> Iterator[Ints]:
+        """Points of the packages by each of the services; MOST where it cannot carry the goods."""
+        tables = self._tables
+        for row in range(len(tables.fixed)):
+            cost = tables.fixed[row][place]
+            if tables.carton is not None:
+                cost += tables.carton[row][place] * self._cartons(place, part)
+            cost += tables.pound[row][place] * self._pounds(row, place, part)
+            if tables.refused is not None:
+                cost[(tables.refused[row][place] & self._bits[part]) != 0] = MOST
+            yield cost
+
+    def _cartons(self, place: Ints, part: Ints) -> Ints:
+        """How many are packed: one for each unit that is alone, one for all else."""
+        items = self.question.items
+        alone = self._of_items([i for i, item in enumerate(items) if item.traits.alone])[part]
+        there = [at for at, aboard in self._tables.aboard.items() if aboard.open]
+        cartons: Ints = alone + ((self.units[part] > alone) & ~np.isin(place, there))
+        return cartons
+
+    def _pounds(self, row: int, place: Ints, part: Ints) -> Ints:
+        """Pounds beyond the first of every carton, as the node's service bills them."""
+        tables = self._tables
+        if len(tables.billings) == 1 and not tables.aboard:
+            return self._pounds_of(tables.billings[0])[part]
+        pounds, billed = np.zeros_like(part), tables.billed[row][place]
+        for number, billing in enumerate(tables.billings):
+            here = billed == number
+            pounds[here] = self._pounds_of(billing)[part[here]]
+        for at, aboard in tables.aboard.items():
+            here = place == at
+            billing = tables.billings[int(tables.billed[row][at])]
+            pounds[here] = self._pounds_of(billing, *(aboard.open or (0, 0)))[part[here]]
+        return pounds
+
+    def _pounds_of(self, billing: Billing, grams: int = 0, volume: int = 0) -> Ints:
+        """By part, where so much is in the carton already."""
+        key = (billing, grams, volume)
+        if key not in self._weighed:
+            items = self.question.items
+            weight = self._sums([0 if x.traits.alone else x.weight_g for x in items]) + grams
+            pounds = pounds_by_weight(weight)
+            if billing[0]:
+                size = self._sums([0 if x.traits.alone else x.volume_mm3 for x in items]) + volume
+                pounds = np.maximum(pounds, pounds_by_volume(size, *billing))
+            pounds = np.maximum(pounds - 1, 0) - _beyond(grams, volume, billing)
+            if any(x.traits.alone for x in items):
+                each = [_beyond(x.weight_g, x.volume_mm3, billing) for x in items]
+                own = [n if x.traits.alone else 0 for x, n in zip(items, each, strict=True)]
+                pounds += self._sums(own)
+            self._weighed[key] = pounds
+        return self._weighed[key]
+
+    @cached_property
+    def _bits(self) -> Ints:
+        """By part: which items are in it, a bit for each."""
+        bits = np.zeros(self.lattice.size, np.int64)
+        for index in range(len(self.question.items)):
+            bits |= (self._of_items([index]) > 0).astype(np.int64) << index
+        return bits
+
+    def _goods(self, place: Ints, part: Ints) -> Ints:
+        """How many different goods are in each package, beside what is aboard."""
+        items, goods = self.question.items, np.zeros_like(part)
+        for sku in dict.fromkeys(item.sku for item in items):
+            same = [index for index, item in enumerate(items) if item.sku == sku]
+            there = [at for at, aboard in self._tables.aboard.items() if sku in aboard.skus]
+            goods += (self._of_items(same)[part] > 0) & ~np.isin(place, there)
+        return goods
 
     def _most_of_each_node(self) -> Ints:
         """The part that a node could send, if no two kinds wanted the same unit."""
-        items, stock = self._question.items, self._tables.stock
         part = np.zeros(len(self._tables.candidates), np.int64)
         for weight, kind in zip(self.lattice.weights, self._kinds, strict=True):
             most: Ints = np.full_like(part, kind.count)
             for index, need in kind.needs.items():
-                there = stock[items[index].sku]
+                there = self._tables.free[index]
                 most = np.minimum(most, there if need == 1 else there // need)
             part += weight * most
         return part
+
+    def _of_items(self, indexes: Sequence[int]) -> Ints:
+        """By part: how many units of these items."""
+        return self._sums([int(i in indexes) for i in range(len(self.question.items))])
 
     def _sums(self, of_item: Sequence[int]) -> Ints:
         """By part: the sum over its units of what is given by item."""
         of_kind = [sum(of_item[i] * n for i, n in kind.needs.items()) for kind in self._kinds]
         return np.array(of_kind, np.int64) @ self.lattice.digits
+
+
+def _beyond(grams: int, volume: int, billing: Billing) -> int:
+    return max(0, pounds_by_weight(grams) - 1, pounds_by_volume(volume, *billing) - 1)

@@ -2,22 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from domain.sourcing.goods import Bundle, Item
-from domain.sourcing.problem import Candidate, Problem, ServiceOption
+from domain.sourcing.problem import Candidate, Demand, Problem, ServiceOption
+from domain.sourcing.weighing import Weighing
+
+
+@dataclass(frozen=True)
+class Limits:
+    """
+    What a plan as a whole must keep to.
+
+    Most nodes and cartons (None: any number). `floor`: the least that each part of a split is
+    worth, what stays behind too. `everything`: all that is asked for, or nothing. `whole`: of each
+    of these sets of items all units, or none.
+    """
+
+    nodes: int | None = None
+    cartons: int | None = None
+    floor: int = 0
+    everything: bool = False
+    whole: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Aboard:
+    """
+    What an earlier pass sends from a node already, and how: more goods go with it.
+
+    Weight and volume are those of the carton that is not closed; None where there is no such one.
+    """
+
+    option: ServiceOption
+    open: tuple[int, int] | None
+    skus: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Question:
-    """A problem, what it asks for over all its lines, and the nodes that can serve any of it."""
+    """
+    A problem as solvers see it: every rule is resolved.
+
+    What is asked for over all lines; the nodes that can serve any of it, each with its services,
+    and its free units by item; the limits; by node the rank and what counts against it.
+    """
 
     problem: Problem
+    weighing: Weighing
+    demands: tuple[Demand, ...]
     items: tuple[Item, ...]
     bundles: tuple[Bundle, ...]
     usable: tuple[Candidate, ...]
+    free: Mapping[str, Sequence[int]]
+    limits: Limits
+    rank: Mapping[str, int]
+    apart: Mapping[str, int]
+    radius: int
+    aboard: Mapping[str, Aboard]
+
+    @property
+    def units(self) -> int:
+        return sum(item.quantity for item in self.items)
+
+    def kits_at(self, candidate: Candidate, bundle: Bundle) -> int:
+        free = self.free[candidate.node]
+        return min(bundle.kits, *(free[index] // need for index, need in bundle.needs.items()))
+
+    def options(self, candidate: Candidate) -> tuple[ServiceOption, ...]:
+        """How a package may go; one that is aboard goes as it does."""
+        there = self.aboard.get(candidate.node)
+        return (there.option,) if there else candidate.options
+
+    def refused(self, option: ServiceOption) -> frozenset[int]:
+        """The items that the service cannot carry."""
+        if option.offers is None:
+            return frozenset()
+        return frozenset(
+            index
+            for index, item in enumerate(self.items)
+            if not set(item.traits.needs) <= set(option.offers)
+        )
+
+    def miles(self, candidate: Candidate) -> int:
+        """As they count: all within the radius are equally near, and abroad is no distance."""
+        return max(candidate.miles, self.radius, 0)
+
+    def rank_of(self, candidate: Candidate) -> int:
+        """By how much a package from there raises the plan's rank."""
+        return 0 if candidate.node in self.aboard else self.rank.get(candidate.node, 0)
+
+    def package_points(self, candidate: Candidate) -> int:
+        """What a package counts at any content, however it goes."""
+        if candidate.node in self.aboard:
+            return 0
+        return self.weighing.package(
+            candidate.order_cost_minor,
+            candidate.labour_minor,
+            self.miles(candidate),
+            self.apart.get(candidate.node, 0),
+        )
+
+    def unit_points(self, candidate: Candidate, index: int) -> int:
+        """What a unit of the item counts, wherever else it goes."""
+        sku, by = self.items[index].sku, self.weighing
+        each = by.unit_of(candidate.unit_cost_minor, candidate.labour_unit_minor)
+        stock, goods = candidate.stock_minor.get(sku, 0), candidate.goods_minor.get(sku, 0)
+        return each + by.goods(stock, goods)
 
 
 @dataclass(frozen=True)
@@ -32,19 +125,24 @@ class Load:
 
 @dataclass(frozen=True)
 class Answer:
-    """`optimal`: proven. `work` is counted, each solver in its own measure; the same every time."""
+    """
+    `optimal`: proven; if not, `bound` is (units left over, points): none leaves fewer, none that
+    leaves as many as this counts less. `work` is counted, each solver in its own measure; the same
+    every time.
+    """
 
     loads: tuple[Load, ...]
     optimal: bool
     work: float
+    bound: tuple[int, int] | None = None
 
 
 class Search(Protocol):
     """
     A solver at work on one question.
 
-    Every answer serves as many units as can be served at all, and then costs the least: at most one
-    package from a node, whole kits, no more nodes than allowed.
+    Every answer serves as many units as can be served at all, has the lowest rank at that, and then
+    counts the least: at most one package from a node, whole kits, within all limits.
     """
 
     @property
@@ -59,8 +157,3 @@ class Search(Protocol):
         The best loads. Not from exactly the nodes `other_than`; or with the forced one. None: no
         way that serves as many units.
         """
-
-
-def fixed_cost(problem: Problem, option: ServiceOption) -> int:
-    """What the option costs at any weight."""
-    return option.base_minor + option.days_late * problem.late_day_minor

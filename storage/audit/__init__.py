@@ -14,7 +14,7 @@ from storage.audit.sources import SOURCES
 from storage.audit.wrong import Scope
 
 STOCK: Final = frozenset({1, 2, 5})
-_TOLD_BY: Final = {"node_capacity": 2, "stock_rules": 7, "stock_rule_log": 7}
+_TOLD_BY: Final = {"node_capacity": 2, "node_signals": 7, "stock_rules": 7, "stock_rule_log": 7}
 
 
 class RowName(Value):

@@ -18,6 +18,7 @@ TOLD: Final = frozenset({"reservations", "reservation_lines"})
 COPIED: Final = (
     tables.nodes,
     tables.node_log,
+    tables.node_signals,
     tables.allocations,
     tables.allocation_lines,
     tables.reservations,

@@ -260,6 +260,23 @@ CHECKS: Final = (
             AND part.service = f.service AND part.minor = f.cost_minor)
         """,
     ),
+    # --- 7. What was decided can be read and decided again
+    Check(
+        7,
+        """
+        SELECT d.decision_id AS subject,
+          format('its piece %s is gone: it can be neither read nor replayed', encode(p, 'hex'))
+            AS message
+        FROM decisions AS d, unnest(d.pieces) AS p
+        WHERE NOT EXISTS (SELECT FROM decision_pieces AS s WHERE s.name = p)
+        UNION ALL
+        SELECT decision_id, 'is not what was recorded: its digest is another'
+        FROM decisions WHERE sha256(own) <> digest
+        UNION ALL
+        SELECT 'piece ' || encode(name, 'hex'), 'is not what was recorded: its name is another'
+        FROM decision_pieces WHERE sha256(body) <> name
+        """,
+    ),
     # --- 7. Every change names its cause, its actor and its time
     Check(
         7,

@@ -207,14 +207,19 @@ CHECKS: Final = (
         2,
         """
         WITH held AS (
-          SELECT node, capacity_day AS day, count(*) AS places FROM allocations
-          WHERE capacity_day IS NOT NULL GROUP BY node, capacity_day)
+          SELECT a.node, a.capacity_day AS day, count(DISTINCT fulfillment_id) AS places,
+            sum(l.quantity + l.shipped) AS units
+          FROM allocations AS a JOIN allocation_lines AS l USING (fulfillment_id)
+          WHERE a.capacity_day IS NOT NULL GROUP BY a.node, a.capacity_day)
         SELECT format('%s on %s', node, day) AS subject,
           jsonb_build_object('node', node, 'day', day) AS key,
-          format('%s fulfillments taken on where %s hold a place, of %s', coalesce(used, 0),
-            coalesce(places, 0), coalesce(capacity::text, 'any number')) AS message
-        FROM node_capacity FULL JOIN held USING (node, day)
-        WHERE coalesce(used, 0) <> coalesce(places, 0) OR used > capacity
+          format('%s fulfillments of %s units taken on where %s of %s hold a place, of %s and %s',
+            coalesce(c.used, 0), coalesce(c.units, 0), coalesce(h.places, 0), coalesce(h.units, 0),
+            coalesce(c.capacity::text, 'any number'), coalesce(c.units_capacity::text, 'any'))
+            AS message
+        FROM node_capacity AS c FULL JOIN held AS h USING (node, day)
+        WHERE coalesce(c.used, 0) <> coalesce(h.places, 0) OR c.used > c.capacity
+          OR coalesce(c.units, 0) <> coalesce(h.units, 0) OR c.units > c.units_capacity
         """,
         relation="node_capacity",
     ),

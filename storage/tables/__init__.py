@@ -1,12 +1,15 @@
 """Every table. Columns and constraints only; what they mean is said beside them, once."""
 
 from storage.tables.base import metadata
+from storage.tables.cooling import cooling
+from storage.tables.decisions import decision_pieces, decisions
 from storage.tables.messages import FROM_CHANNELS, inbox, outbox
 from storage.tables.network import (
     api_keys,
     channels,
     credentials,
     node_log,
+    node_signals,
     nodes,
     product_aliases,
     products,
@@ -14,13 +17,13 @@ from storage.tables.network import (
 )
 from storage.tables.orders import (
     WAITS_FOR_SUPPLY,
-    decisions,
     fulfillments,
     order_events,
     orders,
     promises,
 )
 from storage.tables.repairs import audit_passes, copies, repairs
+from storage.tables.rules import rule_set_log, rule_sets
 from storage.tables.stock import (
     allocation_lines,
     allocations,
@@ -53,8 +56,10 @@ __all__ = [
     "backorder_lines",
     "backorders",
     "channels",
+    "cooling",
     "copies",
     "credentials",
+    "decision_pieces",
     "decisions",
     "feed_deltas",
     "feed_positions",
@@ -64,6 +69,7 @@ __all__ = [
     "movements",
     "node_capacity",
     "node_log",
+    "node_signals",
     "nodes",
     "operations",
     "order_events",
@@ -78,6 +84,8 @@ __all__ = [
     "reservation_lines",
     "reservation_requests",
     "reservations",
+    "rule_set_log",
+    "rule_sets",
     "stock",
     "stock_events",
     "stock_exceptions",

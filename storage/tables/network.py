@@ -25,6 +25,7 @@ nodes = Table(
     Column("status", Text, nullable=False),
     Column("timezone", Text, nullable=False),
     Column("capacity_per_day", Integer),
+    Column("units_per_day", Integer),
     Column("body", JSONB, nullable=False),
     now("updated_at"),
     CheckConstraint("status IN ('online', 'offline')", name="status"),
@@ -44,6 +45,22 @@ node_log = Table(
     Column("actor", Text, nullable=False),
     Column("reason", Text, nullable=False),
     now("at"),
+)
+
+# What holds of a node until an instant: see `storage/signals.py`.
+node_signals = Table(
+    "node_signals",
+    metadata,
+    Column("node", Text, ForeignKey("nodes.code"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("value", Integer, nullable=False),
+    Column("until", INSTANT, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    now("at"),
+    CheckConstraint(
+        "kind IN ('capacity_percent', 'lead_hours', 'offline_for_sourcing')", name="kind"
+    ),
 )
 
 products = Table(

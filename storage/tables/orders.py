@@ -107,19 +107,6 @@ order_events = Table(
     Index("ix_order_events_timeline", "order_id", "id"),
 )
 
-decisions = Table(
-    "decisions",
-    metadata,
-    Column("order_id", Text, primary_key=True),
-    Column("round", Integer, primary_key=True),
-    Column("decision_id", Text, nullable=False),
-    Column("solver", Text, nullable=False),
-    Column("cost_minor", BigInteger, nullable=False),
-    Column("body", JSONB, nullable=False),
-    Column("at", INSTANT, nullable=False),
-    UniqueConstraint("decision_id"),
-)
-
 # A quoted plan that one order may claim until `expires_at`: `order_id` is the order that did. The
 # row may be there before the order is; one that was never claimed goes some time after its end.
 promises = Table(

@@ -90,7 +90,8 @@ reservation_requests = Table(
 )
 
 # One fulfillment's units at its node. `capacity_day` is the node's day it has a place on, null
-# where it has none. Void: given back before it was made; a late attempt makes it no more.
+# where it has none. Held: the node was to be asked; confirmed: it has accepted or shipped. Void:
+# given back before it was made; a late attempt makes it no more.
 allocations = Table(
     "allocations",
     metadata,
@@ -101,7 +102,7 @@ allocations = Table(
     Column("capacity_day", Date),
     Column("state", Text, nullable=False),
     now("at"),
-    CheckConstraint("state IN ('held', 'void')", name="state"),
+    CheckConstraint("state IN ('held', 'confirmed', 'void')", name="state"),
     Index("ix_allocations_capacity", "node", "capacity_day"),
 )
 
@@ -119,7 +120,8 @@ allocation_lines = Table(
     Index("ix_allocation_lines_open", "sku", postgresql_where=text("quantity > 0")),
 )
 
-# Fulfillments a node has taken on for one of its own days; `capacity` is the limit that then held.
+# Fulfillments, and units of them, that a node has taken on for one of its own days; `capacity` and
+# `units_capacity` are the limits that held when it last took one on.
 node_capacity = Table(
     "node_capacity",
     metadata,
@@ -127,7 +129,12 @@ node_capacity = Table(
     Column("day", Date, primary_key=True),
     Column("used", Integer, nullable=False),
     Column("capacity", Integer),
+    Column("units", Integer, nullable=False, server_default="0"),
+    Column("units_capacity", Integer),
     CheckConstraint("used >= 0 AND (capacity IS NULL OR used <= capacity)", name="within"),
+    CheckConstraint(
+        "units >= 0 AND (units_capacity IS NULL OR units <= units_capacity)", name="units_within"
+    ),
 )
 
 # What was done once and must not be done twice.

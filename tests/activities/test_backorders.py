@@ -14,10 +14,10 @@ from domain.lifecycle import all_moved
 from domain.orders import Bucket, OrderStatus, Units
 from domain.records import Change, OrderEvent, OrderState
 from storage import audit, backorders, network, reads, records, reservations, stock, supplies
+from storage.asks import Ask
 from storage.database import transaction
 from storage.supplies import Supply
 from storage.tables import inbox, metadata
-from storage.taking import Ask
 from tests.samples import NOON, a_change, a_node, an_order
 from workflows.ports import Release, Reserve
 

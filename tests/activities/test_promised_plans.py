@@ -21,10 +21,11 @@ from domain.quoting import Cart, PickupOption, Quote, ShipOption, quote
 from domain.records import Change, OrderEvent
 from domain.sourcing.problem import Decision, Plan, Promised
 from domain.sourcing.solver import cheapest_plan
-from storage import decisions, network, promises, records, reservations, snapshot, stock
+from storage import decisions, network, promises, records, reservations, signals, snapshot, stock
+from storage.asks import Ask
 from storage.database import transaction
+from storage.signals import Signal
 from storage.tables import metadata
-from storage.taking import Ask
 from workflows.ports import SourceOrder
 
 NETWORK = sample.network()
@@ -241,7 +242,7 @@ async def test_a_promised_plan_says_so_in_its_record(house: AsyncEngine) -> None
     assert record.eliminated["MF-BOS"] == "no stock of any line"
 
 
-@pytest.mark.parametrize("what", ["stock", "offline", "capacity"])
+@pytest.mark.parametrize("what", ["stock", "offline", "capacity", "signal"])
 async def test_a_plan_that_cannot_be_kept_is_decided_anew_by_the_promised_date(
     house: AsyncEngine, what: str
 ) -> None:
@@ -261,7 +262,7 @@ async def test_a_plan_that_cannot_be_kept_is_decided_anew_by_the_promised_date(
 
 
 async def _spoil(engine: AsyncEngine, node: str, what: str) -> str:
-    """Another order has the node's last units, it goes down, or its day is full. The reason."""
+    """Another order has its last units, it goes down, its day is full, it pauses. The reason."""
     async with transaction(engine) as conn:
         if what == "offline":
             await stock.set_node_status(conn, node, "offline", "ops", "power cut")
@@ -271,6 +272,11 @@ async def _spoil(engine: AsyncEngine, node: str, what: str) -> str:
             assert known is not None
             await network.put_node(conn, known.model_copy(update={"capacity_per_day": 0}))
             return "no capacity left today"
+        if what == "signal":
+            until = datetime.now(UTC) + timedelta(hours=1)
+            pause = Signal(kind="offline_for_sourcing", until=until, reason="flood")
+            await signals.put(conn, node, pause, "ann")
+            return f"takes no new orders until {until:%Y-%m-%d %H:%M} UTC: flood"
         await stock.count(conn, "c", node, [("SCN-REJECT", 1)], "ann")
         return "1 of 2 units of SCN-REJECT are left"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from activities.sourcing import _compare
+from activities.sourcing import compare
 from domain.sourcing.problem import Certificate
 from tests.api.conftest import a_decision, an_order
 
@@ -15,7 +15,7 @@ def test_two_solvers_that_differ_are_logged_as_an_error(
     other = Certificate(
         solver="ortools-cp-sat", agrees=agrees, proof="optimal", unsourced=0, cost_minor=790
     )
-    _compare(decision.model_copy(update={"certificate": other}))
+    compare(decision.model_copy(update={"certificate": other}))
 
     said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert bool(said) is not agrees

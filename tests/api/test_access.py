@@ -15,6 +15,8 @@ EVERYTHING = ("orders:read", "orders:write", "ops", "events:write", "pickup:writ
         "GET /v1/orders/{order}",
         "GET /v1/orders/{order}/timeline",
         "GET /v1/orders/{order}/decisions",
+        "GET /v1/orders/{order}/decisions/1",
+        "GET /v1/orders/{order}/decisions/1/why?node=DC-DAL",
         "POST /v1/orders/{order}/cancel",
         "POST /v1/orders/{order}/resolve",
         "POST /v1/orders/{order}/holds",

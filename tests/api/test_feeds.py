@@ -10,7 +10,7 @@ from sqlalchemy import text
 from domain.network import Product
 from domain.orders import OrderStatus, Units
 from storage import audit, database, network, records, reservations, stock
-from storage.taking import Ask
+from storage.asks import Ask
 from tests.api.conftest import Api, MakeKey, MakeOrder, change, in_fulfillment, rows_of
 from tests.samples import a_share
 

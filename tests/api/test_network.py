@@ -1,12 +1,14 @@
 """Nodes, products and stock over HTTP; a node that goes down is told to every order in one go."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from domain.orders import OrderStatus
-from storage import database, records
+from domain.orders import OrderStatus, Units
+from storage import database, records, reservations, stock
+from storage.asks import Ask
 from tests.api.conftest import Api, MakeKey, MakeOrder, change, in_fulfillment, rows_of
 
 ZONE = {"timezone": "America/New_York"}
@@ -155,6 +157,87 @@ async def test_up_wakes_those_who_wait_for_what_the_node_has(
     assert answer.json()["node"]["status"] == "online"
 
 
+async def test_a_node_tells_what_it_has_taken_on_by_its_own_days(
+    http: httpx.AsyncClient, api: Api, admin: dict[str, str], stored: MakeOrder
+) -> None:
+    limits = {"capacity_per_day": 3, "units_per_day": 5}
+    put = await http.put("/v1/nodes/STORE-5", json={**NODE, **limits}, headers=admin)
+    assert put.json()["units_per_day"] == 5
+    receipt = {"node": "STORE-5", "key": "r", "lines": [{"sku": "SKU-1", "quantity": 5}]}
+    await http.post("/v1/stock/receipts", json=receipt, headers=admin)
+    order = await stored("C-1", node="STORE-5")
+    async with database.transaction(api.services.engine) as conn:
+        units = [Units(line_id="1", sku="SKU-1", quantity=2)]
+        name = f"{order.order_id}-R1"
+        await reservations.reserve(conn, Ask(name, order.order_id, units))
+        fulfillments = in_fulfillment(order, "STORE-5").fulfillments
+        assert await stock.allocate(conn, "C-1/1", name, fulfillments) == {}
+    path = "/v1/nodes/STORE-5/capacity"
+    today = (await http.get(path, headers=admin)).json()
+    assert today["orders"] == {"limit": 3, "held": 1, "confirmed": 0, "left": 2}
+    assert today["units"] == {"limit": 5, "held": 2, "confirmed": 0, "left": 3}
+    said = {
+        "event_id": "c-1",
+        "fulfillment_id": f"{order.order_id}-F1",
+        "type": "accepted",
+        "occurred_at": datetime.now(UTC).isoformat(),
+    }
+    events = f"/v1/fulfillments/{order.order_id}-F1/events"
+    assert (await http.post(events, json=said, headers=admin)).status_code < 300
+    accepted = await http.get(path, params={"day": today["day"]}, headers=admin)
+    assert accepted.json()["units"] == {"limit": 5, "held": 0, "confirmed": 2, "left": 3}
+    before = (await http.get(path, params={"day": "2026-01-02"}, headers=admin)).json()
+    assert before["orders"] == {"limit": None, "held": 0, "confirmed": 0, "left": None}
+    assert (await http.get("/v1/nodes/NO-SUCH/capacity", headers=admin)).status_code == 404
+
+
+async def test_a_signal_stands_until_its_instant_or_until_it_is_ended(
+    http: httpx.AsyncClient, admin: dict[str, str]
+) -> None:
+    node = {**NODE, "capacity_per_day": 9}
+    await http.put("/v1/nodes/STORE-4", json=node, headers=admin)
+    path = "/v1/nodes/STORE-4/signals"
+    until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    half = {"kind": "capacity_percent", "value": 50, "until": until, "reason": "flu"}
+    late = {"kind": "lead_hours", "value": 4, "until": until, "reason": "snow"}
+    await http.put(path, json={**half, "value": 90}, headers=admin)
+    await http.put(path, json=half, headers=admin)
+    told = (await http.put(path, json=late, headers=admin)).json()
+    assert [(s["kind"], s["value"]) for s in told] == [("capacity_percent", 50), ("lead_hours", 4)]
+    assert (await http.get(path, headers=admin)).json() == told
+    day = (await http.get("/v1/nodes/STORE-4/capacity", headers=admin)).json()
+    assert day["orders"]["limit"] == 4
+    assert (await http.get("/v1/nodes/STORE-4", headers=admin)).json()["lead_hours"] == 4
+    again = await http.put("/v1/nodes/STORE-4", json=node, headers=admin)
+    assert again.json()["lead_hours"] == 4
+    left = await http.delete(f"{path}/capacity_percent", headers=admin)
+    assert [s["kind"] for s in left.json()] == ["lead_hours"]
+    assert (await http.get("/v1/nodes/NO-SUCH/signals", headers=admin)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "capacity_percent"},
+        {"kind": "capacity_percent", "value": 1001},
+        {"kind": "lead_hours", "value": 0},
+        {"kind": "lead_hours", "value": 721},
+        {"kind": "offline_for_sourcing", "value": 1},
+        {"kind": "weather", "value": 1},
+        {"kind": "lead_hours", "value": 1, "until": "2026-01-02T00:00:00Z"},
+        {"kind": "lead_hours", "value": 1, "reason": ""},
+    ],
+)
+async def test_a_signal_that_cannot_be_is_refused(
+    http: httpx.AsyncClient, admin: dict[str, str], wrong: dict[str, Any]
+) -> None:
+    await http.put("/v1/nodes/STORE-4", json=NODE, headers=admin)
+    until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    said = {"until": until, "reason": "snow", **wrong}
+    answer = await http.put("/v1/nodes/STORE-4/signals", json=said, headers=admin)
+    assert answer.status_code == 422
+
+
 async def test_as_many_aliases_as_a_body_holds_are_kept(
     http: httpx.AsyncClient, admin: dict[str, str]
 ) -> None:
@@ -179,9 +262,11 @@ async def test_more_units_than_can_be_counted_are_refused(
 
 
 def card(service: str = "ground", **changes: Any) -> dict[str, Any]:
-    near = {"max_miles": 300, "base_minor": 750, "per_lb_minor": 40, "transit_days": 2}
-    far = {"max_miles": 3000, "base_minor": 1100, "per_lb_minor": 90, "transit_days": 5}
-    known = {"service": service, "carrier": "ups", "zones": [near, far], "currency": "USD"}
+    clean = {"carbon_g": 0, "carbon_g_per_lb": 0}
+    near = {"max_miles": 300, "base_minor": 750, "per_lb_minor": 40, "transit_days": 2, **clean}
+    far = {"max_miles": 3000, "base_minor": 1100, "per_lb_minor": 90, "transit_days": 5, **clean}
+    known: dict[str, Any] = {"service": service, "carrier": "ups", "zones": [near, far]}
+    known |= {"currency": "USD", "dim_divisor": 139, "carton_in3": 0, "offers": ["hazmat"]}
     return {**known, "collects": [0, 1, 2, 3, 4, 5], "delivers": [0, 1, 2, 3, 4], **changes}
 
 

@@ -10,7 +10,17 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from api import availability, repairs, reservations, schemas, setup, stock_rules
+from api import (
+    availability,
+    nodes,
+    repairs,
+    reservations,
+    rules,
+    schemas,
+    setup,
+    sourcing,
+    stock_rules,
+)
 from storage import database
 from tests.api.conftest import Api, MakeKey, an_order, body_of, serving
 
@@ -181,7 +191,8 @@ async def test_the_openapi_document_shows_problems_examples_and_scopes(
 
 
 @pytest.mark.parametrize(
-    "module", [availability, repairs, reservations, schemas, setup, stock_rules]
+    "module",
+    [availability, nodes, repairs, reservations, rules, schemas, setup, sourcing, stock_rules],
 )
 def test_every_example_is_a_request_that_is_taken(module: ModuleType) -> None:
     models = [model for _, model in inspect.getmembers(module, _is_shown)]

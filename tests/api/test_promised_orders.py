@@ -54,9 +54,10 @@ async def sourced(shop: httpx.AsyncClient, headers: dict[str, str], order: Json)
 
 
 async def decision(shop: httpx.AsyncClient, headers: dict[str, str], order_id: str) -> Json:
-    found = await shop.get(f"/v1/orders/{order_id}/decisions", headers=headers)
-    last: Json = found.json()[-1]
-    return last
+    path = f"/v1/orders/{order_id}/decisions"
+    told = (await shop.get(path, headers=headers)).json()[-1]
+    full: Json = (await shop.get(f"{path}/{told['round']}", headers=headers)).json()
+    return full
 
 
 async def test_every_offer_of_a_quote_is_kept(shop: httpx.AsyncClient, key: MakeKey) -> None:

@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api import promises
+from api import solving
 from domain.orders import Units
 from storage import reservations, supplies
+from storage.asks import Ask
 from storage.database import transaction
 from storage.supplies import Supply
 from storage.tables import metadata
-from storage.taking import Ask
 from tests.api.conftest import Api, MakeKey, serving
 from tests.api.promising import an_order, cart, local, open_shop
 
@@ -90,7 +90,8 @@ async def test_each_service_and_each_store_near_by_is_an_option(at: At) -> None:
     assert ground["ship_by"] == utc(local("2026-09-01T18:00"))
     assert ground["deliver_earliest"] == utc(local("2026-09-02T08:00"))
     assert ground["deliver_latest"] == utc(local("2026-09-02T20:00"))
-    assert ground["cost"] == {"shipping": 740, "handling": 100, "split": 0, "late": 0}
+    nothing = dict.fromkeys(("split", "late", "labour", "stock", "goods"), 0)
+    assert ground["cost"] == {"shipping": 740, "handling": 100, **nothing}
     assert ground["cost_minor"] == 840
     assert ground["cutoff"] == {"at": utc(local("2026-09-01T14:00")), "seconds": 5 * 3600}
     assert [(s["node"], s["has"], s["miles"]) for s in quote["pickup"]] == [
@@ -427,8 +428,8 @@ async def test_tokens_that_nobody_claimed_are_swept_away(at: At, engine: AsyncEn
 async def test_quotes_wait_their_turn_and_no_longer(
     at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(promises, "_PATIENCE", timedelta(milliseconds=50))
-    async with promises._turn, promises._turn, at(TUESDAY) as http:
+    monkeypatch.setattr(solving, "_PATIENCE", timedelta(milliseconds=50))
+    async with solving._turn, solving._turn, at(TUESDAY) as http:
         busy = await http.post("/v1/promises", json=cart(MUGS))
     free = await quoted(at, TUESDAY, cart(MUGS))
 

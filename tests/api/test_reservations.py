@@ -17,7 +17,7 @@ from domain.network import Product
 from domain.orders import OrderStatus, Units
 from domain.stock_rules import Rule, RuleKind
 from storage import audit, database, network, records, stock, stock_rules
-from storage.taking import Ask
+from storage.asks import Ask
 from tests.api.conftest import Api, MakeKey, MakeOrder, change, in_fulfillment, rows_of
 
 Json = dict[str, Any]

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from domain.network import Product
 from domain.orders import Units
 from storage import database, network, reservations, stock
-from storage.taking import Ask
+from storage.asks import Ask
 from tests.api.conftest import Api, MakeKey, MakeOrder
 from tests.samples import a_share
 

@@ -8,8 +8,8 @@ import pytest
 from domain.network import Product
 from domain.orders import OrderStatus, Units
 from storage import database, network, records
+from storage.asks import Ask
 from storage.batching import Batcher
-from storage.taking import Ask
 from tests.api.conftest import Api, MakeKey, MakeOrder, change, rows_of
 
 

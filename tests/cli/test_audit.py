@@ -19,9 +19,9 @@ from domain.orders import Bucket, Line, LineState, OrderStatus, Units
 from domain.records import OrderEvent
 from domain.sourcing.problem import CostParts
 from storage import decisions, network, records, reservations, stock
+from storage.asks import Ask
 from storage.database import transaction
 from storage.tables import metadata
-from storage.taking import Ask
 from tests.samples import a_change, a_decision, a_node, a_share, an_order
 from workflows.addressing import order_workflow_id
 

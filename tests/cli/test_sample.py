@@ -19,6 +19,7 @@ class Snapshot:
     nodes: tuple[Node, ...]
     stock: dict[str, dict[str, int]]
     capacity_left: dict[str, int | None]
+    units_left: dict[str, int | None]
     rate_cards: tuple[RateCard, ...]
     products: dict[str, Product]
 
@@ -28,7 +29,7 @@ def snapshot(sample: SampleNetwork) -> Snapshot:
     for (sku, node), units in sample.stock.items():
         stock.setdefault(node, {})[sku] = units
     products = {product.sku: product for product in sample.products}
-    return Snapshot(sample.nodes, stock, {}, sample.rate_cards, products)
+    return Snapshot(sample.nodes, stock, {}, {}, sample.rate_cards, products)
 
 
 def plan(order: DemoOrder) -> Plan:

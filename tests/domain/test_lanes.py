@@ -218,12 +218,13 @@ def test_a_carrier_that_never_finds_the_node_open_is_refused() -> None:
 
 _days = st.sets(st.integers(0, 6), min_size=1).map(lambda days: tuple(sorted(days)))
 _lanes = st.builds(
-    lambda zone, open_on, cutoff, handling, collects, delivers, days: Lane(
+    lambda zone, open_on, cutoff, handling, collects, delivers, days, hours: Lane(
         works(timezone=zone, weekdays=open_on, cutoff=cutoff),
         handling,
         carries(collects=collects, delivers=delivers),
         days,
         NEW_YORK,
+        timedelta(hours=hours),
     ),
     st.sampled_from([NEW_YORK, CHICAGO, DENVER, "Pacific/Auckland"]),
     _days,
@@ -232,6 +233,7 @@ _lanes = st.builds(
     _days,
     _days,
     st.integers(0, 5),
+    st.sampled_from([0, 0, 5, 36]),
 ).filter(lambda way: set(way.calendar.weekdays) & set(way.card.collects))
 _moments = st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
 

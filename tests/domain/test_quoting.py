@@ -34,6 +34,7 @@ class Snapshot:
     nodes: tuple[Node, ...] = NETWORK.nodes
     stock: dict[str, dict[str, int]] = field(default_factory=dict)
     capacity_left: dict[str, int | None] = field(default_factory=dict)
+    units_left: dict[str, int | None] = field(default_factory=dict)
     rate_cards: tuple[RateCard, ...] = NETWORK.rate_cards
     products: dict[str, Product] = field(
         default_factory=lambda: {product.sku: product for product in NETWORK.products}
@@ -183,6 +184,16 @@ def test_whatever_is_quoted_can_be_had_and_holds_until_its_cut_off(
     if not made.ship:
         assert made.short
         assert all(s.available < s.quantity for s in made.short)
+
+
+def test_a_plan_is_not_kept_where_the_day_cannot_take_all_its_units() -> None:
+    snapshot, asked = everywhere(A=9), cart(("A", 3))
+    [option, *_] = ask(snapshot, asked).ship
+    [node] = {package.node for package in option.packages}
+    for left, reason in ((0, "no capacity"), (2, "capacity for 2 of 3 units is"), (3, None)):
+        problem = engine(replace(snapshot, units_left={node: left}), asked)
+        kept = keep(held(option, asked, NOON), problem, NOON)
+        assert isinstance(kept, Plan) if reason is None else kept == f"{node}: {reason} left today"
 
 
 def engine(snapshot: Snapshot, asked: Cart, services: list[str] | None = None) -> Problem:

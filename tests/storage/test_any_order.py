@@ -18,11 +18,11 @@ from domain.fulfillments import LineQuantity
 from domain.network import Product
 from domain.orders import Units
 from storage import audit, database, feeds, network, reservations, stock
+from storage.asks import Ask
 from storage.batching import Batcher
 from storage.database import transaction
 from storage.feeds import Delta, Snapshot
 from storage.tables import metadata
-from storage.taking import Ask
 from tests.samples import a_node, a_share
 from tests.storage.conftest import NODES
 

@@ -1,6 +1,6 @@
 """The auditor finds nothing in a true record, and finds each kind of lie."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -11,9 +11,10 @@ from domain.orders import Bucket, LineState, OrderStatus, Units
 from domain.records import Message, OrderEvent
 from domain.sourcing.problem import CostParts
 from domain.stock_rules import Rule, RuleKind, Subject
-from storage import audit, decisions, inbox, records, reservations, stock, stock_rules
+from storage import audit, decisions, inbox, records, reservations, signals, stock, stock_rules
+from storage.asks import Ask
 from storage.database import transaction
-from storage.taking import Ask
+from storage.signals import Signal
 from tests.samples import a_change, a_decision, a_share, an_order
 from tests.storage.conftest import stocked
 
@@ -44,6 +45,7 @@ LIES = {
         "UPDATE movements SET allocated_delta = 99 WHERE allocated_delta > 0",
     ),
     "a place at a node that nobody holds": (2, "UPDATE node_capacity SET used = used + 1"),
+    "units at a node that nobody holds": (2, "UPDATE node_capacity SET units = units + 1"),
     "more allocated than was ordered": (
         3,
         "UPDATE allocation_lines SET quantity = 9 WHERE fulfillment_id = 'web-2-F1'",
@@ -133,6 +135,9 @@ LIES = {
         6,
         "UPDATE fulfillments SET cost_minor = cost_minor - 1",
     ),
+    "a decision whose piece is gone": (7, "DELETE FROM decision_pieces"),
+    "a piece that was altered": (7, "UPDATE decision_pieces SET body = body || ' '"),
+    "a decision that was altered": (7, "UPDATE decisions SET own = own || ' '"),
     "units that another channel's cap counts": (2, "UPDATE allocations SET channel = 'outlet'"),
     "a rule that was altered": (7, "UPDATE stock_rules SET units = 2"),
     "a rule that is gone": (7, "DELETE FROM stock_rules"),
@@ -202,6 +207,9 @@ async def _three_orders(engine: AsyncEngine) -> None:
     async with transaction(engine) as conn:
         await stock_rules.put(conn, [safety, Rule(kind=RuleKind.THRESHOLD, units=1)], "test")
         await stock_rules.put(conn, [], "test", removed=[Subject(kind=RuleKind.THRESHOLD)])
+        until = datetime.now(UTC) + timedelta(days=1)
+        slow = Signal(kind="lead_hours", value=2, until=until, reason="snow")
+        await signals.put(conn, "DC-B", slow, "test")
     await _completed(engine, "1")
     await _allocated(engine, "2")
 

@@ -11,9 +11,9 @@ from activities.auditing import mend
 from domain.errors import Conflict, NotFound
 from domain.orders import Units
 from storage import audit, repairs, reservations, stock
+from storage.asks import Ask
 from storage.database import transaction
 from storage.repairs import POLICIES, Repair
-from storage.taking import Ask
 from tests.samples import a_share
 from tests.storage.conftest import stocked
 

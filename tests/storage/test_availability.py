@@ -29,10 +29,10 @@ from storage import (
     stock_rules,
     tables,
 )
+from storage.asks import Ask
 from storage.batching import Batcher
 from storage.database import transaction
 from storage.stock_view import StockView
-from storage.taking import Ask
 from tests.samples import NOON, a_node, a_share
 from tests.storage.conftest import NODES, stocked
 

@@ -12,11 +12,11 @@ from domain.errors import Conflict, NotFound, Outage, Refused
 from domain.orders import Units
 from domain.records import Change, OrderEvent
 from storage import audit, database, records, reservations, stock
+from storage.asks import Answer, Ask
 from storage.batching import Batcher
 from storage.database import transaction
 from storage.tables import order_events, reservation_lines
 from storage.tables import reservations as rows
-from storage.taking import Answer, Ask
 from tests.samples import a_change, an_order
 from tests.storage.conftest import stocked
 

@@ -14,11 +14,11 @@ from domain.network import Product
 from domain.orders import Units
 from domain.stock_rules import Rule, RuleKind
 from storage import audit, feeds, network, reservations, stock, stock_rules
+from storage.asks import Answer, Ask
 from storage.batching import Batcher
 from storage.carts import Cart
 from storage.database import transaction
 from storage.feeds import Snapshot
-from storage.taking import Answer, Ask
 from tests.storage.conftest import stocked
 
 HOUR = timedelta(hours=1)

@@ -25,13 +25,13 @@ from storage import (
     stock,
     supplies,
 )
+from storage.asks import Ask
 from storage.batching import Batcher
 from storage.database import transaction
 from storage.feeds import Delta, Snapshot
 from storage.supplies import Supply
 from storage.tables import backorders as waiting
 from storage.tables import reservation_lines, supply_claims
-from storage.taking import Ask
 from tests.samples import NOON, a_change, a_share, an_order
 from tests.storage.conftest import NODES
 

@@ -17,9 +17,9 @@ from domain.errors import Refused
 from domain.network import Product
 from domain.orders import Units
 from storage import audit, feeds, network, reservations, shortages, stock
+from storage.asks import Ask
 from storage.database import transaction
 from storage.feeds import Delta, Report, Snapshot, Taken
-from storage.taking import Ask
 from tests.samples import a_node, a_share
 from tests.storage.conftest import NODES, stocked
 from tests.storage.test_random_days import SKUS, STEPS, Day

@@ -27,14 +27,15 @@ from storage import (
     stock,
     stock_rules,
     stock_watch,
+    supplies,
 )
+from storage.asks import Answer, Ask
 from storage.batching import Batcher
 from storage.database import transaction
 from storage.feeds import Snapshot
 from storage.stock_feed import Changes
 from storage.stock_view import StockView
 from storage.tables import metadata
-from storage.taking import Answer, Ask
 from tests.samples import NOON, a_node, a_share
 from tests.storage.conftest import NODES, stocked
 
@@ -95,6 +96,29 @@ def test_a_kit_is_made_of_others_each_once() -> None:
     for parts in ((Component(sku="K"),), (Component(sku="A"), Component(sku="A"))):
         with pytest.raises(ValueError, match="components"):
             Product(sku="K", components=parts)
+
+
+async def test_what_is_to_come_cannot_be_a_kit_before_it_is_cancelled(shop: AsyncEngine) -> None:
+    coming = supplies.Supply(
+        source="erp",
+        ref="PO-1",
+        kind="purchase_order",
+        sequence=1,
+        node="DC-A",
+        sku="C",
+        quantity=5,
+        expected_at=NOON,
+    )
+    kit = Product(sku="C", components=(Component(sku="A"),))
+    async with transaction(shop) as conn:
+        await supplies.put(conn, coming, "test")
+    with pytest.raises(Conflict, match="C is to come by erp/PO-1"):
+        async with transaction(shop) as conn:
+            await network.put_products(conn, [kit])
+    async with transaction(shop) as conn:
+        gone = coming.model_copy(update={"sequence": 2, "status": "cancelled"})
+        await supplies.put(conn, gone, "test")
+        await network.put_products(conn, [kit])
 
 
 async def test_a_kit_takes_no_stock_of_its_own(shop: AsyncEngine) -> None:

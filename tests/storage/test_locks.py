@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.fulfillments import NodeEvent, NodeEventType
 from domain.orders import Units
 from storage import inbox, records, reservations, stock
+from storage.asks import Ask
 from storage.database import transaction
-from storage.taking import Ask
 from tests.samples import NOON, a_change, a_share, an_order
 
 

@@ -24,7 +24,7 @@ def back(url: str, to: str) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize("to", ["0010", "0007"])
+@pytest.mark.parametrize("to", ["0011", "0010", "0007"])
 async def test_what_went_back_and_came_again_is_true(
     world: AsyncEngine, postgres_url: str, to: str
 ) -> None:

@@ -12,9 +12,9 @@ from domain.errors import Refused
 from domain.fulfillments import LineQuantity
 from domain.orders import Units
 from storage import audit, network, reservations, stock
+from storage.asks import Ask
 from storage.database import transaction
 from storage.tables import reservation_lines
-from storage.taking import Ask
 from tests.samples import a_node, a_share
 from tests.storage.conftest import NODES, stocked
 
@@ -104,7 +104,9 @@ class Day:
         else:
             await stock.set_node_status(conn, node, "online", "ops")
         if self.chance.random() < 0.2:
-            await network.put_node(conn, a_node(node, capacity_per_day=self.chance.randint(1, 9)))
+            limits = {"capacity_per_day": self.chance.randint(1, 9)}
+            limits["units_per_day"] = self.chance.randint(1, 15)
+            await network.put_node(conn, a_node(node, **limits))
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -12,10 +12,10 @@ from domain.errors import Conflict, Invalid, NotFound, Refused
 from domain.fulfillments import LineQuantity
 from domain.orders import Units
 from storage import audit, reservations, stock
+from storage.asks import Answer, Ask
 from storage.database import transaction
 from storage.tables import movements
 from storage.tables import reservations as rows
-from storage.taking import Answer, Ask
 from tests.samples import a_share
 from tests.storage.conftest import stocked
 

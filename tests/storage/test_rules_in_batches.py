@@ -13,9 +13,9 @@ from domain.network import Product
 from domain.orders import Units
 from domain.stock_rules import Rule, RuleKind, Subject
 from storage import audit, availability, database, ledger, network, stock_rules, taking
+from storage.asks import Answer, Ask
 from storage.batching import Batcher
 from storage.database import transaction
-from storage.taking import Answer, Ask
 from tests.samples import a_node
 from tests.storage.conftest import NODES, stocked
 

@@ -13,10 +13,10 @@ from domain.errors import Conflict, Invalid, NotFound, Refused
 from domain.fulfillments import LineQuantity
 from domain.orders import Units
 from storage import audit, network, reservations, snapshot, stock
+from storage.asks import Ask
 from storage.database import transaction
 from storage.stock import Level
 from storage.tables import node_capacity, pool
-from storage.taking import Ask
 from tests.samples import a_node, a_share
 from tests.storage.conftest import NODES, stocked
 

@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.errors import Invalid
 from domain.orders import Units
 from storage import reservations, stock, stock_watch
+from storage.asks import Ask
 from storage.database import transaction
 from storage.stock_watch import Watch
-from storage.taking import Ask
 from tests.storage.conftest import stocked
 
 

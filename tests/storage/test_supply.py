@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.errors import Conflict, Invalid, NotFound
 from domain.orders import Units
 from storage import audit, backorders, records, reservations, stock, supplies
+from storage.asks import Answer, Ask
 from storage.batching import Batcher
 from storage.database import transaction
 from storage.supplies import Supply
 from storage.tables import order_events, pool, supply_claims
-from storage.taking import Answer, Ask
 from tests.samples import NOON, a_change, an_order
 from tests.storage.conftest import stocked
 

@@ -7,10 +7,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.kits import exploded
 from domain.network import Component, Product
 from domain.orders import OrderStatus, Units
-from storage import kits, network, records
+from domain.stock_rules import Rule, RuleKind
+from storage import kits, matching, network, records, stock_rules
+from storage.asks import Answer, Ask
 from storage.database import transaction
-from storage.tables import inbox
-from storage.taking import Answer, Ask
+from storage.tables import backorders, inbox
 from tests.samples import a_change, an_order
 from tests.storage.conftest import stocked
 from tests.storage.test_carts import CART, HOUR, of
@@ -129,4 +130,47 @@ async def test_who_gets_all_from_supply_lets_its_cart_go(shop: Shop) -> None:
     assert not (await wanting(shop, order, "A", 3, CART)).missing
     assert await of(shop.engine) == ("released", order, 0)
     assert await shop.free() == 2
+    await shop.clean()
+
+
+async def ruled(shop: Shop, *held_back: Rule) -> None:
+    async with transaction(shop.engine) as conn:
+        await stock_rules.put(conn, held_back, "test")
+
+
+async def test_what_rules_hold_back_gives_nobody_a_date(shop: Shop) -> None:
+    threshold = Rule(kind=RuleKind.THRESHOLD, channel="web", sku="A", units=10)
+    await ruled(shop, threshold)
+    await shop.state("PO-1", 12, 9)
+    await shop.state("PO-2", 5, 19)
+    first, second = await shop.order(1), await shop.order(2)
+    assert (await shop.ask(first, 3)).expected == day(19)
+    assert (await shop.ask(second, 5)).expected is None
+    async with transaction(shop.engine) as conn:
+        await stock_rules.put(conn, [], "test", removed=[threshold])
+        await matching.rematch_ruled(conn, ["A"])
+        query = select(backorders.c.order_id, backorders.c.expected_at)
+        dates = {row.order_id: row.expected_at for row in await conn.execute(query)}
+    assert dates == {first: day(9), second: day(9)}
+    await shop.clean()
+
+
+async def test_a_guarantee_to_another_channel_puts_the_date_off(shop: Shop) -> None:
+    await ruled(shop, Rule(kind=RuleKind.GUARANTEE, channel="club", sku="A", units=8))
+    await shop.state("PO-1", 10, 9)
+    await shop.state("PO-2", 10, 19)
+    order = await shop.order(1)
+    assert (await shop.ask(order, 3)).expected == day(19)
+    await shop.receive("PO-1", 10)
+    assert await shop.free() == 8
+    await shop.clean()
+
+
+async def test_what_is_there_does_not_count_twice_for_who_waits_for_more(shop: Shop) -> None:
+    await stocked(shop.engine, {("A", "DC-A"): 3})
+    await ruled(shop, Rule(kind=RuleKind.SAFETY, node="DC-B", sku="A", units=5))
+    await shop.state("PO-1", 7, 9, node="DC-B")  # of which two may be sold
+    order = await shop.order(1)
+    assert (await shop.ask(order, 7)).expected is None
+    assert await shop.free() == 3
     await shop.clean()

@@ -255,8 +255,9 @@ class Story:
         if state.holds:
             await self.release()
         for attention in state.attention:
-            skip = "skip" in attention.options and attention.code == "delivery_overdue"
-            await self.resolve("skip" if skip else "retry", attention.item)
+            wise = {"delivery_overdue": "skip", "no_node": "reroute"}.get(attention.code, "retry")
+            action = wise if wise in attention.options else "retry"
+            await self.resolve(action, attention.item)
         if units_in(state, Bucket.BACKORDERED) or (
             units_in(state, Bucket.RESERVED) and not state.cancel
         ):
@@ -286,7 +287,8 @@ class Story:
 
 
 def _words(state: OrderState) -> set[str]:
-    words = {state.status.value, *(a.code for a in state.attention)}
+    words = {state.status.value, *(code for a in state.attention for code in a.codes)}
+    words |= {"short"} if state.short else set()
     return words | {f"{f.fulfillment_id[-2:]}:{f.request.value}" for f in state.fulfillments}
 
 

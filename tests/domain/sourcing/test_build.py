@@ -7,8 +7,9 @@ from cli import sample
 from domain.fulfillments import LineQuantity
 from domain.network import Node, Product, RateCard
 from domain.orders import Address, DeliveryMethod, Units
-from domain.sourcing.build import MILES_ABROAD, build
-from domain.sourcing.problem import Candidate, Problem
+from domain.sourcing.build import MILES_ABROAD, Particulars, build, cheapest
+from domain.sourcing.policy import Policy, Weights
+from domain.sourcing.problem import Candidate, Problem, ServiceOption
 from domain.sourcing.solver import solve
 
 NOON = datetime(2026, 11, 19, 17, tzinfo=UTC)
@@ -21,6 +22,7 @@ class Snapshot:
     nodes: tuple[Node, ...] = NETWORK.nodes
     stock: dict[str, dict[str, int]] = field(default_factory=dict)
     capacity_left: dict[str, int | None] = field(default_factory=dict)
+    units_left: dict[str, int | None] = field(default_factory=dict)
     rate_cards: tuple[RateCard, ...] = NETWORK.rate_cards
     products: dict[str, Product] = field(default_factory=lambda: {"X": Product(sku="X")})
 
@@ -82,6 +84,12 @@ def altered(node: str, **changes: object) -> Snapshot:
             id="no-capacity",
         ),
         pytest.param(
+            replace(EVERYWHERE, units_left={"DC-DAL": 0}),
+            {},
+            "no capacity left today",
+            id="no-units",
+        ),
+        pytest.param(
             replace(EVERYWHERE, products={"X": Product(sku="X", handling_class="frozen")}),
             {},
             "does not handle frozen goods",
@@ -123,6 +131,15 @@ def test_a_promise_that_is_dear_to_break_takes_the_faster_service() -> None:
     assert (far.options[0].service, far.options[0].days_late) == ("overnight", 0)
 
 
+def test_a_node_that_is_behind_ships_as_if_it_were_asked_later() -> None:
+    late = candidate(problem(altered("DC-DAL", lead_hours=24)), "DC-DAL")
+    tomorrow = candidate(problem(as_of=NOON + timedelta(days=1)), "DC-DAL")
+    near = candidate(problem(), "DC-DAL")
+
+    assert [option.ship_by for option in late.options] == [tomorrow.options[0].ship_by]
+    assert late.options[0].deliver_by > near.options[0].deliver_by
+
+
 def test_an_address_abroad_is_served_by_the_last_zone() -> None:
     made = problem(ship_to=Address(postal_code="K2P 1L4", country="CA"))
 
@@ -134,7 +151,7 @@ def test_an_address_abroad_is_served_by_the_last_zone() -> None:
 
 def test_a_pickup_is_served_by_its_store_from_what_was_held_there() -> None:
     made = problem(
-        replace(EVERYWHERE, stock={}, capacity_left={"ST-CHI": 0}),
+        replace(EVERYWHERE, stock={}, capacity_left={"ST-CHI": 0}, units_left={"ST-CHI": 0}),
         method=DeliveryMethod.PICKUP,
         firm_node="ST-CHI",
     )
@@ -144,3 +161,77 @@ def test_a_pickup_is_served_by_its_store_from_what_was_held_there() -> None:
         ("ST-CHI", "pickup", 0)
     ]
     assert plan.assignments[0].lines == (LineQuantity(line_id="1", quantity=2),)
+
+
+def test_the_policy_stands_in_the_problem() -> None:
+    policy = Policy(rules="peak@3", weights=Weights(shipping=50))
+    assert problem(policy=policy).policy == policy
+
+
+def test_goods_have_volume_and_need_what_their_class_and_they_require() -> None:
+    lamp = Product(
+        sku="X",
+        length_mm=100,
+        width_mm=200,
+        height_mm=300,
+        handling_class="frozen",
+        requires=("signature",),
+    )
+    made = problem(replace(EVERYWHERE, products={"X": lamp}))
+
+    assert made.demands[0].volume_mm3 == 6_000_000
+    assert made.demands[0].needs == ("frozen", "signature")
+
+
+def test_particulars_of_lines_and_nodes_are_taken_over() -> None:
+    known = Particulars(
+        price_minor={"1": 1999},
+        rejections={"1": 2},
+        open_orders={"DC-DAL": 7},
+        goods_minor={"DC-DAL": {"X": 800, "Y": 1}},
+        stock_minor={"DC-DAL": {"X": 40}},
+    )
+    made = problem(known=known)
+    here = candidate(made, "DC-DAL")
+
+    assert (made.demands[0].price_minor, made.demands[0].rejections) == (1999, 2)
+    assert (here.open_orders, here.goods_minor, here.stock_minor) == (7, {"X": 800}, {"X": 40})
+
+
+@pytest.mark.parametrize(("left", "price"), [(100, 0), (75, 25), (0, 100), (None, 100)])
+def test_labour_is_dearer_the_more_of_the_day_is_taken(left: int | None, price: int) -> None:
+    busy = altered("DC-DAL", labour_minor=100, capacity_per_day=100)
+    made = problem(replace(busy, capacity_left={"DC-DAL": left}))
+
+    assert candidate(made, "DC-DAL").labour_minor == price
+
+
+def test_a_service_that_is_dearer_stays_where_it_carries_or_saves_what_counts() -> None:
+    cheap = option("cheap", base_minor=500, days=5, carbon_g=900, offers=())
+    carries = option("carries", base_minor=700, days=5, carbon_g=900)
+    fast = option("fast", base_minor=900, days=1, carbon_g=2000)
+    green = option("green", base_minor=950, days=6, carbon_g=100)
+    by_size = option("by size", base_minor=960, days=6, carbon_g=2000, dim_divisor=139)
+
+    def kept(weights: Weights, *options: ServiceOption) -> list[str]:
+        return [o.service for o in cheapest(options, 300, Policy(weights=weights))]
+
+    assert kept(Weights(), cheap, carries) == ["cheap", "carries"]
+    assert kept(Weights(), carries, fast, green) == ["carries"]
+    assert kept(Weights(minor_per_day=1), carries, fast, green) == ["carries", "fast"]
+    assert kept(Weights(carbon_minor_per_kg=1), carries, fast, green) == ["carries", "green"]
+    assert kept(Weights(), carries, by_size) == ["carries", "by size"]
+
+
+def option(service: str, **given: object) -> ServiceOption:
+    return ServiceOption.model_validate(
+        {
+            "service": service,
+            "carrier": "x",
+            "zone": 1,
+            "per_lb_minor": 0,
+            "ship_by": NOON,
+            "deliver_by": NOON,
+            **given,
+        }
+    )

@@ -8,12 +8,15 @@ import pytest
 
 from cli.random_problems import random_problem
 from domain.sourcing import kernel
+from domain.sourcing.certifying import certified
 from domain.sourcing.cpsat import Model
 from domain.sourcing.kernel import Kernel
-from domain.sourcing.packages import Packages, Tables, kinds_of
+from domain.sourcing.packages import Packages, kinds_of
+from domain.sourcing.posing import posed
 from domain.sourcing.problem import Decision, Demand, Plan, Problem
 from domain.sourcing.search import Answer, Question
-from domain.sourcing.solver import certified, cheapest_plan, posed, solve
+from domain.sourcing.solver import cheapest_plan, solve
+from domain.sourcing.tables import Tables
 from tests.domain.sourcing.brute import kits_are_whole, seeded
 from tests.domain.sourcing.test_solver import (
     assert_keeps_to_the_problem,
@@ -40,7 +43,7 @@ def worth(decision: Decision) -> tuple[int, int, int | None]:
 
 
 @pytest.mark.parametrize(
-    "seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(8, 70))]
+    "seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 70))]
 )
 def test_plan_and_runner_up_cost_what_cp_sat_proves(seed: int) -> None:
     chance = seeded(seed)
@@ -71,7 +74,7 @@ def test_the_best_plan_with_a_node_costs_what_cp_sat_proves(seed: int) -> None:
         for candidate in question.usable[:5]:
             try:
                 found = ours.solve(forced=candidate.node)
-            except kernel.TooMuchWork:
+            except kernel.Beyond:
                 continue
             proven = other.solve(forced=candidate.node)
             assert value(question, found) == value(question, proven)
@@ -258,10 +261,10 @@ def test_a_share_of_decisions_is_solved_again_always_the_same_ones() -> None:
 @pytest.mark.parametrize("wrong", ["dearer", "cheaper", "unsourced"])
 def test_a_decision_that_another_solver_does_not_find_is_an_alarm(wrong: str) -> None:
     decision = solve(two_nodes(stock=(5, 5), base=(500, 820)), "d")
-    cost = decision.plan.cost
+    cost, objective = decision.plan.cost, decision.plan.objective
     updates: dict[str, dict[str, object]] = {
-        "dearer": {"cost": cost.model_copy(update={"shipping": cost.shipping + 1})},
-        "cheaper": {"cost": cost.model_copy(update={"shipping": cost.shipping - 1})},
+        "dearer": {"objective": objective + 1000},
+        "cheaper": {"objective": objective - 1000},
         "unsourced": {"assignments": (), "unsourced": decision.plan.assignments[0].lines},
     }
     plan = decision.plan.model_copy(update=updates[wrong])

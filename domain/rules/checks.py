@@ -1,0 +1,397 @@
+"""What a rule set is refused for: conditions, kinds, overlaps, and orders without a next step."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from graphlib import CycleError, TopologicalSorter
+from itertools import combinations, product
+from math import prod
+from typing import Final, Literal, NamedTuple
+
+from pydantic import ValidationError
+
+from domain.orders import DeliveryMethod
+from domain.rules.conditions import Condition, Flaw, Flawed, condition
+from domain.rules.facts import Scope
+from domain.rules.sets import MOST_IN_ALL, Outcome, Outcomes, Profile, Rule, RuleSet, Then
+from domain.sourcing.policy import ALWAYS_HARD, PREFERENCES, PROFILES, Kind
+
+Says = Literal["no", "may", "must"]
+_OTHER: Final = ""  # any channel or segment that no profile names
+
+
+class Form(NamedTuple):
+    """What a rule of a kind says: `least` and `most` bound its value; None: it has no bound."""
+
+    nodes: Says = "no"
+    lines: Says = "no"
+    value: Says = "no"
+    what: Says = "no"
+    least: int = 0
+    most: int | None = None
+
+
+FORMS: Final[Mapping[Kind, Form]] = {
+    "min_stock": Form("may", "may", "must", least=1),
+    "location_priority": Form("must", value="must", least=1, most=10),
+    "max_nodes": Form(value="must", least=1),
+    "max_packages": Form(value="must", least=1),
+    "max_distance": Form("may", "may", "must"),
+    "max_rejects": Form(lines="may", value="must", least=1),
+    "max_orders": Form("may", value="must"),
+    "offline": Form("must"),
+    "ship_complete_lines": Form(lines="may"),
+    "ship_complete_order": Form(),
+    "value_floor": Form(value="must", least=1),
+    "never_split": Form(lines="may", value="may", least=1),
+    "keep_together": Form(lines="may"),
+    "ship_alone": Form(lines="may"),
+    "capability": Form(lines="may", what="must"),
+    "firm_node": Form("must", "may"),
+    "preferred_node": Form("must", "may", "must", least=1),
+    "local_radius": Form(value="must", least=1),
+    "exclude": Form("must", "may"),
+}
+
+
+def check(rules: RuleSet) -> None:
+    """Raise Flawed with all that is wrong with the set by itself."""
+    found = [
+        *_too_many(rules),
+        *_repeated([p.name for p in rules.profiles], "profiles", "profile"),
+        *(f for i, p in enumerate(rules.profiles) for f in _of_profile(p, f"profiles.{i}")),
+        *_overlaps(rules),
+    ]
+    if found:
+        raise Flawed(found)
+
+
+def check_graph(rules: RuleSet, others: Mapping[str, RuleSet]) -> None:
+    """
+    Raise Flawed where some order that this set judges could be left without a next step, or come
+    back to where it was. `others` are the sets that `next` may name, by their names.
+    """
+    named = {**others, rules.name: rules}
+    found = list(_without_next(rules, named)) or list(_circles(named, rules.name))
+    if found:
+        raise Flawed(found)
+
+
+def check_together(active: Sequence[RuleSet], rules: RuleSet) -> None:
+    """
+    Raise Flawed where `rules` and one of the sets that are `active` would both match an order at
+    some time, or where with it some other set's `next` would lead nowhere.
+    """
+    others = {one.name: one for one in active if one.name != rules.name}
+    for other in others.values():
+        if rules.entry and other.entry:
+            _apart(rules, other)
+    check_graph(rules, others)
+    for other in others.values():
+        try:
+            check_graph(other, {**others, rules.name: rules})
+        except Flawed as flawed:
+            raise Flawed([one.model_copy(update={"field": ""}) for one in flawed.flaws]) from None
+
+
+def targets(rules: RuleSet) -> set[str]:
+    """The names of the sets that its outcomes lead to."""
+    return {
+        outcome.next
+        for profile in rules.profiles
+        for _, outcomes in profile.outcomes.named()
+        for outcome in outcomes
+        if outcome.then is Then.NEXT
+    }
+
+
+def _too_many(rules: RuleSet) -> Iterator[Flaw]:
+    found = sum(len(profile.rules) for profile in rules.profiles)
+    if found > MOST_IN_ALL:
+        message = f"have {found} rules; a set has {MOST_IN_ALL} at most, so split it"
+        yield Flaw(field="profiles", message=message)
+
+
+def _of_profile(profile: Profile, path: str) -> Iterator[Flaw]:
+    yield from _of_weights(profile, path)
+    yield from _repeated([rule.name for rule in profile.rules], f"{path}.rules", "rule")
+    for number, rule in enumerate(profile.rules):
+        yield from _of_rule(rule, f"{path}.rules.{number}")
+    yield from _of_outcomes(profile.outcomes, f"{path}.outcomes")
+
+
+def _of_weights(profile: Profile, path: str) -> Iterator[Flaw]:
+    if profile.objective not in PROFILES:
+        known = ", ".join(PROFILES)
+        yield Flaw(field=f"{path}.objective", message=f"is none of {known}")
+        return
+    known_weights = PROFILES[profile.objective].model_dump()
+    for name in profile.weights:
+        if name not in known_weights:
+            message = f"there is no such weight; there are {', '.join(known_weights)}"
+            yield Flaw(field=f"{path}.weights.{name}", message=message)
+    try:
+        profile.weighed()
+    except ValidationError as error:
+        for one in error.errors():
+            name = ".".join(str(part) for part in one["loc"])
+            yield Flaw(field=f"{path}.weights.{name}", message=one["msg"])
+
+
+def _of_rule(rule: Rule, path: str) -> Iterator[Flaw]:
+    form = FORMS[rule.kind]
+    kind = f"a rule of kind {rule.kind}"
+    yield from _said(form.value, given=rule.value is not None, field=f"{path}.value", kind=kind)
+    yield from _said(form.what, given=bool(rule.what), field=f"{path}.what", kind=kind)
+    if rule.value is not None and form.value != "no":
+        most = form.most if form.most is not None else rule.value
+        if not form.least <= rule.value <= most:
+            bounds = f"{form.least} or more" if form.most is None else f"{form.least} to {most}"
+            yield Flaw(field=f"{path}.value", message=f"of {kind} is {bounds}")
+    if not rule.hard and rule.kind in ALWAYS_HARD:
+        yield Flaw(field=f"{path}.hard", message=f"{kind} is always hard; leave it out")
+    if not rule.hard and rule.kind in PREFERENCES:
+        message = f"{kind} is a preference, which forbids nothing; leave it out"
+        yield Flaw(field=f"{path}.hard", message=message)
+    yield from _of_condition(rule.when, f"{path}.when", kind, nodes=form.nodes, lines=form.lines)
+
+
+def _said(form: Says, *, given: bool, field: str, kind: str) -> Iterator[Flaw]:
+    name = field.rpartition(".")[2]
+    if form == "must" and not given:
+        yield Flaw(field=field, message=f"{kind} must say its {name}")
+    if form == "no" and given:
+        yield Flaw(field=field, message=f"{kind} has no {name}; leave it out")
+
+
+def _of_condition(
+    when: str, path: str, subject: str, *, nodes: Says = "no", lines: Says = "no"
+) -> Iterator[Flaw]:
+    spoken: Condition | None = None
+    if when:
+        try:
+            spoken = condition(when)
+        except Flawed as flawed:
+            yield from (flaw.model_copy(update={"field": path}) for flaw in flawed.flaws)
+            return
+    scopes: tuple[tuple[Scope, Says], ...] = (("node", nodes), ("line", lines))
+    for scope, says in scopes:
+        speaks = spoken is not None and spoken.speaks_of(scope)
+        what = "line or product" if scope == "line" else scope
+        if says == "no" and speaks:
+            message = f"{subject} holds for the whole order; it cannot speak of {what}"
+            yield Flaw(field=path, message=message)
+        if says == "must" and not speaks:
+            message = f'{subject} must say for which nodes, such as node.kind == "store"'
+            yield Flaw(field=path, message=message)
+
+
+def _of_outcomes(outcomes: Outcomes, path: str) -> Iterator[Flaw]:
+    """Each of the two has an action that is taken whatever the order is, and none after it."""
+    for name, several in outcomes.named():
+        for number, outcome in enumerate(several):
+            here = f"{path}.{name}.{number}"
+            yield from _of_outcome(outcome, here, name)
+            yield from _of_condition(outcome.when, f"{here}.when", "an outcome")
+        always = next((i for i, outcome in enumerate(several) if not outcome.when), None)
+        if always is None:
+            orders = (
+                "of which some units find no node" if name == "partial" else "that find no node"
+            )
+            message = (
+                f"orders {orders} could be left without a next step; end with an action"
+                " that has no `when`"
+            )
+            yield Flaw(field=f"{path}.{name}", message=message)
+        elif always + 1 < len(several):
+            message = "is never reached: the one before it has no `when`"
+            yield Flaw(field=f"{path}.{name}.{always + 1}", message=message)
+
+
+def _of_outcome(outcome: Outcome, path: str, name: str) -> Iterator[Flaw]:
+    then = f"`then: {outcome.then}`"
+    for field, owner in (("next", Then.NEXT), ("queue", Then.QUEUE)):
+        given = bool(getattr(outcome, field))
+        if given != (outcome.then is owner):
+            message = f"{then} has no {field}; leave it out" if given else f"{then} must name one"
+            yield Flaw(field=f"{path}.{field}", message=message)
+    waits = outcome.then in {Then.QUEUE, Then.BACKORDER, Then.REVIEW, Then.CANCEL}
+    if outcome.cancel_after is not None and not waits:
+        message = f"{then} does not wait; leave it out"
+        yield Flaw(field=f"{path}.cancel_after", message=message)
+    if outcome.allocate and name == "nothing":
+        message = "nothing found a node, so nothing can be allocated; leave it out"
+        yield Flaw(field=f"{path}.allocate", message=message)
+
+
+def _repeated(names: Sequence[str], path: str, what: str) -> Iterator[Flaw]:
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            message = f"there is another {what} {name}; name them apart"
+            yield Flaw(field=f"{path}.{number}.name", message=message)
+
+
+def _overlaps(rules: RuleSet) -> Iterator[Flaw]:
+    for (_, one), (number, other) in combinations(enumerate(rules.profiles), 2):
+        if both := _both(one, other):
+            message = f"{one.name} and {other.name} both match {both}; exactly one profile must"
+            yield Flaw(field=f"profiles.{number}", message=message)
+
+
+def _apart(rules: RuleSet, other: RuleSet) -> None:
+    day = _both_hold(rules, other)
+    if day is None:
+        return
+    for (number, mine), theirs in product(enumerate(rules.profiles), other.profiles):
+        if both := _both(mine, theirs):
+            message = (
+                f"{rules.name}/{mine.name} and {other.name}/{theirs.name}, which is active,"
+                f" both match {both}{_since(day)}; archive one, or let their dates differ"
+            )
+            raise Flawed([Flaw(field=f"profiles.{number}", message=message)], code="overlap")
+
+
+def _both_hold(rules: RuleSet, other: RuleSet) -> datetime | None:
+    """The first instant at which both sets hold."""
+    common = (
+        (max(mine[0], theirs[0]), min(mine[1], theirs[1]))
+        for mine, theirs in product(rules.periods(), other.periods())
+    )
+    return min((start for start, end in common if start < end), default=None)
+
+
+def _both(one: Profile, other: Profile) -> str:
+    """What orders both match, in words; empty if none."""
+    channel = _common(one.channels, other.channels)
+    method = _common(one.methods, other.methods)
+    segment = _common(one.segments, other.segments)
+    if channel is None or method is None or segment is None:
+        return ""
+    return f"channel {channel}, method {method}, segment {segment}"
+
+
+def _common(one: Collection[str], other: Collection[str]) -> str | None:
+    """What both have, or "any"; None if nothing."""
+    if not one or not other:
+        return next(iter(sorted((*one, *other))), "any")
+    return next(iter(sorted(set(one) & set(other))), None)
+
+
+def _without_next(rules: RuleSet, named: Mapping[str, RuleSet]) -> Iterator[Flaw]:
+    for path, profile, outcome in _leads(rules):
+        target = named.get(outcome.next)
+        whose = f"{rules.name}/{profile.name}"
+        if target is None:
+            message = (
+                f"there is no rule set {outcome.next} to go on with; orders of {whose} would be"
+                " left without a next step: import it, or activate it, first"
+            )
+            yield Flaw(field=path, message=message)
+        elif gap := _gap(profile, target):
+            message = (
+                f"{outcome.next} has no profile for {gap}, which {whose} matches; such an"
+                " order would be left without a next step"
+            )
+            yield Flaw(field=path, message=message)
+        elif (day := _uncovered(rules, target)) is not None:
+            message = (
+                f"{outcome.next} does not hold{_since(day)}, when {rules.name} does;"
+                " orders would be left without a next step: let it hold as long"
+            )
+            yield Flaw(field=path, message=message)
+
+
+def _leads(rules: RuleSet) -> Iterator[tuple[str, Profile, Outcome]]:
+    for number, profile in enumerate(rules.profiles):
+        for name, outcomes in profile.outcomes.named():
+            for place, outcome in enumerate(outcomes):
+                if outcome.then is Then.NEXT:
+                    path = f"profiles.{number}.outcomes.{name}.{place}.next"
+                    yield path, profile, outcome
+
+
+def _gap(profile: Profile, target: RuleSet) -> str:
+    """
+    An order that the profile matches and no profile of the target does, in words.
+
+    No two of the target's profiles match one order: so what they take together is counted, and a
+    place where that is less than all is looked for, one dimension after the other.
+    """
+    wanted: list[set[str]] = [
+        set(profile.channels or {_OTHER, *(c for p in target.profiles for c in p.channels)}),
+        set[str](profile.methods or DeliveryMethod),
+        set(profile.segments or {_OTHER, *(s for p in target.profiles for s in p.segments)}),
+    ]
+    boxes: list[tuple[set[str], ...]] = [
+        (set(p.channels), set[str](p.methods), set(p.segments)) for p in target.profiles
+    ]
+    found: list[str] = []
+    while boxes and len(found) < len(wanted):
+        here, rest = len(found), wanted[len(found) + 1 :]
+        sizes = [
+            prod(len(of & named if named else of) for of, named in zip(rest, box, strict=True))
+            for box in (b[here + 1 :] for b in boxes)
+        ]
+        whole = prod(len(of) for of in rest)
+        short = (
+            value
+            for value in sorted(wanted[here])
+            if sum(n for n, b in zip(sizes, boxes, strict=True) if not b[here] or value in b[here])
+            < whole
+        )
+        value = next(short, None)
+        if value is None:
+            return ""
+        found.append(value)
+        boxes = [b for b in boxes if not b[here] or value in b[here]]
+    found += [min(of) for of in wanted[len(found) :]]
+    channel, method, segment = found
+    told = f"channel {channel or 'any other'}, method {method}"
+    return f"{told}, segment {segment or 'any other'}"
+
+
+def _uncovered(rules: RuleSet, target: RuleSet) -> datetime | None:
+    """The first instant at which the set holds and the target does not."""
+    theirs = target.periods()
+    for start, end in rules.periods():
+        at = start
+        for since, until in theirs:
+            if since <= at < until:
+                at = until
+        if at < end:
+            return at
+    return None
+
+
+def _since(day: datetime) -> str:
+    """From when, where that is no mere beginning of time."""
+    return f" from {day:%Y-%m-%d %H:%MZ}" if day.year > 1 else ""
+
+
+def _circles(named: Mapping[str, RuleSet], name: str) -> Iterator[Flaw]:
+    """Whether an order could come back to a profile that judged it; from the set's own profiles."""
+    edges: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    waiting = [name]
+    seen = {name}
+    while waiting:
+        rules = named[waiting.pop()]
+        for _, profile, outcome in _leads(rules):
+            target = named.get(outcome.next)
+            if target is None:
+                continue
+            edges.setdefault((rules.name, profile.name), set()).update(
+                (target.name, one.name) for one in target.profiles if _both(profile, one)
+            )
+            if target.name not in seen:
+                seen.add(target.name)
+                waiting.append(target.name)
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        way = [f"{rule_set}/{profile}" for rule_set, profile in reversed(error.args[1])]
+        number = next(
+            (i for i, p in enumerate(named[name].profiles) if f"{name}/{p.name}" in way), 0
+        )
+        message = f"an order would go round for ever: {' → '.join(way)}; end one of them otherwise"
+        yield Flaw(field=f"profiles.{number}.outcomes", message=message)

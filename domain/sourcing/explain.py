@@ -1,0 +1,442 @@
+"""
+Why not from there: what it would have cost, and the smallest change with which it would have won.
+
+Nothing is guessed. Each cost is another solve of the same problem; each change is applied to it and
+solved again before it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, Literal
+
+from domain.money import Money
+from domain.sourcing.build import options_of
+from domain.sourcing.policy import Kind as RuleKind
+from domain.sourcing.problem import Candidate, Plan, Problem, ServiceOption
+from domain.sourcing.record import Record
+from domain.sourcing.solver import best_with, passes, passes_with
+from domain.sourcing.weighing import THOUSANDTHS
+from domain.values import Value
+
+Kind = Literal["anew", "open", "reach", "carry", "capacity", "stock", "limit", "rule", "cost"]
+Standing = Literal["chosen", "unchosen", "eliminated"]
+MOST_RULES: Final = 20  # of one problem, that are tried one after the other
+DOUBLINGS: Final = 12  # of what a package costs less, where the gap alone does not do
+# Reasons that go with what the node lacks: another step says it.
+FOLLOWS: Final = frozenset({"no stock of any line", "no capacity left today"})
+NODE_BY_NODE: Final[frozenset[RuleKind]] = frozenset(
+    {"exclude", "max_distance", "max_orders", "min_stock", "offline"}
+)
+
+
+class Step(Value):
+    """
+    One thing that would have to be otherwise about the node, or about the rules.
+
+    `text` may be empty where another step says it.
+
+    `anew`: a plan that was promised is not kept but sought again. `open`: what bars it is lifted;
+    with the services it would then have, where they are known. `reach`: a service that goes there,
+    at what it costs from the farthest node that has one. `carry`: its services carry anything.
+    `capacity`: room for one more. `stock`: so many `units` more, by SKU. `limit`: that on the
+    number of nodes goes. `rule`: the rule of that name does not hold, for the node alone where it
+    speaks of nodes one by one. `cost`: a package of its own costs `minor` less.
+    """
+
+    kind: Kind
+    text: str
+    units: dict[str, int] = {}
+    minor: int = 0
+    rule: str = ""
+    options: tuple[ServiceOption, ...] = ()
+
+
+class Counterfactual(Value):
+    """
+    What it would have taken for the node to be in the plan.
+
+    `assumed` is what must be otherwise for it to be able to serve at all; `cost_minor` is then the
+    best plan with a package from it (None: there is none); it serves `more_units` and costs
+    `gap_minor` more than the best plan without it (less than 0 where priorities or weights count
+    for more than money). `change` is the smallest: applied, the node
+    wins. `others` are changes of other sorts that do as well.
+    """
+
+    node: str
+    standing: Standing
+    reason: str = ""
+    assumed: tuple[Step, ...] = ()
+    plan: Plan | None = None
+    cost_minor: int | None = None
+    gap_minor: int | None = None
+    more_units: int = 0
+    change: tuple[Step, ...] = ()
+    others: tuple[tuple[Step, ...], ...] = ()
+    text: str
+
+
+def why(record: Record, node: str) -> Counterfactual:
+    """Raises KeyError where the decision knows no such node. Blocks for some tens of solves."""
+    decision = record.decision
+    problem, plan = decision.problem, decision.plan
+    currency = problem.currency
+    if node in _nodes(plan):
+        return Counterfactual(
+            node=node,
+            standing="chosen",
+            plan=plan,
+            cost_minor=plan.cost.total,
+            gap_minor=0,
+            text=f"{node} is in the plan, which costs {_money(plan.cost.total, currency)}.",
+        )
+    _of(problem, node)
+    case = _Case(record, node)
+    assumed = case.assumed()
+    reason = decision.eliminated.get(node, "")
+    standing: Standing = "eliminated" if assumed else "unchosen"
+    admitted = applied(problem, node, assumed)
+    best = best_with(admitted, node)
+    if best is None:
+        none = f"{node} was left out: {reason}. No change of what is recorded would let it serve."
+        return Counterfactual(node=node, standing="eliminated", reason=reason, text=none)
+    other = _without(admitted, node)[-1]
+    changes = case.changes(assumed)
+    found = Counterfactual(
+        node=node,
+        standing=standing,
+        reason=reason,
+        assumed=assumed,
+        plan=best,
+        cost_minor=best.cost.total,
+        gap_minor=best.cost.total - other.cost.total,
+        more_units=other.worth[0] - best.worth[0],
+        change=changes[0] if changes else (),
+        others=tuple(changes[1:]),
+        text="",
+    )
+    return found.model_copy(
+        update={"text": _told(found, currency, better=best.worth < other.worth)}
+    )
+
+
+def applied(problem: Problem, node: str, steps: Iterable[Step]) -> Problem:
+    """The problem as it would be with these changes."""
+    for step in steps:
+        problem = _APPLY[step.kind](problem, node, step)
+    return problem
+
+
+def wins(problem: Problem, node: str) -> bool:
+    """Whether the node is in the plan, and every plan without it is worse, pass by pass."""
+    plans = passes(problem)
+    return node in _nodes(plans[-1]) and _worth(plans) < _worth(_without(problem, node))
+
+
+def services(record: Record, node: str) -> tuple[ServiceOption, ...]:
+    """All services of the node, also where it was out; else those that the problem has."""
+    problem, seen = record.decision.problem, record.seen
+    kept = next((c.options for c in problem.candidates if c.node == node), ())
+    known = next((n for n in seen.nodes if n.code == node), None) if seen else None
+    if seen is None or known is None:
+        return kept
+    found = options_of(
+        known,
+        seen.rate_cards,
+        seen.ship_to,
+        method=seen.method,
+        as_of=problem.as_of,
+        promise_by=problem.promise_by,
+    )
+    named = {option.service for option in kept}
+    return (*kept, *(option for option in found if option.service not in named))
+
+
+class _Case:
+    """One node that is not in the plan, and what could be otherwise about it."""
+
+    def __init__(self, record: Record, node: str) -> None:
+        self._record, self._problem, self._node = record, record.decision.problem, node
+
+    def assumed(self) -> tuple[Step, ...]:
+        """The fewest of all possible steps with which the node can be used; without a cost."""
+        if self._usable(()):
+            return ()
+        steps = list(self._possible())
+        for step in steps:
+            if self._usable([step]):
+                return (step,)
+        taken: list[Step] = []
+        for step in steps:
+            taken.append(step)
+            if self._usable(taken):
+                break
+        return self._needed(taken, self._usable)
+
+    def changes(self, assumed: tuple[Step, ...]) -> list[tuple[Step, ...]]:
+        """What makes it win; the smallest of each sort, in the order in which they are told."""
+        found: list[tuple[Step, ...]] = []
+        promise = self._record.decision.promise
+        if not assumed and promise and promise.kept and self._wins(()):
+            found.append((Step(kind="anew", text="it had been decided anew, without the promise"),))
+        elif assumed and self._wins(assumed):
+            found.append(self._least(self._needed(assumed, self._wins)))
+        elif cheaper := self._cheaper(assumed):
+            found.append(self._least(cheaper))
+        else:
+            found += self._unruled(assumed)
+        taken = {step.kind for step in assumed}
+        for step in self._possible():
+            other = step.kind in {"stock", "limit", "rule"} and step.kind not in taken
+            if other and self._wins(steps := (*assumed, step)):
+                found.append(self._least(self._needed(steps, self._wins)))
+        return [change for n, change in enumerate(found) if change not in found[:n]]
+
+    def _unruled(self, assumed: tuple[Step, ...]) -> list[tuple[Step, ...]]:
+        """Where no price would do: the first rule without which one does."""
+        for step in self._possible():
+            if step.kind == "rule" and (found := self._cheaper((*assumed, step))):
+                return [self._least(found)]
+        return []
+
+    def _possible(self) -> Iterator[Step]:
+        """Each sort at its largest."""
+        problem, candidate = self._problem, _of(self._problem, self._node)
+        options = candidate.options or services(self._record, self._node)
+        if candidate.eliminated is not None:
+            bare = candidate.eliminated in FOLLOWS
+            text = "" if bare else f"it had not been out ({candidate.eliminated})"
+            yield Step(kind="open", text=text, options=() if candidate.options else options)
+        if not options and (far := _farthest(problem)):
+            text = f"it had been no farther than {far.node} ({far.miles} miles)"
+            yield Step(kind="reach", text=text, options=far.options)
+        elif not candidate.options and candidate.eliminated is None:
+            yield Step(kind="reach", text="a service had gone there", options=options)
+        needs = sorted({need for demand in problem.demands for need in demand.needs})
+        if needs and any(option.offers is not None for option in options):
+            text = f"its services had carried {', '.join(needs)} goods"
+            yield Step(kind="carry", text=text)
+        if 0 in {candidate.capacity_left, candidate.units_left}:
+            yield Step(kind="capacity", text="it had had room for the order that day")
+        if lacking := _lacking(problem, candidate):
+            yield _stock(lacking)
+        if problem.max_nodes is not None:
+            text = f"the order might have come from more than {problem.max_nodes} nodes"
+            yield Step(kind="limit", text=text)
+        for rule in _rules(problem)[:MOST_RULES]:
+            yield Step(kind="rule", text=f"there had been no rule {rule}", rule=rule)
+
+    def _cheaper(self, steps: tuple[Step, ...]) -> tuple[Step, ...] | None:
+        """
+        With by how much it loses, and one more: no plan without it is as good then. Where two
+        passes ask for more than that, with the least that does; None where no price does.
+        """
+        problem = applied(self._problem, self._node, steps)
+        ours, others = passes_with(problem, self._node), _without(problem, self._node)
+        _, each = _lever(problem)
+        if ours is None or not each:
+            return None
+        gaps = [a.objective - b.objective for a, b in zip(ours, others, strict=False)]
+        guess = max(0, *gaps) // each + 1
+
+        def cut(minor: int) -> tuple[Step, ...]:
+            text = f"a package from it had cost {_money(minor, problem.currency)} less"
+            return (*steps, Step(kind="cost", text=text, minor=minor))
+
+        if self._wins(cut(guess)):
+            return cut(guess)
+        high = next((guess << n for n in range(1, DOUBLINGS) if self._wins(cut(guess << n))), None)
+        if high is None:
+            return None
+        low = high // 2
+        while low + 1 < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._wins(cut(middle)) else (middle, high)
+        return cut(high)
+
+    def _needed(
+        self, steps: Sequence[Step], enough: Callable[[Sequence[Step]], bool]
+    ) -> tuple[Step, ...]:
+        """Without those that are not needed."""
+        kept = list(steps)
+        for step in steps:
+            rest = [other for other in kept if other is not step]
+            if enough(rest):
+                kept = rest
+        return tuple(kept)
+
+    def _least(self, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        """With no more units than it takes: more stock never makes a node lose."""
+        for place, step in enumerate(steps):
+            if step.kind != "stock":
+                continue
+            units = dict(step.units)
+            for sku in sorted(units):
+                low, high = 0, units[sku]
+                while low < high:
+                    middle = (low + high) // 2
+                    tried = (*steps[:place], _stock(units | {sku: middle}), *steps[place + 1 :])
+                    low, high = (low, middle) if self._wins(tried) else (middle + 1, high)
+                units[sku] = high
+            least = (_stock(units),) if any(units.values()) else ()
+            return (*steps[:place], *least, *steps[place + 1 :])
+        return steps
+
+    def _usable(self, steps: Iterable[Step]) -> bool:
+        return best_with(applied(self._problem, self._node, steps), self._node) is not None
+
+    def _wins(self, steps: Iterable[Step]) -> bool:
+        return wins(applied(self._problem, self._node, steps), self._node)
+
+
+def _of(problem: Problem, node: str) -> Candidate:
+    found = next((c for c in problem.candidates if c.node == node), None)
+    if found is None:
+        raise KeyError(node)
+    return found
+
+
+def _changed(problem: Problem, node: str, **changes: Any) -> Problem:
+    candidates = tuple(
+        c.model_copy(update=changes) if c.node == node else c for c in problem.candidates
+    )
+    return problem.model_copy(update={"candidates": candidates})
+
+
+def _opened(problem: Problem, node: str, step: Step) -> Problem:
+    options = {"options": step.options} if step.options else {}
+    return _changed(problem, node, eliminated=None, **options)
+
+
+def _stocked(problem: Problem, node: str, step: Step) -> Problem:
+    stock = _of(problem, node).stock
+    more = {sku: stock.get(sku, 0) + units for sku, units in step.units.items()}
+    return _changed(problem, node, stock=stock | more)
+
+
+def _lever(problem: Problem) -> tuple[str, int]:
+    """Which part of a package's cost counts, and how much a minor unit of it does."""
+    weights = problem.policy.weights
+    for part in ("handling", "shipping", "labour"):
+        if weight := getattr(weights, part):
+            return part, weight * THOUSANDTHS // 100
+    return "", 0
+
+
+def _carrying(problem: Problem, node: str, _: Step) -> Problem:
+    options = _of(problem, node).options
+    anything = tuple(option.model_copy(update={"offers": None}) for option in options)
+    return _changed(problem, node, options=anything)
+
+
+def _cut(problem: Problem, node: str, step: Step) -> Problem:
+    candidate, (part, _) = _of(problem, node), _lever(problem)
+    if part == "handling":
+        cost = candidate.order_cost_minor - step.minor
+        return _changed(problem, node, order_cost_minor=cost)
+    if part == "labour":
+        return _changed(problem, node, labour_minor=candidate.labour_minor - step.minor)
+    options = tuple(
+        option.model_copy(update={"base_minor": option.base_minor - step.minor})
+        for option in candidate.options
+    )
+    return _changed(problem, node, options=options)
+
+
+def _unruled(problem: Problem, node: str, step: Step) -> Problem:
+    kept = []
+    for rule in problem.policy.constraints:
+        if rule.name != step.rule:
+            kept.append(rule)
+        elif rule.kind in NODE_BY_NODE:
+            named = rule.nodes if rule.nodes is not None else [c.node for c in problem.candidates]
+            others = tuple(other for other in named if other != node)
+            kept.append(rule.model_copy(update={"nodes": others}))
+    policy = problem.policy.model_copy(update={"constraints": tuple(kept)})
+    return problem.model_copy(update={"policy": policy})
+
+
+_APPLY: Final[dict[Kind, Callable[[Problem, str, Step], Problem]]] = {
+    "anew": lambda problem, *_: problem,
+    "open": _opened,
+    "reach": lambda problem, node, step: _changed(problem, node, options=step.options),
+    "carry": _carrying,
+    "capacity": lambda problem, node, _: _changed(
+        problem, node, capacity_left=None, units_left=None
+    ),
+    "stock": _stocked,
+    "limit": lambda problem, *_: problem.model_copy(update={"max_nodes": None}),
+    "rule": _unruled,
+    "cost": _cut,
+}
+
+
+def _rules(problem: Problem) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(rule.name for rule in problem.policy.constraints))
+
+
+def _lacking(problem: Problem, candidate: Candidate) -> dict[str, int]:
+    """How many units more the node would need to have all that is asked for."""
+    wanted: dict[str, int] = {}
+    for demand in problem.demands:
+        wanted[demand.sku] = wanted.get(demand.sku, 0) + demand.quantity
+    short = {sku: units - candidate.stock.get(sku, 0) for sku, units in sorted(wanted.items())}
+    return {sku: units for sku, units in short.items() if units > 0}
+
+
+def _stock(units: dict[str, int]) -> Step:
+    some = {sku: n for sku, n in units.items() if n}
+    said = ", ".join(f"{n} of {sku}" for sku, n in some.items())
+    return Step(kind="stock", text=f"it had had {said} more", units=some)
+
+
+def _farthest(problem: Problem) -> Candidate | None:
+    """The candidate with services that is farthest: beyond it nobody knows a price."""
+    reached = [c for c in problem.candidates if c.options]
+    return max(reached, key=lambda c: (c.miles, c.node), default=None)
+
+
+def _without(problem: Problem, node: str) -> tuple[Plan, ...]:
+    rest = tuple(c for c in problem.candidates if c.node != node)
+    return passes(problem.model_copy(update={"candidates": rest}))
+
+
+def _worth(plans: Sequence[Plan]) -> tuple[tuple[int, int, int], ...]:
+    return tuple(plan.worth for plan in plans)
+
+
+def _nodes(plan: Plan) -> set[str]:
+    return {assignment.node for assignment in plan.assignments}
+
+
+def _money(minor: int, currency: str) -> str:
+    return str(Money(minor=minor, currency=currency))
+
+
+def _told(found: Counterfactual, currency: str, *, better: bool) -> str:
+    costs = f"the best plan with it costs {_money(found.cost_minor or 0, currency)}, "
+    costs += f"{_compared(found, currency, better=better)}."
+    told = f"{found.node} was not chosen: {costs}"
+    if found.assumed:
+        told = f"{found.node} was left out: {found.reason}. If {_joined(found.assumed)}, {costs}"
+    if not found.change:
+        return told
+    changes = "; or if ".join(_joined(change) for change in (found.change, *found.others))
+    return f"{told} It would have been chosen if {changes}."
+
+
+def _joined(steps: Iterable[Step]) -> str:
+    return " and ".join(step.text for step in steps if step.text)
+
+
+def _compared(found: Counterfactual, currency: str, *, better: bool) -> str:
+    gap = found.gap_minor or 0
+    if found.more_units:
+        units = "1 unit" if found.more_units == 1 else f"{found.more_units} units"
+        return f"and serves {units} more than any without it"
+    if gap == 0:
+        return "the same as without it"
+    if gap < 0:
+        but = "" if better else ", but something else counts for more"
+        return f"{_money(-gap, currency)} less than without it{but}"
+    return f"{_money(gap, currency)} more than without it"

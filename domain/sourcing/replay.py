@@ -1,0 +1,71 @@
+"""Decides, and decides again from the record alone: the same bytes, or what differs and why."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from domain.promises import keep, kept, units_by_sku
+from domain.sourcing.problem import Decision, Problem, Promised
+from domain.sourcing.record import Quoted, Record, canonical
+from domain.sourcing.solver import solve
+from domain.values import Value
+
+# What a decision says is compared but for what was checked beside it, the versions themselves, and
+# what rules made of its plan.
+_BESIDE: Final = frozenset({"problem", "certificate", "solver_versions", "outcome", "review"})
+
+
+class Difference(Value):
+    """
+    What came out otherwise: the names of the parts that differ, and the versions that are not what
+    they were ("was → is"). With no such version the solver itself has changed, or the record has.
+    """
+
+    decision_id: str
+    parts: tuple[str, ...]
+    versions: dict[str, str] = {}
+
+
+def decide(problem: Problem, decision_id: str, quoted: Quoted | None = None) -> Decision:
+    """
+    As it was promised, while all of it is still to be sourced and the plan can be kept; else anew.
+
+    A share that a node gave back is no longer what was promised: it is decided without a word.
+    """
+    if quoted is None or units_by_sku(problem.demands) != quoted.promise.units:
+        return solve(problem, decision_id)
+    plan = keep(quoted.promise, problem, quoted.came)
+    if not isinstance(plan, str):
+        return kept(quoted.promise, problem, plan, decision_id)
+    broken = Promised(token=quoted.promise.token, kept=False, reason=plan)
+    return solve(problem, decision_id).model_copy(update={"promise": broken})
+
+
+def replay(record: Record) -> Difference | None:
+    """What comes out otherwise when it is decided again; None where it is the same to the byte."""
+    was = record.decision
+    now = decide(was.problem, was.decision_id, record.quoted)
+    parts = tuple(name for name in _parts(was) if _said(was, name) != _said(now, name))
+    if not parts:
+        return None
+    names = sorted({*was.solver_versions, *now.solver_versions})
+    versions = {
+        name: (was.solver_versions.get(name), now.solver_versions.get(name)) for name in names
+    }
+    return Difference(
+        decision_id=was.decision_id,
+        parts=parts,
+        versions={
+            n: f"{old or 'none'} → {new or 'none'}"
+            for n, (old, new) in versions.items()
+            if old != new
+        },
+    )
+
+
+def _parts(decision: Decision) -> list[str]:
+    return [name for name in type(decision).model_fields if name not in _BESIDE]
+
+
+def _said(decision: Decision, name: str) -> bytes:
+    return canonical(decision.model_dump(mode="json", include={name})[name])

@@ -1,0 +1,42 @@
+"""What was decided, and the pieces of it that many decisions share. Rows are never changed."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from storage.tables.base import INSTANT, metadata
+
+# `body` is the plan and who found it, `own` the rest that is this decision's alone, `pieces` the
+# names of what it shares (see domain/sourcing/record.py); `digest` is the SHA-256 of `own`. Rows of
+# before have everything in `body`, and none of the other three.
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("order_id", Text, primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("decision_id", Text, nullable=False),
+    Column("solver", Text, nullable=False),
+    Column("cost_minor", BigInteger, nullable=False),
+    Column("body", JSONB, nullable=False),
+    Column("at", INSTANT, nullable=False),
+    Column("own", LargeBinary),
+    Column("pieces", ARRAY(LargeBinary)),
+    Column("digest", LargeBinary),
+    UniqueConstraint("decision_id"),
+    CheckConstraint("num_nulls(own, pieces, digest) IN (0, 3)", name="packed"),
+)
+
+decision_pieces = Table(
+    "decision_pieces",
+    metadata,
+    Column("name", LargeBinary, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)

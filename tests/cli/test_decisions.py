@@ -1,0 +1,90 @@
+"""Decisions from the command line: shown, questioned and replayed, on a real database."""
+
+import asyncio
+import base64
+import json
+import os
+
+import pytest
+from sqlalchemy import text
+from typer.testing import CliRunner, Result
+
+from cli import app as entry
+from domain.errors import Invalid, NotFound
+from domain.sourcing.answers import ASKED
+from domain.sourcing.solver import solve
+from storage import database, decisions
+from storage.database import transaction
+from tests.domain.sourcing.brute import seeded
+from tests.domain.sourcing.test_record import crowded, with_surroundings
+
+
+@pytest.fixture
+def settings(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSDOCK_DATABASE_URL", postgres_url)
+    monkeypatch.setenv("CROSSDOCK_KEYS", f'{{"k1": "{base64.b64encode(bytes(32)).decode()}"}}')
+    monkeypatch.setenv("CROSSDOCK_ACTIVE_KEY", "k1")
+    monkeypatch.setenv("CROSSDOCK_SESSION_SECRET", "a long enough secret")
+    asyncio.run(_decided(postgres_url))
+
+
+async def _decided(url: str) -> None:
+    engine = database.engine(url)
+    async with transaction(engine) as conn:
+        await conn.execute(text("TRUNCATE decisions, decision_pieces"))
+        for number in range(3):
+            problem = crowded(seeded(number), f"web-{number}")
+            await decisions.store(conn, with_surroundings(solve(problem, f"web-{number}/1")))
+    await engine.dispose()
+
+
+def say(*words: str) -> Result:
+    return CliRunner().invoke(entry.app, ["decision", *words], env={**os.environ, "COLUMNS": "200"})
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_decision_is_shown_with_its_answers() -> None:
+    shown = say("show", "web-1")
+    assert shown.exit_code == 0
+    assert "web-1/1" in shown.output
+    assert all(asked in shown.output for asked in ASKED.values())
+    [told] = json.loads(say("show", "web-1/1", "--json").output)
+    assert told["stored"]["record"]["decision"]["decision_id"] == "web-1/1"
+    assert isinstance(say("show", "web-9").exception, NotFound)
+
+
+@pytest.mark.usefixtures("settings")
+def test_why_not_from_a_node_and_from_all() -> None:
+    told = json.loads(say("why", "web-1", "--json").output)
+    assert len(told) >= 15
+    assert all(one["change"] for one in told)
+    one = say("why", "web-1", "--node", told[0]["node"])
+    assert one.output.startswith(told[0]["text"])
+    assert isinstance(say("why", "web-1", "--node", "NOWHERE").exception, NotFound)
+    assert isinstance(say("why", "web-1", "--round", "7").exception, NotFound)
+
+
+@pytest.mark.usefixtures("settings")
+def test_all_replay_and_one_that_was_altered_is_named(postgres_url: str) -> None:
+    report = json.loads(say("replay", "--all", "--json").output)
+    assert (report["ok"], report["decisions"], report["differing"]) == (True, 3, [])
+    assert say("replay", "web-1").output == "1 decisions, 0 differ\n"
+    assert isinstance(say("replay").exception, Invalid)
+
+    asyncio.run(_altered(postgres_url))
+    report = say("replay", "--all")
+    assert report.exit_code == 1
+    assert "web-2/1: gap_minor differ (the same versions)" in report.output
+
+
+async def _altered(url: str) -> None:
+    engine = database.engine(url)
+    async with transaction(engine) as conn:
+        await conn.execute(text("SET LOCAL crossdock.repair = 'a lie'"))
+        await conn.execute(
+            text(
+                "UPDATE decisions SET body = jsonb_set(body, '{gap_minor}', '1')"
+                " WHERE order_id = 'web-2'"
+            )
+        )
+    await engine.dispose()

@@ -1,0 +1,160 @@
+"""What rules make of a plan, and of units that found no node."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import pytest
+
+from domain.orders import Line, OrderStatus
+from domain.sourcing.problem import Outcome
+from tests.workflows.story import Play
+from tests.world import World
+
+MUG_AND_TEE = (
+    Line(line_id="1", sku="mug", quantity=2, unit_price_minor=500),
+    Line(line_id="2", sku="tee", quantity=1, unit_price_minor=500),
+)
+
+
+def nothing_found(outcome: Outcome) -> World:
+    """Its only node refuses, and rules say what then."""
+    world = World({"A": {"mug": 2}})
+    world.manners["A"] = "rejects"
+    world.outcome = outcome
+    return world
+
+
+async def test_a_plan_that_rules_want_seen_leaves_once_a_person_approves(play: Play) -> None:
+    world = World()
+    world.review = True
+    async with play(world) as story:
+        await story.submit()
+        state = await story.until("review")
+        assert "A sends 2" in state.attention[0].message
+        assert world.seen["allocate"] == world.seen["dispatch"] == 0
+        await story.resolve("retry")
+        await story.reached("optimize_source", 2)
+        await story.until("review")
+        await story.resolve("approve")
+        state = await story.delivered()
+    assert state.status is OrderStatus.COMPLETED
+    assert state.round == 2
+    assert world.problems() == []
+
+
+async def test_an_order_whose_plan_waits_for_approval_can_be_cancelled(play: Play) -> None:
+    world = World()
+    world.review = True
+    async with play(world) as story:
+        await story.submit()
+        await story.until("review")
+        await story.cancel()
+        assert (await story.end()).status is OrderStatus.CANCELLED
+    assert world.problems() == []
+
+
+async def test_what_is_queued_is_found_by_its_queue_and_waits_for_a_person(play: Play) -> None:
+    world = nothing_found(Outcome(then="queue", queue="scarce"))
+    async with play(world) as story:
+        await story.submit()
+        state = await story.until("queue:scarce")
+        assert state.attention[0].code == "no_node"
+        world.receive("B", "mug", 2)
+        await story.resolve("retry")
+        await story.until("F2:submitted")
+        await story.deliver(2)
+        assert (await story.end()).status is OrderStatus.COMPLETED
+    assert world.problems() == []
+
+
+@pytest.mark.parametrize("then", ["queue", "backorder", "cancel"])
+async def test_what_found_no_node_for_so_long_is_cancelled(
+    play: Play, then: Literal["queue", "backorder", "cancel"]
+) -> None:
+    queue = "scarce" if then == "queue" else ""
+    world = nothing_found(Outcome(then=then, queue=queue, cancel_after=timedelta(days=2)))
+    async with play(world) as story:
+        await story.submit()
+        await story.reached("optimize_source", 2)
+        assert not (await story.state()).cancel
+        await story.later(timedelta(days=3))
+        state = await story.end()
+    assert state.status is OrderStatus.CANCELLED
+    assert f"{story.id}:cancelled" in world.messages
+    assert world.problems() == []
+
+
+async def test_what_rules_cancel_at_once_does_not_wait(play: Play) -> None:
+    world = nothing_found(Outcome(then="cancel"))
+    async with play(world) as story:
+        await story.submit()
+        assert (await story.end()).status is OrderStatus.CANCELLED
+    assert world.problems() == []
+
+
+async def test_what_waits_for_stock_asks_nobody_and_goes_on_with_it(play: Play) -> None:
+    world = nothing_found(Outcome(then="backorder"))
+    async with play(world) as story:
+        await story.submit()
+        await story.reached("optimize_source", 2)
+        state = await story.recorded("short")
+        assert (state.attention, state.short) == ((), {"mug": 2})
+        world.receive("B", "mug", 2)
+        await story.supply()
+        await story.until("F2:submitted")
+        await story.deliver(2)
+        state = await story.end()
+    assert (state.status, state.short) == (OrderStatus.COMPLETED, {})
+    assert world.problems() == []
+
+
+async def test_units_that_have_a_node_leave_while_the_others_do_not(play: Play) -> None:
+    world = World({"A": {"mug": 2}, "B": {"tee": 1}})
+    world.manners["B"] = "rejects"
+    world.outcome = Outcome(then="cancel")
+    async with play(world, lines=MUG_AND_TEE) as story:
+        await story.submit()
+        await story.until("F1:submitted")
+        await story.deliver(1)
+        state = await story.end()
+    assert state.status is OrderStatus.COMPLETED
+    assert world.shipped_units() == 2
+    assert world.problems() == []
+
+
+async def test_units_that_have_a_node_wait_for_the_others_where_rules_say_so(play: Play) -> None:
+    world = World({"A": {"mug": 2}, "B": {"tee": 1}})
+    world.unseen.add("B")
+    world.outcome = Outcome(allocate=False, then="queue", queue="whole")
+    async with play(world, lines=MUG_AND_TEE) as story:
+        await story.submit()
+        await story.until("queue:whole")
+        assert world.seen["allocate"] == 0
+        await story.cancel()
+        assert (await story.end()).status is OrderStatus.CANCELLED
+
+
+async def test_an_order_that_cools_down_is_decided_with_the_others(play: Play) -> None:
+    world = World()
+    async with play(world) as story:
+        world.cools_until = datetime.now(UTC) + timedelta(minutes=10)
+        await story.submit()
+        await story.reached("optimize_source")
+        assert world.seen["allocate"] == 0
+        world.cools_until = None  # the batch has decided
+        await story.supply()
+        state = await story.delivered()
+    assert (state.status, state.round) == (OrderStatus.COMPLETED, 1)
+    assert world.problems() == []
+
+
+async def test_an_order_of_which_the_batch_says_nothing_is_decided_alone(play: Play) -> None:
+    world = World()
+    async with play(world) as story:
+        world.cools_until = datetime.now(UTC) + timedelta(minutes=10)
+        await story.submit()
+        await story.reached("optimize_source")
+        await story.later(timedelta(minutes=12))
+        state = await story.delivered()
+    assert (state.status, state.round) == (OrderStatus.COMPLETED, 1)
+    assert world.problems() == []
