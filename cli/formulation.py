@@ -54,6 +54,9 @@ class _Formulation:
             sent = cp_model.LinearExpr.sum([row[line] for row in self._x])
             self._cp.add(sent <= self._demands[line].quantity)
         self._kits()
+        for node, row in zip(self._nodes, self._x, strict=True):
+            if node.units_left is not None:
+                self._cp.add(cp_model.LinearExpr.sum(row) <= node.units_left)
         for rule in problem.policy.constraints:
             self._rule(rule)
         if problem.max_nodes is not None:

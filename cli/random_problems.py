@@ -238,6 +238,7 @@ def _candidate(chance: Random, node: str, stock: dict[str, int], *, cheap_base: 
         miles=chance.randint(10, 2000),
         stock=stock,
         capacity_left=chance.choice((None, None, None, None, 0, 5)),
+        units_left=chance.choice((None, None, None, None, None, 1, 2, 4)),
         order_cost_minor=0 if cheap_base else chance.randint(0, 300),
         unit_cost_minor=chance.choice((0, chance.randint(0, 200))),
         options=tuple(

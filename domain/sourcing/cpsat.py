@@ -112,6 +112,8 @@ class Model:
             if most := question.kits_at(candidate, bundle):
                 node.kits[number] = cp.new_int_var(0, most, "")
         cp.add(_sum(node.units.values()) >= node.used)
+        if (room := question.room.get(candidate.node)) is not None:
+            cp.add(_sum(node.units.values()) <= room)
         for sku in dict.fromkeys(self._items[index].sku for index in node.units):
             same = [index for index in node.units if self._items[index].sku == sku]
             if len(same) > 1:
@@ -321,7 +323,7 @@ class Model:
             limits.everything or limits.whole or limits.floor or limits.cartons is not None
         )
         needy = any(x.traits.needs or x.traits.out or x.traits.held for x in self._items)
-        if self._bundles or few or needy or not plain:
+        if self._bundles or few or needy or question.room or not plain:
             return None
         wanted: dict[str, int] = {}
         shelves: dict[str, dict[str, int]] = {}

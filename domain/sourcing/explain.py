@@ -216,7 +216,9 @@ class _Case:
         if needs and any(option.offers is not None for option in options):
             text = f"its services had carried {', '.join(needs)} goods"
             yield Step(kind="carry", text=text)
-        if 0 in {candidate.capacity_left, candidate.units_left}:
+        units = sum(demand.quantity for demand in problem.demands)
+        room = units if candidate.units_left is None else candidate.units_left
+        if candidate.capacity_left == 0 or room < units:
             yield Step(kind="capacity", text="it had had room for the order that day")
         if lacking := _lacking(problem, candidate):
             yield _stock(lacking)

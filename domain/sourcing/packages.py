@@ -110,7 +110,11 @@ class Packages:
         return self._valued(place, part)
 
     def _in_stock(self, place: Ints, part: Ints) -> tuple[Ints, Ints]:
-        """Of those that fit kind by kind the ones in which no two want the same unit."""
+        """Of those that fit kind by kind the ones that the node has room and stock for."""
+        if room := self.question.room:
+            most = [room.get(c.node, MOST) for c in self._tables.candidates]
+            fits = self.units[part] <= np.array(most, np.int64)[place]
+            place, part = place[fits], part[fits]
         items = self.question.items
         asking = Counter(items[i].sku for kind in self._kinds for i in kind.needs)
         for sku in [sku for sku, wants in asking.items() if wants > 1]:

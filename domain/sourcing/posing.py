@@ -98,6 +98,7 @@ class _Posing:
             bundles=bundles,
             usable=tuple(usable),
             free=free,
+            room={c.node: left for c in usable if (left := self._room(c)) is not None},
             limits=self._limits(),
             rank=self._ranks(usable),
             apart=self._apart(usable),
@@ -253,11 +254,19 @@ class _Posing:
         if self._bundles and (no_kit := self._no_whole_kit(free)) is not None:
             return no_kit, ()
         left = candidate.capacity_left
-        if left is not None and left <= 0 and candidate.node not in self._aboard:
+        full = left is not None and left <= 0 and candidate.node not in self._aboard
+        if full or self._room(candidate) == 0:
             return "no capacity left today", ()
         if not candidate.options:
             return "no service reaches the destination", ()
         return None, free
+
+    def _room(self, candidate: Candidate) -> int | None:
+        """How many units more it can send today; None where that is not limited."""
+        if candidate.units_left is None:
+            return None
+        taken = self._taken.get(candidate.node, {})
+        return max(0, candidate.units_left - sum(taken.values()))
 
     def _against(self, candidate: Candidate) -> dict[int, str]:
         """By the number of each rule that keeps the node from something, the reason."""

@@ -58,6 +58,8 @@ def _alone(question: Question, candidate: Candidate) -> Plan | None:
     for item, free in zip(question.items, question.free[candidate.node], strict=True):
         if free < item.quantity:
             return None
+    if question.room.get(candidate.node, question.units) < question.units:
+        return None
     wanted: dict[str, int] = {}
     there: dict[str, int] = {}
     for item, free in zip(question.items, question.free[candidate.node], strict=True):

@@ -47,7 +47,8 @@ class Question:
     A problem as solvers see it: every rule is resolved.
 
     What is asked for over all lines; the nodes that can serve any of it, each with its services,
-    and its free units by item; the limits; by node the rank and what counts against it.
+    and its free units by item; the limits; by node how many units it has `room` for today, where
+    that is limited, the rank and what counts against it.
     """
 
     problem: Problem
@@ -57,6 +58,7 @@ class Question:
     bundles: tuple[Bundle, ...]
     usable: tuple[Candidate, ...]
     free: Mapping[str, Sequence[int]]
+    room: Mapping[str, int]
     limits: Limits
     rank: Mapping[str, int]
     apart: Mapping[str, int]

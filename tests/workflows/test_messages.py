@@ -45,7 +45,7 @@ def test_a_message_that_cannot_be_read_names_the_field_and_not_what_it_held() ->
     with pytest.raises(ValidationError) as typo:
         Resolve.model_validate({"action": "fly"})
     said = failure_of(decoding(typo.value)).message
-    assert said == "action: Input should be 'retry', 'skip', 'reroute' or 'cancel'"
+    assert said == "action: Input should be 'retry', 'skip', 'reroute', 'approve' or 'cancel'"
     with pytest.raises(ValidationError) as secret:
         Address.model_validate({"country": "US", "postal_code": ["12 Oak St"]})
     said = failure_of(decoding(secret.value)).message

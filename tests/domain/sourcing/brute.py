@@ -91,6 +91,10 @@ def best_by_node_set(problem: Problem) -> tuple[int, dict[frozenset[str], int]]:
             for index, candidate in enumerate(c.node for c in usable)
             if any(split[index] for split in choice)
         }
+        if any(
+            c.units_left is not None and sum(loads.get(c.node, ())) > c.units_left for c in usable
+        ):
+            continue
         if problem.max_nodes is not None and len(loads) > problem.max_nodes:
             continue
         if served > most:
@@ -112,6 +116,7 @@ def _candidate(chance: Random, node: str, skus: list[str]) -> Candidate:
         miles=chance.randint(10, 2000),
         stock={sku: chance.choice((0, 0, 1, 2, 4)) for sku in skus},
         capacity_left=chance.choice((None, None, None, 0, 5)),
+        units_left=chance.choice((None, None, None, 0, 1, 2)),
         order_cost_minor=chance.randint(0, 300),
         unit_cost_minor=chance.randint(0, 200),
         options=tuple(

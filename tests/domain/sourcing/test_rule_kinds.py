@@ -305,3 +305,19 @@ def test_within_a_local_radius_nodes_are_equally_near() -> None:
     assert sent(decided(problem(*nodes, weights=weights)).plan) == {"closer": {"A": 1}}
     tied = problem(*nodes, weights=weights, rules=(radius,))
     assert sent(decided(tied).plan) == {"close": {"A": 1}}
+
+
+def test_no_node_gets_more_units_in_a_day_than_it_has_room_for() -> None:
+    small = node("near", 500, 100, units_left=2)
+    asks = {"A": 2, "B": 1}
+    assert sent(decided(problem(small, FAR, asks=asks)).plan) == {"far": asks}
+    few = decided(problem(small, asks=asks)).plan
+    assert sum(sum(lines.values()) for lines in sent(few).values()) == 2
+    full = decided(problem(small.model_copy(update={"units_left": 0}), FAR, asks=asks))
+    assert full.eliminated["near"] == "no capacity left today"
+
+
+def test_the_second_pass_has_the_room_that_the_first_one_left() -> None:
+    small = node("near", units_left=2, stock={"A": 3})
+    soft = rule("min_stock", 2, hard=False)
+    assert sent(decided(problem(small, asks={"A": 3}, rules=(soft,))).plan) == {"near": {"A": 2}}

@@ -147,6 +147,7 @@ def test_a_long_order_is_answered_within_a_limit_of_work() -> None:
             update={
                 "stock": {f"S{i}": 4 for i in range(250) if i % 8 != index},
                 "capacity_left": None,
+                "units_left": None,
             }
         )
         for index, candidate in enumerate(problem.candidates)
@@ -218,6 +219,7 @@ def two_nodes(stock: tuple[int, int], base: tuple[int, int], quantity: int = 1) 
             update={
                 "stock": {demand.sku: units},
                 "capacity_left": None,
+                "units_left": None,
                 "order_cost_minor": 0,
                 "unit_cost_minor": 0,
                 "options": tuple(

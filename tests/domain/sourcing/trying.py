@@ -94,6 +94,8 @@ def _possible(
             continue
         if candidate.capacity_left is not None and candidate.capacity_left <= 0:
             return False
+        if candidate.units_left is not None and sum(content) > candidate.units_left:
+            return False
         taken: dict[str, int] = {}
         for demand, units in zip(problem.demands, content, strict=True):
             taken[demand.sku] = taken.get(demand.sku, 0) + units
