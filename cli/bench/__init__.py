@@ -10,7 +10,6 @@ import platform
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Final, Protocol, cast
 
 import psutil
@@ -46,12 +45,7 @@ class Report(Value):
 
 
 class Bench(Protocol):
-    """
-    `measure` takes the seed and, where it can be told how long to work, `seconds`.
-
-    A module may also have `show(report)`, a table instead of a line for each metric without a
-    target, and `draw(report, path)`, a picture.
-    """
+    """`measure` takes the seed and, by name, what else can be chosen: `seconds`, `size`, `plot`."""
 
     SUMMARY: str
     measure: Callable[..., dict[str, Metric]]
@@ -77,17 +71,16 @@ def names() -> dict[str, str]:
     return {name: _bench(name).SUMMARY for name in found}
 
 
-def run(name: str, seed: int, seconds: float | None = None) -> Report:
-    """Raises NotFound for an unknown name, Invalid for seconds where they cannot be chosen."""
+def run(name: str, seed: int, **chosen: float | str | None) -> Report:
+    """Raises NotFound for an unknown name, Invalid for what cannot be chosen there."""
     if name not in names():
         raise NotFound(f"no benchmark {name!r}; there are {', '.join(names())}")
     measure = _bench(name).measure
-    if seconds is None:
-        metrics = measure(seed)
-    elif "seconds" in inspect.signature(measure).parameters:
-        metrics = measure(seed, seconds)
-    else:
-        raise Invalid(f"seconds: the benchmark {name!r} takes as long as it takes")
+    told = {option: value for option, value in chosen.items() if value is not None}
+    for option in told:
+        if option not in inspect.signature(measure).parameters:
+            raise Invalid(f"{option}: the benchmark {name!r} takes no such choice")
+    metrics = measure(seed, **told)
     return Report(
         bench=name,
         ok=all(metric.holds for metric in metrics.values() if metric.decides),
@@ -99,6 +92,7 @@ def run(name: str, seed: int, seconds: float | None = None) -> Report:
 
 
 def table(report: Report) -> str:
+    """A line for each metric; where the benchmark shows a table of its own, for each target."""
     lines = [f"{report.bench} (seed {report.seed}): {'ok' if report.ok else 'misses its targets'}"]
     show = getattr(_bench(report.bench), "show", None)
     for name, metric in report.metrics.items():
@@ -110,18 +104,9 @@ def table(report: Report) -> str:
     if show:
         console = printing.console(plain=True)
         with console.capture() as captured:
-            console.print(show(report))
+            console.print(show(report.metrics))
         lines.append(captured.get().rstrip())
     return "\n".join(lines)
-
-
-def draw(report: Report, path: Path) -> None:
-    """Raises Invalid for a benchmark that has no picture."""
-    picture = getattr(_bench(report.bench), "draw", None)
-    if picture is None:
-        raise Invalid(f"plot: the benchmark {report.bench!r} has no picture")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture(report, path)
 
 
 def _versions() -> dict[str, str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,7 +15,7 @@ import numpy as np
 from rich.table import Table
 
 from cli import printing
-from cli.bench import Metric, Report, at_most
+from cli.bench import Metric, at_most
 from cli.markets.js import FIXED, LARGE, SMALL, Market, Setting, generator, market
 from cli.markets.js_policies import (
     Brokering,
@@ -51,32 +54,37 @@ KNOWN: Final = {
 }
 TARGETS: Final = {"small_075": 0.85, "small_05": 0.85, "large": 0.9}
 
-_FOUR_PACKAGES: Final = (
-    4 * FIXED
-)  # what is looked at first in a large market; hardly one costs more
-_STEPS: Final = 110  # of a large market's ascent, from the last one's prices
-_STEPS_FIRST: Final = 300
+_STREAMS: Final = {name: number for number, name in enumerate(KNOWN)}
+# What is looked at first in a large market; hardly one order costs more.
+_FOUR_PACKAGES: Final = 4 * FIXED
 
 
 class Scale(NamedTuple):
     """How much of it; `large` may be left out."""
 
     instances: int = 20
+    processes: int = os.cpu_count() or 1
     small: Setting = SMALL
     large: Setting | None = LARGE
     small_pace: Pace = Pace(first=300, renewals=40, steps=60, periods=50)
     large_pace: Pace = Pace(first=300, renewals=30, steps=50, periods=200)
+    ascent: int = 300  # steps of a large market's, from nothing
+    again: int = 110  # from the last one's prices
 
 
 class Played(NamedTuple):
-    """One season: each policy's cost ÷ the bound, and the seconds it took."""
+    """One season: each policy's cost ÷ the bound, and the seconds of CPU it took."""
 
     ratios: dict[str, float]
     seconds: dict[str, float]
 
 
-def measure(seed: int) -> dict[str, Metric]:
-    return measured(seed, Scale())
+def measure(seed: int, plot: str = "") -> dict[str, Metric]:
+    """`plot` names an SVG to write."""
+    metrics = measured(seed, Scale())
+    if plot:
+        draw(metrics, Path(plot))
+    return metrics
 
 
 def measured(seed: int, scale: Scale) -> dict[str, Metric]:
@@ -85,19 +93,30 @@ def measured(seed: int, scale: Scale) -> dict[str, Metric]:
     drawn from a stream of its own, after the market.
     """
     metrics: dict[str, Metric] = {}
-    for number, (name, setting) in enumerate(_settings(scale)):
-        instances = 1 if name == "large" else scale.instances
-        play = _large if name == "large" else _small
-        played = [play(*_drawn(setting, (seed, number, at)), scale) for at in range(instances)]
-        metrics |= _metrics(name, played)
+    with ProcessPoolExecutor(scale.processes) as pool:
+        waiting = {
+            name: [
+                pool.submit(_played, name, setting, (seed, _STREAMS[name], at), scale)
+                for at in range(instances)
+            ]
+            for name, setting, instances in _settings(scale)
+        }
+        for name in reversed(waiting):
+            metrics |= _metrics(name, [one.result() for one in waiting[name]])
     return metrics
 
 
-def _settings(scale: Scale) -> Iterator[tuple[str, Setting]]:
-    yield "small_075", scale.small._replace(carried=0.75)
-    yield "small_05", scale.small._replace(carried=0.5)
+def _settings(scale: Scale) -> Iterator[tuple[str, Setting, int]]:
+    """With the number of instances; what takes longest is first."""
     if scale.large:
-        yield "large", scale.large
+        yield "large", scale.large, 1
+    yield "small_05", scale.small._replace(carried=0.5), scale.instances
+    yield "small_075", scale.small._replace(carried=0.75), scale.instances
+
+
+def _played(name: str, setting: Setting, stream: tuple[int, ...], scale: Scale) -> Played:
+    drawn, path = _drawn(setting, stream)
+    return _large(drawn, path, scale) if name == "large" else _small(drawn, path, scale)
 
 
 def _drawn(setting: Setting, stream: tuple[int, ...]) -> tuple[Market, Ints]:
@@ -121,7 +140,7 @@ def _small(drawn: Market, path: Ints, scale: Scale) -> Played:
     def prices(stock: Ints, left: int) -> Floats:
         return program.solve(stock / left)[1]
 
-    return _played(
+    return _against(
         drawn,
         path,
         bound,
@@ -139,18 +158,18 @@ def _large(drawn: Market, path: Ints, scale: Scale) -> Played:
     desk, fluid = Desk(drawn.network, _FOUR_PACKAGES), Fluid(drawn.network, _FOUR_PACKAGES)
     mean = fluid.rate * drawn.periods
     orders = counted(drawn, path)[fluid.asked]
-    started = time.perf_counter()
-    _, first = ascend(fluid, drawn.stock, mean, free(drawn), _STEPS_FIRST)
-    solving = time.perf_counter() - started
-    bound, _ = ascend(fluid, drawn.stock, orders, first, _STEPS_FIRST)
+    started = time.process_time()
+    _, first = ascend(fluid, drawn.stock, mean, free(drawn), scale.ascent)
+    solving = time.process_time() - started
+    bound, _ = ascend(fluid, drawn.stock, orders, first, scale.ascent)
     latest = [first]
 
     def prices(stock: Ints, left: int) -> Floats:
         if left < drawn.periods:
-            latest.append(ascend(fluid, stock, fluid.rate * left, latest[-1], _STEPS)[1])
+            latest.append(ascend(fluid, stock, fluid.rate * left, latest[-1], scale.again)[1])
         return latest[-1]
 
-    played = _played(
+    played = _against(
         drawn,
         path,
         bound,
@@ -175,15 +194,15 @@ def _peers(drawn: Market, desk: Desk) -> dict[str, Callable[[], Policy]]:
     }
 
 
-def _played(
+def _against(
     drawn: Market, path: Ints, bound: float, policies: dict[str, Callable[[], Policy]]
 ) -> Played:
     """Raises where a policy costs less than the bound: then the bound is none."""
     played = Played({}, {})
     for name, make in policies.items():
-        started = time.perf_counter()
+        started = time.process_time()
         played.ratios[name] = season(drawn, path, make()) / bound
-        played.seconds[name] = time.perf_counter() - started
+        played.seconds[name] = time.process_time() - started
         if played.ratios[name] < 1 - 1e-6:
             raise RuntimeError(f"{name} costs {played.ratios[name]} of its lower bound")
     return played
@@ -195,6 +214,10 @@ def _metrics(name: str, played: list[Played]) -> dict[str, Metric]:
     metrics = {f"{name}_ratio": at_most(gap, TARGETS[name], "x")}
     for policy, ratio in ratios.items():
         metrics[f"{name}_{policy}"] = Metric(value=ratio, unit="x bound")
+        if len(played) > 1:
+            spread = statistics.stdev(one.ratios[policy] for one in played) * 100
+            error = spread / math.sqrt(len(played))
+            metrics[f"{name}_{policy}_error"] = Metric(value=error, unit="points")
     for policy, known in zip(TITLES, KNOWN[name], strict=False):
         off = abs(ratios[policy] - known) * 100
         metrics[f"{name}_{policy}_off"] = at_most(off, 1, "points", decides=False)
@@ -204,36 +227,34 @@ def _metrics(name: str, played: list[Played]) -> dict[str, Metric]:
     return metrics
 
 
-def show(report: Report) -> Table:
+def show(metrics: dict[str, Metric]) -> Table:
     """A row for each policy: cost ÷ bound, with what was known of it and the seconds it took."""
-    names = [name for name in KNOWN if f"{name}_ratio" in report.metrics]
-    table = printing.table("policy", *names, title="cost ÷ bound in hindsight (known; seconds)")
+    names = _shown(metrics)
+    table = printing.table("policy", *names, title="cost ÷ bound in hindsight (known; CPU s)")
     for number, (policy, title) in enumerate(TITLES.items()):
         cells = []
         for name in names:
-            value = report.metrics[f"{name}_{policy}"].value
+            value = metrics[f"{name}_{policy}"].value
             known = f"{KNOWN[name][number]:.4f}" if number < len(KNOWN[name]) else "-"
-            seconds = report.metrics[f"{name}_{policy}_s"].value
+            seconds = metrics[f"{name}_{policy}_s"].value
             cells.append(f"{value:.4f} ({known}; {seconds:.1f})")
         table.add_row(title, *cells)
-    gaps = [report.metrics[f"{name}_ratio"] for name in names]
+    gaps = [metrics[f"{name}_ratio"] for name in names]
     table.add_section()
     table.add_row("our gap ÷ that of 10 duals", *(f"{m.value:.3f} ({m.target})" for m in gaps))
     return table
 
 
-def draw(report: Report, path: Path) -> None:
-    """Gaps to the bound, by policy and setting."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415  # slow to import
-    from matplotlib.figure import Figure  # noqa: PLC0415
+def draw(metrics: dict[str, Metric], file: Path) -> None:
+    """Gaps to the bound, by policy and setting, as SVG."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  # slow to import, and seldom wanted
 
-    names = [name for name in KNOWN if f"{name}_ratio" in report.metrics]
+    names = _shown(metrics)
     figure = Figure(figsize=(9, 4.5), layout="constrained")
-    FigureCanvasSVG(figure)
     axes = figure.subplots()
     height = 0.8 / len(names)
     for number, name in enumerate(names):
-        gaps = [(report.metrics[f"{name}_{policy}"].value - 1) * 100 for policy in TITLES]
+        gaps = [(metrics[f"{name}_{policy}"].value - 1) * 100 for policy in TITLES]
         places = [at + number * height for at in range(len(gaps))]
         bars = axes.barh(places, gaps, height, label=name)
         axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=7)
@@ -241,4 +262,9 @@ def draw(report: Report, path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("per cent above the bound in hindsight")
     axes.legend()
-    figure.savefig(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, format="svg")
+
+
+def _shown(metrics: dict[str, Metric]) -> list[str]:
+    return [name for name in KNOWN if f"{name}_ratio" in metrics]

@@ -57,7 +57,8 @@ def bench(
     name: Annotated[str, typer.Argument(help="Which one; --list names them.")] = "",
     seed: Annotated[int, typer.Option()] = 1,
     seconds: Annotated[float | None, typer.Option(help="How long to work, about.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw it, as SVG, to this file.")] = None,
+    size: Annotated[str | None, typer.Option(help="How large: S, M or L.")] = None,
+    plot: Annotated[str | None, typer.Option(help="Draw it: the SVG to write.")] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object.")] = False,
     show_list: Annotated[bool, typer.Option("--list", help="Name the benchmarks.")] = False,
@@ -67,9 +68,7 @@ def bench(
         for known, summary in benches.names().items():
             typer.echo(f"{known:16} {summary}")
         return
-    report = benches.run(name, seed, seconds)
-    if plot:
-        benches.draw(report, plot)
+    report = benches.run(name, seed, seconds=seconds, size=size, plot=plot)
     typer.echo(report.model_dump_json() if as_json else benches.table(report))
     raise typer.Exit(0 if report.ok else 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from cli.markets.js import (
 from cli.markets.js_places import CENTERS, REGIONS, Place
 from cli.markets.js_policies import (
     Brokering,
+    Following,
     Listed,
     Pace,
+    Policy,
     Priced,
     by_distance,
     by_stock,
@@ -33,15 +36,18 @@ from cli.markets.js_policies import (
     season,
 )
 from cli.markets.js_program import Program
-from domain.sourcing.fluid import Desk, Floats, Ints, Network
+from domain.sourcing.fluid import Desk, Floats, Fluid, Ints, Network
 
-TINY = SMALL._replace(items=6, largest=3, of_each_size=2, periods=300)
+TINY = SMALL._replace(items=6, largest=3, of_each_size=2, periods=200)
 QUICK = Scale(
     instances=2,
+    processes=1,
     small=TINY,
-    large=TINY._replace(centers=4, regions=20),
+    large=TINY._replace(centers=4, regions=12),
     small_pace=Pace(first=50, renewals=5, steps=10, periods=50),
     large_pace=Pace(first=50, renewals=5, steps=10, periods=50),
+    ascent=60,
+    again=20,
 )
 
 
@@ -161,13 +167,69 @@ def test_a_plan_without_stock_is_refused() -> None:
         season(by_hand([[1, 0, 0], [1, 1, 0], [0, 9, 1]]), np.array([[0, 0]]), Greedy())
 
 
-def test_the_benchmark_runs_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.bench.js.measure", lambda seed: js.measured(seed, QUICK))
+class Watched:
+    """What a policy sent, in turn."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.plans: list[tuple[int, ...]] = []
+
+    def plan(self, basket: int, region: int, stock: Ints, left: int) -> Sequence[int]:
+        chosen = self._policy.plan(basket, region, stock, left)
+        self.plans.append(tuple(chosen))
+        return chosen
+
+
+def ours(drawn: Market) -> Following:
+    return Following(drawn, Desk(drawn.network), Fluid(drawn.network), QUICK.small_pace)
+
+
+def test_no_more_is_sent_than_there_was_and_each_item_of_each_order_once() -> None:
+    drawn = market(TINY, generator(8, 0))
+    path, first = drawn.path(generator(8, 1)), drawn.stock.copy()
+    baskets = [drawn.network.baskets[basket] for basket, _ in path.tolist()]
+    asked = [basket for basket in baskets if basket]
+    for policy in (Brokering(drawn), Listed(drawn, by_stock(drawn)), ours(drawn)):
+        watched = Watched(policy)
+        season(drawn, path, watched)
+        assert list(map(len, watched.plans)) == list(map(len, asked))
+        sent = np.zeros((len(first) + 1, TINY.items), dtype=int)
+        for basket, plan in zip(asked, watched.plans, strict=True):
+            np.add.at(sent, (list(plan), list(basket)), 1)
+        assert (sent[:-1] <= first).all()
+        assert (drawn.stock == first).all()
+
+
+def test_ours_knows_nothing_of_what_is_to_come() -> None:
+    drawn = market(TINY, generator(9, 0))
+    path, other = (drawn.path(generator(9, stream)) for stream in (1, 2))
+    forked = np.concatenate([path[:100], other[100:]])
+    plans = []
+    for taken in (path, forked):
+        watched = Watched(ours(drawn))
+        season(drawn, taken, watched)
+        plans.append(watched.plans)
+    known = sum(bool(drawn.network.baskets[basket]) for basket, _ in path[:100].tolist())
+    assert plans[0][:known] == plans[1][:known]
+    assert plans[0] != plans[1]
+
+
+def test_the_benchmark_is_the_same_in_one_process_and_in_two_and_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quick(seed: int) -> dict[str, bench.Metric]:
+        return js.measured(seed, QUICK)
+
+    monkeypatch.setattr("cli.bench.js.measure", quick)
     report = bench.run("js", seed=5)
+    again = js.measured(5, QUICK._replace(processes=2, large=None))
     for setting in js.KNOWN:
+        assert report.metrics[f"{setting}_ratio"].decides
         for policy in js.TITLES:
             assert report.metrics[f"{setting}_{policy}"].value >= 1
-        assert report.metrics[f"{setting}_ratio"].decides
+    measured = {name: metric for name, metric in again.items() if not name.endswith("_s")}
+    assert measured == {name: report.metrics[name] for name in measured}
+    assert len(measured) > 2 * len(js.TITLES)
     assert "sequential brokering" in bench.table(report)
-    bench.draw(report, tmp_path / "js.svg")
+    js.draw(report.metrics, tmp_path / "js.svg")
     assert "<svg" in (tmp_path / "js.svg").read_text()
