@@ -14,6 +14,7 @@ from typing import Final, Protocol, cast
 
 import psutil
 
+from cli import printing
 from domain.errors import Invalid, NotFound
 from domain.values import Value
 
@@ -91,11 +92,20 @@ def run(name: str, seed: int, **chosen: float | str | None) -> Report:
 
 
 def table(report: Report) -> str:
+    """A line for each metric; where the benchmark shows a table of its own, for each target."""
     lines = [f"{report.bench} (seed {report.seed}): {'ok' if report.ok else 'misses its targets'}"]
+    show = getattr(_bench(report.bench), "show", None)
     for name, metric in report.metrics.items():
+        if show and not metric.target:
+            continue
         verdict = "" if not metric.target else "holds" if metric.holds else "MISSED"
         shown = f"{metric.value:>12.6g} {metric.unit:10}"
         lines.append(f"  {name:28} {shown} {metric.target:10} {verdict}".rstrip())
+    if show:
+        console = printing.console(plain=True)
+        with console.capture() as captured:
+            console.print(show(report.metrics))
+        lines.append(captured.get().rstrip())
     return "\n".join(lines)
 
 
