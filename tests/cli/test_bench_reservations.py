@@ -4,7 +4,7 @@ from cli.bench import reservations
 
 
 def test_a_short_run_sells_nothing_twice_and_tells_every_caller_the_truth() -> None:
-    metrics = reservations.measure(seed=1, seconds=2.5)
+    metrics = reservations.measure(seed=1, seconds=1.5)
     ratios = {"hot_sku_ratio_32", "hot_sku_ratio_320", "uniform_ratio", "multi_line_ratio"}
     assert ratios <= metrics.keys()
     assert all(metrics[name].value > 0 and metrics[name].target for name in ratios)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal, TypeVar
 
 import psycopg
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -228,12 +229,13 @@ async def _crash(house: House) -> object:
     return await house.do(lambda conn: conn.execute(text(end)))
 
 
-def test_in_any_order_and_at_once_the_books_stay_true(postgres_url: str) -> None:
+@pytest.mark.parametrize("days", [5, pytest.param(15, marks=pytest.mark.long)])
+def test_in_any_order_and_at_once_the_books_stay_true(postgres_url: str, days: int) -> None:
     machine: Any = type("Machine", (AnyOrder,), {"url": postgres_url})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=15,
+            max_examples=days,
             stateful_step_count=15,
             deadline=None,
             suppress_health_check=list(HealthCheck),
