@@ -72,6 +72,9 @@ class Scale(NamedTuple):
     again: int = 110  # from the last one's prices
 
 
+FULL: Final = Scale()
+
+
 class Played(NamedTuple):
     """One season: each policy's cost ÷ the bound, and the seconds of CPU it took."""
 
@@ -81,7 +84,7 @@ class Played(NamedTuple):
 
 def measure(seed: int, plot: str = "") -> dict[str, Metric]:
     """`plot` names an SVG to write."""
-    metrics = measured(seed, Scale())
+    metrics = measured(seed, FULL)
     if plot:
         draw(metrics, Path(plot))
     return metrics

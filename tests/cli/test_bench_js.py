@@ -217,11 +217,8 @@ def test_ours_knows_nothing_of_what_is_to_come() -> None:
 def test_the_benchmark_is_the_same_in_one_process_and_in_two_and_draws(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def quick(seed: int) -> dict[str, bench.Metric]:
-        return js.measured(seed, QUICK)
-
-    monkeypatch.setattr("cli.bench.js.measure", quick)
-    report = bench.run("js", seed=5)
+    monkeypatch.setattr("cli.bench.js.FULL", QUICK)
+    report = bench.run("js", seed=5, plot=str(tmp_path / "js.svg"))
     again = js.measured(5, QUICK._replace(processes=2, large=None))
     for setting in js.KNOWN:
         assert report.metrics[f"{setting}_ratio"].decides
@@ -231,5 +228,4 @@ def test_the_benchmark_is_the_same_in_one_process_and_in_two_and_draws(
     assert measured == {name: report.metrics[name] for name in measured}
     assert len(measured) > 2 * len(js.TITLES)
     assert "sequential brokering" in bench.table(report)
-    js.draw(report.metrics, tmp_path / "js.svg")
     assert "<svg" in (tmp_path / "js.svg").read_text()
