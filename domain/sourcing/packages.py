@@ -110,7 +110,7 @@ class Packages:
         return self._valued(place, part)
 
     def _in_stock(self, place: Ints, part: Ints) -> tuple[Ints, Ints]:
-        """Of those that fit kind by kind those for which the node has room, and stock for all."""
+        """Of those that fit kind by kind the ones that the node has room and stock for."""
         if room := self.question.room:
             most = [room.get(c.node, MOST) for c in self._tables.candidates]
             fits = self.units[part] <= np.array(most, np.int64)[place]
