@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -225,10 +226,10 @@ async def test_a_long_solve_holds_nobody_else(
 ) -> None:
     body = _problem_with()
     body["problem"]["demands"] = [
-        {"line_id": str(n), "sku": f"SKU-{n:04}", "quantity": 2, "weight_g": 400} for n in range(20)
+        {"line_id": str(n), "sku": f"SKU-{n:04}", "quantity": 2, "weight_g": 400} for n in range(14)
     ]
     for place, candidate in enumerate(body["problem"]["candidates"]):
-        candidate["stock"] = {f"SKU-{n:04}": 1 for n in range(20) if (n + place) % 3}
+        candidate["stock"] = {f"SKU-{n:04}": 1 for n in range(14) if (n + place) % 3}
     slow = asyncio.create_task(http.post(PATH, json=body, headers=headers))
     answered = 0
     while not slow.done():
@@ -241,6 +242,7 @@ async def test_a_long_solve_holds_nobody_else(
 async def test_who_does_not_come_to_its_turn_is_told_to_come_again(
     http: httpx.AsyncClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(solving, "_PATIENCE", timedelta(milliseconds=50))
     async with solving._turn, solving._turn:
         busy = await http.post(PATH, json=SOURCING, headers=headers)
     assert (busy.status_code, busy.json()["code"]) == (503, "outage")
