@@ -60,9 +60,7 @@ async def places(engine: AsyncEngine) -> AsyncEngine:
             await stock.receive(conn, code, code, shelf, "receipt", "test")
         goods = [Product(sku=sku, title=sku, weight_g=400) for sku in ("mug", "tee", "bag")]
         await network.put_products(conn, goods)
-        await network.put_rate_cards(
-            conn, [RateCard(service="ground", carrier="ups", zones=ZONES)]
-        )
+        await network.put_rate_cards(conn, [RateCard(service="ground", carrier="ups", zones=ZONES)])
     return engine
 
 
@@ -70,7 +68,9 @@ async def places(engine: AsyncEngine) -> AsyncEngine:
 async def town(places: AsyncEngine) -> AsyncEngine:
     """Without rules and without orders; what a test leaves is committed."""
     async with transaction(places) as conn:
-        await conn.execute(text("TRUNCATE rule_sets, rule_set_log, orders, promises, decisions CASCADE"))
+        await conn.execute(
+            text("TRUNCATE rule_sets, rule_set_log, orders, promises, decisions CASCADE")
+        )
     return places
 
 
@@ -353,7 +353,7 @@ async def test_a_line_that_nodes_refused_so_often_is_not_sourced_again(town: Asy
 
 
 async def test_a_claimed_promise_is_kept_whatever_rules_say_since(town: AsyncEngine) -> None:
-    order = await place(town, promise_token="pr_1", deliver_by=datetime.now(UTC) + DUE)  # noqa: S106
+    order = await place(town, promise_token="pr_1", deliver_by=datetime.now(UTC) + DUE)
     held = await promised(town, order)
     await hold(town, a_set("web", a_profile("calm", NOT_DAL, cool_down="PT1H", review=True)))
     decision = await decided(town, order)
