@@ -423,8 +423,9 @@ async def test_decisions_under_random_rules_stand_another_solver(town: AsyncEngi
         asks = {sku: chance.randint(1, 3) for sku in chance.sample(("mug", "tee", "bag"), 2)}
         decision = await decided(town, await place(town, str(number), asks))
         assert by(decision) == f"web@{number + 1}"
+        assert decision.certificate or decision.solver != "exact-kernel"
         checked += decision.certificate is not None
-    assert checked > 9  # the kernel's; a few are CP-SAT's own
+    assert checked > 5
 
 
 RULES = [
