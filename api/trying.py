@@ -35,6 +35,7 @@ class Tried(Value):
 
     rules: str
     judged: Judged | None
+    currency: str
     plan: Plan
     outcome: Outcome
     review: bool
@@ -58,6 +59,7 @@ async def tried(
         sets = await _sets(conn, name, version)
         units = await sold.units_of(conn, order.lines, [line.line_id for line in order.lines])
         seen = await snapshot.sourcing(conn, [unit.sku for unit in units], order.channel)
+        open_orders = await records.open_by_node(conn)
     case = Case(order=order, units=units, snapshot=seen, now=now, promise_by=order.deliver_by)
     prices = {line.line_id: line.unit_price_minor for line in order.lines}
     ships = order.method is DeliveryMethod.SHIP
@@ -76,7 +78,7 @@ async def tried(
             firm_node=None if ships else order.pickup_node,
             method=order.method,
             policy=policy,
-            known=Particulars(price_minor=prices),
+            known=Particulars(price_minor=prices, open_orders=open_orders),
         )
 
     return await solved(lambda: _decided(sets, case, built, name or ""))
@@ -113,6 +115,7 @@ def _decided(
     return Tried(
         rules=decision.problem.policy.rules,
         judged=pose(sets, case, built, name).judged,
+        currency=decision.problem.currency,
         plan=decision.plan,
         outcome=decision.outcome,
         review=decision.review,

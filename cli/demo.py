@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from cli import sample
+from cli import sample, sample_rules
 from cli.audit import audit
 from cli.commands.stack import show
 from cli.demo_day import Day, direct, look, scenes_first, send
@@ -114,6 +114,7 @@ async def _world(settings: Settings) -> AsyncIterator[tuple[AsyncEngine, Shop, C
     async with engine(settings) as opened, httpx.AsyncClient(timeout=30) as http:
         async with transaction(opened) as conn:
             key = await access.create(conn, "demo", _SCOPES)
+            await sample_rules.activate(conn, "crossdock demo")
         sandbox = os.environ["CROSSDOCK_SANDBOX_URL"]
         yield opened, Shop(http, sandbox, partners.control_token, settings.api_url, key), client
 

@@ -181,29 +181,49 @@ def _read(file: str) -> str:
 
 def _print_tried(found: Tried) -> None:
     screen = console()
-    if found.judged is None:
+    plan, policy = found.plan, found.judged.policy if found.judged else None
+    if found.judged is None or policy is None:
         screen.print("no profile matches the order: the built-in policy holds")
     else:
-        policy = found.judged.policy
-        review = ", and waits for approval" if found.judged.review else ""
         screen.print(
-            f"[bold]{found.rules}[/bold], profile {found.judged.profile}: {policy.profile}{review}"
+            f"[bold]{policy.rules}[/bold], profile {found.judged.profile}: {policy.profile}"
         )
         for said in found.judged.told:
             screen.print(f"  {_told(said)}", markup=False)
-    for package in found.plan.assignments:
+        if found.rules != policy.rules:
+            screen.print(f"  that leads to {found.rules}, which judges the whole order")
+    for package in plan.assignments:
         units = sum(line.quantity for line in package.lines)
-        cost = package.cost.total
+        cost = _money(found, package.cost.total)
         screen.print(f"  {units} units from {package.node} by {package.service}, cost {cost}")
-    left = sum(line.quantity for line in found.plan.unsourced)
+    left = sum(line.quantity for line in plan.unsourced)
     if left:
-        then = ""
-        if found.judged is not None:
-            judged = found.judged
-            outcome = judged.partial if found.plan.assignments else judged.nothing
-            then = f": {outcome.then.value} {outcome.next or outcome.queue}".rstrip()
-        screen.print(f"  {left} units find no node{then}")
-    screen.print(f"cost {found.plan.cost.total}; nothing was written")
+        screen.print(f"  {left} units find no node{_then(found)}")
+    if found.relaxed:
+        screen.print(f"  not kept to, being soft: {', '.join(found.relaxed)}")
+    for node, reason in found.eliminated.items():
+        screen.print(f"  not from {node}: {reason}", markup=False)
+    review = "; it waits for approval" if found.review and plan.assignments else ""
+    screen.print(f"cost {_money(found, plan.cost.total)}{review}; nothing was written")
+
+
+def _money(found: Tried, minor: int) -> str:
+    from domain.money import Money
+
+    return str(Money(minor=minor, currency=found.currency))
+
+
+def _then(found: Tried) -> str:
+    """What becomes of them; empty: a person is asked, as without rules."""
+    outcome = found.outcome
+    if not outcome.then:
+        return ""
+    told = f": {outcome.then} {outcome.next or outcome.queue}".rstrip()
+    if outcome.cancel_after is not None:
+        told += f", cancelled after {outcome.cancel_after}"
+    if found.plan.assignments:
+        told += "; the others leave" if outcome.allocate else "; the others wait for them"
+    return told
 
 
 def _told(said: Told) -> str:

@@ -235,7 +235,7 @@ def _repeated(names: Sequence[str], path: str, what: str) -> Iterator[Flaw]:
 def _overlaps(rules: RuleSet) -> Iterator[Flaw]:
     for (_, one), (number, other) in combinations(enumerate(rules.profiles), 2):
         if both := _both(one, other):
-            message = f"{one.name} and {other.name} both match {both}; exactly one profile must"
+            message = f"{one.name} and {other.name} both match {both}; tell them apart"
             yield Flaw(field=f"profiles.{number}", message=message)
 
 

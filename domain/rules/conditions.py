@@ -203,11 +203,20 @@ def _environment(without: str | None) -> cel.Env:
 def _cure(message: str) -> str:
     unknown = _UNKNOWN.match(message)
     if unknown is None:
-        return _short(message.partition(" expecting {")[0])
+        told = _short(message.partition(" expecting {")[0])
+        cures = (cure for begins, cure in _CURES.items() if begins in message)
+        return f"{told}{next(cures, '')}"
     name = unknown.group(1)
     near: Any = get_close_matches(name, FIELDS, n=1, cutoff=0.5)
     fields = f"did you mean {near[0]}?" if near else "see the fields that rules may speak of"
     return f"there is no {name}; {fields}"
+
+
+# By what the compiler says, what a person meant most often.
+_CURES: Final[Mapping[str, str]] = {
+    "Syntax error": "; CEL writes ==, && and ||, and texts in quotes",
+    "no matching overload": "; both sides are to be of one type: numbers bare, texts in quotes",
+}
 
 
 def _flaw(text: str, line: int, column: int, message: str) -> Flaw:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from domain.rules.checks import check
 from domain.rules.conditions import Flaw, Flawed
-from domain.rules.sets import RuleSet
+from domain.rules.sets import Dates, Outcome, Outcomes, Profile, Rule, RuleSet
 
 MOST_CHARACTERS: Final = 256 * 1024
 _DEEPEST: Final = 12
@@ -22,7 +23,27 @@ _MOST_EVENTS: Final = 50_000
 _LOADER: Final = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 _LINE_WIDTH: Final = 100
 _DURATIONS: Final = TypeAdapter(timedelta)
-_EXTRA: Final = "there is no such field; look for a misspelling"
+_FIELDS: Final = tuple(
+    dict.fromkeys(
+        name
+        for part in (RuleSet, Profile, Rule, Outcomes, Outcome, Dates)
+        for name in part.model_fields
+    )
+)
+# What pydantic says of a type, in the words of a document.
+_WORDS: Final[Mapping[str, str]] = {
+    "missing": "is missing; write it",
+    "tuple_type": "is to be a list, such as [a, b]",
+    "model_type": "is to have fields of its own, such as {name: a}",
+    "dict_type": "is to have fields of its own, such as {shipping: 50}",
+    "int_type": "is to be a whole number, without quotes",
+    "bool_type": "is to be true or false, without quotes",
+    "string_type": "is to be a text; put it in quotes",
+    "string_pattern_mismatch": "is to be of small letters, digits and hyphens",
+    "too_short": "is empty; write one at least",
+    "time_delta": "is no duration; write such as P14D, or PT12H",
+    "date": "is no day; write such as 2026-12-24",
+}
 
 
 def load(text: str) -> RuleSet:
@@ -129,8 +150,22 @@ def _values(root: Node) -> Any:
     try:
         return yaml.SafeLoader("").construct_document(root)
     except (yaml.YAMLError, ValueError) as error:  # a day that is none, such as 2026-02-30
+        field, node = _unreadable(root, "") or ("", root)
         told = " ".join(str(error).split())[:200]
-        raise Flawed([Flaw(field="", message=f"a value cannot be read: {told}")]) from error
+        message = f"a value cannot be read: {told}; mend it, or put it in quotes"
+        row = node.start_mark.line + 1
+        raise Flawed([Flaw(field=field, row=row, message=message)]) from error
+
+
+def _unreadable(node: Node, path: str) -> tuple[str, Node] | None:
+    """The first value by itself that cannot be read, and its field."""
+    if isinstance(node, ScalarNode):
+        try:
+            yaml.SafeLoader("").construct_document(node)
+        except (yaml.YAMLError, ValueError):
+            return path, node
+    parts = (_unreadable(part, f"{path}.{name}".strip(".")) for name, part in _parts(node))
+    return next((found for found in parts if found), None)
 
 
 def _refuse_references(text: str) -> None:
@@ -192,9 +227,14 @@ def _flaw(error: dict[str, Any]) -> Flaw:
     path = ".".join(str(part) for part in error["loc"])
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        message = _EXTRA
-    if error["type"].startswith("time_delta"):
-        message = "is no duration; write such as P14D, or PT12H"
+        near = get_close_matches(path.rpartition(".")[2], _FIELDS, n=1)
+        message = (
+            f"there is no such field; {f'did you mean {near[0]}?' if near else 'leave it out'}"
+        )
+    kind = str(error["type"])
+    for begins, words in _WORDS.items():
+        if kind == begins or kind.startswith(f"{begins}_"):
+            message = words
     if error["type"] == "value_error":
         name, colon, rest = message.partition(": ")
         if colon and name.replace("_", "").isalnum():

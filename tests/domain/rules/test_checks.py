@@ -50,7 +50,7 @@ def flaws(sent: dict[str, Any]) -> dict[str, str]:
             "a preference",
         ),
         (a_rule("r", "no_such_kind"), "kind", "Input should be"),
-        (a_rule("No Name", "max_nodes", value=1), "name", "String should match"),
+        (a_rule("No Name", "max_nodes", value=1), "name", "of small letters"),
         (a_rule("r", "max_nodes", value=1, colour="red"), "colour", "there is no such field"),
         (a_rule("r", "max_nodes", value=1, on_error="panic"), "on_error", "'skip' or 'apply'"),
         (
@@ -61,7 +61,7 @@ def flaws(sent: dict[str, Any]) -> dict[str, str]:
         (
             a_rule("r", "max_nodes", value=1, dates={"first": "2026-02-30"}),
             "dates.first",
-            "valid date",
+            "no day",
         ),
     ],
 )
@@ -172,7 +172,7 @@ def test_two_profiles_that_match_one_order_are_refused_by_name() -> None:
     )
     assert found == {
         "profiles.1": "shops and vips both match channel outlet, method ship, segment vip;"
-        " exactly one profile must"
+        " tell them apart"
     }
 
 

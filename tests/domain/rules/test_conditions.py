@@ -27,6 +27,8 @@ def known(text: str, **facts: Any) -> Facts:
         ("node.kind == 5", 1, 11, "'(string, int)'"),
         ("node.kind == 'dc' &&\n  order.units > 'a'", 2, 15, "'(int, string)'"),
         ("order.units >", 1, 14, "Syntax error"),
+        ("order.units = 1 and node.ships", 1, 13, "CEL writes ==, && and ||"),
+        ("order.units > '1'", 1, 13, "numbers bare, texts in quotes"),
         ("order.channel == 'é' && order.x", 1, 30, "there is no order.x"),
         ("order.units.of > 1", 1, 12, "select operation"),
         ("'x' in order.channel", 1, 5, "'(string, string)'"),
