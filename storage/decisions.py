@@ -1,6 +1,7 @@
 """Decision records: written once for each order and round, never changed."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
 
@@ -83,6 +84,22 @@ async def page(
     return await _found(conn, tuple_(c.order_id, c.round) > tuple_(*after), limit)
 
 
+async def newest(
+    conn: AsyncConnection,
+    since: datetime,
+    before: tuple[datetime, str],
+    limit: int = 100,
+) -> tuple[Record, ...]:
+    """
+    Records of orders' first rounds from `since` on, the newest first, from before that instant and
+    order on. One whose piece is gone is left out.
+    """
+    c = decisions.c
+    wanted = (c.round == 1) & (c.at >= since) & (tuple_(c.at, c.order_id) < tuple_(*before))
+    rows, pieces = await _rows(conn, wanted, limit, (c.at.desc(), c.order_id.desc()))
+    return tuple(_stored(row, pieces).record for row in rows if not _lacks(row, pieces))
+
+
 async def _keep(conn: AsyncConnection, packed: Packed) -> None:
     """The pieces that are not there yet; in the order of their names, as everyone writes them."""
     rows = {piece.name: piece.body for piece in packed.pieces}
@@ -105,13 +122,16 @@ async def _found(
 
 
 async def _rows(
-    conn: AsyncConnection, wanted: ColumnElement[bool], limit: int | None = None
+    conn: AsyncConnection,
+    wanted: ColumnElement[bool],
+    limit: int | None = None,
+    order: Sequence[ColumnElement[Any]] = (decisions.c.order_id, decisions.c.round),
 ) -> tuple[Sequence[Any], Mapping[bytes, bytes]]:
-    """Decisions by order and round, and the pieces of theirs that are there."""
+    """Decisions, by order and round, and the pieces of theirs that are there."""
     c = decisions.c
     size = sum((func.coalesce(func.pg_column_size(one), 0) for one in c), literal(_ROW_HEAD))
     query = select(c.decision_id, c.body, c.own, c.pieces, c.digest, size.label("size"))
-    rows = await conn.execute(query.where(wanted).order_by(c.order_id, c.round).limit(limit))
+    rows = await conn.execute(query.where(wanted).order_by(*order).limit(limit))
     found = rows.all()
     names = {bytes(name) for row in found for name in row.pieces or ()}
     p = decision_pieces.c

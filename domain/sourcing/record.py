@@ -30,7 +30,9 @@ OF_THE_DECISION: Final = frozenset(
     }
 )
 # What of a problem is the same for many orders.
-OF_THE_HOUSE: Final = frozenset({"currency", "split_fee_minor", "late_day_minor", "policy"})
+OF_THE_HOUSE: Final = frozenset(
+    {"currency", "split_fee_minor", "late_day_minor", "policy", "prices"}
+)
 # What of a decision is written in the clear, beside its bytes: the plan, and who found it.
 PACKED: Final = frozenset({"problem", "runner_up", "eliminated"})
 
