@@ -38,7 +38,7 @@ class House:
     audit_full_seconds: float = 3600.0
     certified: float = 0.05
     prices_seconds: float = 3600.0
-    pricing: Pricing = Pricing()
+    pricing: Pricing = field(default_factory=Pricing)
     policies: Mapping[str, Policy] = field(default_factory=lambda: POLICIES)
     nodes: dict[str, NodeAdapter] = field(init=False)
     channels: dict[str, ChannelAdapter] = field(init=False)

@@ -140,9 +140,7 @@ async def _fitted(engine: AsyncEngine, pricing: Pricing) -> tuple[Fitted | None,
     return await asyncio.to_thread(fit, past, network.stock, pricing), len(past)
 
 
-def _learn(
-    past: Past, some: tuple[Record, ...], stocked: dict[str, frozenset[str]]
-) -> None:
+def _learn(past: Past, some: tuple[Record, ...], stocked: dict[str, frozenset[str]]) -> None:
     for record in some:
         past.add(record, stocked)
 

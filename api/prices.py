@@ -1,4 +1,4 @@
-"""Shadow prices of stock: which book holds, what it was chosen by, and the switch that ends them."""
+"""Shadow prices of stock: which book holds, what it was chosen by, and the switch."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Kept(Value):
 
 
 class Entry(Value):
-    """What became of prices: a book `activated`, `none` that pays, turned `off` or `on`, by whom."""
+    """What became of prices: a book `activated`, `none` that pays, `off` or `on`, by whom."""
 
     id: int
     action: Action

@@ -1,4 +1,4 @@
-"""Whether prices pay: what a unit of priced SKUs costs beside one of those that never have a price."""
+"""Whether prices pay: what priced SKUs cost beside those that never have a price."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A book of prices at work: what a unit of a SKU at a node is worth now, and which SKUs it prices."""
+"""A book of prices at work: what a unit of a SKU at a node is worth now, if it is priced."""
 
 from __future__ import annotations
 

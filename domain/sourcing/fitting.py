@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Final, NamedTuple
 
@@ -47,7 +47,10 @@ class Pricing(Value):
 
 
 class Trial(Value):
-    """What the tried orders cost at so much of these prices, without the prices themselves."""
+    """
+    What the tried orders cost at so much of these prices, without the prices themselves; with a fee
+    of a split for every package, the first of an order too.
+    """
 
     method: str
     scale: float
@@ -217,12 +220,12 @@ def fit(past: Past, stock: Mapping[str, Mapping[str, int]], pricing: Pricing) ->
 
 
 def _book(past: Past, best: Trial, gain: Floats, rate: Floats) -> Prices:
-    """SKUs in the order of their names, and only those that have a price anywhere."""
+    """By the names of SKUs and nodes; only SKUs that have a price anywhere."""
     skus = sorted(sku for sku, row in past.rows.items() if gain[row].any())
-    rows = [past.rows[sku] for sku in skus]
-    method = f"{best.method} × {best.scale:g}"
-    names = tuple(skus), tuple(past.places)
-    return Prices(method, *names, gain[rows] * 0, gain[rows], rate[rows])
+    nodes = sorted(past.places)
+    cells = np.ix_([past.rows[sku] for sku in skus], [past.places[node] for node in nodes])
+    method, gains = f"{best.method} × {best.scale:g}", gain[cells]
+    return Prices(method, tuple(skus), tuple(nodes), gains * 0, gains, rate[cells])
 
 
 def _table(past: Past, stock: Mapping[str, Mapping[str, int]]) -> Ints:
