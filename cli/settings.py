@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     What a process needs to know of its surroundings; each is the variable CROSSDOCK_<NAME>.
 
     `keys`, `patience`, `pricing` and `repairs` are JSON. `read_database_url` may name a replica;
-    empty is the same database. `api_url` and `ui_url` are the addresses that browsers and partners use.
+    empty is the same database. `api_url` and `ui_url` are what browsers and partners use.
     `sandbox_file` says who the sandbox partners are, where there are any.
     """
 
