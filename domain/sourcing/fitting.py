@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from domain.orders import DeliveryMethod
-from domain.sourcing.books import tail
+from domain.sourcing.books import tails
 from domain.sourcing.build import cheapest, options_of
 from domain.sourcing.lattice import Ints
 from domain.sourcing.many import Floats, Many, Offer
@@ -268,8 +268,8 @@ class _Trial:
 
     def __init__(self, many: Many, stock: Ints, rate: Floats, share: float) -> None:
         self._many, self._stock = many, _cells(many, stock)
-        rates = (rate.ravel()[many.cells] * share).tolist()
-        self._tails = [tail(mean) for mean in rates]
+        self._rate = rate.ravel()[many.cells] * share
+        self._tails: dict[float, list[float]] = {}
 
     def cost(self, gain: Floats) -> int:
         """What all of them cost, without what the prices say."""
@@ -297,8 +297,13 @@ class _Trial:
         if prices is None:
             return
         for cell in cells:
-            chances, units = self._tails[cell], int(left[cell])
+            chances, units = self._tail(float(self._rate[cell])), int(left[cell])
             prices[cell] = gains[cell] * chances[units] if units < len(chances) else 0.0
+
+    def _tail(self, mean: float) -> list[float]:
+        if (known := self._tails.get(mean)) is None:
+            known = self._tails[mean] = tails(np.array([mean]))[0].tolist()
+        return known
 
 
 def _less(left: Floats, cells: Ints, units: Floats) -> Floats:

@@ -9,7 +9,7 @@ import pytest
 from domain.network import Calendar, Node, NodeKind, RateCard, Zone
 from domain.orders import Address
 from domain.sourcing.arms import Tally, judge
-from domain.sourcing.books import Book, tail, unpriced
+from domain.sourcing.books import Book, tails, unpriced
 from domain.sourcing.fitting import AMPLE, Past, Pricing, ample, fit
 from domain.sourcing.prices import Prices, at_least
 from domain.sourcing.problem import Decision
@@ -107,13 +107,13 @@ def test_a_node_that_had_run_dry_is_in_again_with_what_it_would_have_cost() -> N
 
 
 def test_the_chance_that_a_node_runs_dry_by_the_units_there() -> None:
-    for mean in (0.1, 2.0, 30.0):
-        chances = tail(mean)
-        counts = np.arange(len(chances))
-        assert chances == pytest.approx(at_least(np.full(len(counts), mean), counts))
-    assert tail(2000.0)[1900] > 0.95
-    assert len(tail(2000.0)) < 2300
-    assert tail(0).tolist() == [1.0]
+    means = np.array([0.1, 2.0, 30.0])
+    chances = tails(means)
+    counts = np.arange(chances.shape[1])
+    assert chances == pytest.approx(at_least(means[:, None], counts), abs=1e-4)
+    assert tails(np.array([2000.0]))[0, 1900] > 0.95
+    assert tails(np.array([2000.0]))[0, 2250] == 0
+    assert tails(np.zeros(1))[0, :2].tolist() == [1, 0]
 
 
 def test_a_book_prices_what_it_knows_and_not_the_share_without_prices() -> None:
