@@ -30,6 +30,7 @@ FUTURES: Final = 6
 MOST_OF_A_FUTURE: Final = 2000
 PASSES: Final = 60
 NO_PRICES: Final = "none"
+FORBIDDING: Final = 1e9  # the cost of a unit left behind, where plans are chosen: no price beats it
 
 
 class Pricing(Value):
@@ -199,7 +200,7 @@ def fit(past: Past, stock: Mapping[str, Mapping[str, int]], pricing: Pricing) ->
     part = _share(counts, size / each)
     duals = mean_dual([(many, _cells(many, part)) for many in drawn], passes=PASSES)
     through = tail_through(duals, len(drawn), gain, rate, counts)
-    trial = _Trial(Many(later, *shape), _share(counts, tried / each), rate, tried / each)
+    trial = _Trial(later, _share(counts, tried / each), rate, tried / each)
     trials = [Trial(method=NO_PRICES, scale=0, cost_minor=trial.cost(gain * 0))]
     books = {"poisson-tail": gain, "tail-through-mean-dual": through}
     for method, gains in books.items():
@@ -264,9 +265,14 @@ def _cells(many: Many, stock: Ints) -> Floats:
 
 
 class _Trial:
-    """Orders that come one after the other, each decided by itself in what is left of the stock."""
+    """
+    Orders that come one after the other, each decided by itself in what is left of the stock: as
+    many units as can be served first, then the least cost and price.
+    """
 
-    def __init__(self, many: Many, stock: Ints, rate: Floats, share: float) -> None:
+    def __init__(self, offers: Sequence[Offer], stock: Ints, rate: Floats, share: float) -> None:
+        self._left = offers[0].left
+        many = Many([made._replace(left=FORBIDDING) for made in offers], *stock.shape)
         self._many, self._stock = many, _cells(many, stock)
         self._rate = rate.ravel()[many.cells] * share
         self._tails: dict[float, list[float]] = {}
@@ -287,7 +293,8 @@ class _Trial:
                 cells, units = many.taken(np.array(packages, np.int64))
                 after = _less(left, cells, units)
             left = after
-            total += many.total(order, packages)
+            behind, cost = divmod(many.total(order, packages), FORBIDDING)
+            total += cost + behind * self._left
             self._reprice(prices, gains, left, cells.tolist())
         return round(total)
 

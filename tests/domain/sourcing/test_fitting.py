@@ -67,6 +67,27 @@ def test_there_are_no_prices_where_they_do_not_pay() -> None:
     assert evidence.saved == 0
 
 
+def test_no_price_has_a_unit_stay_behind() -> None:
+    alone = [
+        record.model_copy(
+            update={
+                "decision": record.decision.model_copy(
+                    update={"problem": problem(node("NEAR")).model_copy(update=when(record))}
+                )
+            }
+        )
+        for record in RECORDS
+    ]
+    prices, evidence = fit(past(alone), stock(near=50), PRICING)
+    assert prices is None
+    assert len({trial.cost_minor for trial in evidence.trials}) == 1
+
+
+def when(record: Record) -> dict[str, object]:
+    was = record.decision.problem
+    return {"order_id": was.order_id, "as_of": was.as_of}
+
+
 def test_the_same_orders_give_the_same_book_in_whatever_order_they_are_read() -> None:
     one, _ = fit(past(RECORDS), stock(near=50), PRICING)
     other, _ = fit(past(RECORDS[::-1]), stock(near=50), PRICING)
