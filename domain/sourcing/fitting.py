@@ -99,6 +99,7 @@ class Past:
     rows: dict[str, int] = field(default_factory=dict)
     places: dict[str, int] = field(default_factory=dict)
     currency: str = ""
+    _choice: set[int] = field(default_factory=set)
     _came: list[tuple[datetime, str, Offer]] = field(default_factory=list)
 
     def add(self, record: Record, stocked: Mapping[str, Collection[str]]) -> None:
@@ -112,7 +113,9 @@ class Past:
         if not shipped or problem.currency != self.currency:
             return
         for demand in problem.demands:
-            self.rows.setdefault(demand.sku, len(self.rows))
+            row = self.rows.setdefault(demand.sku, len(self.rows))
+            if len(stocked.get(demand.sku, ())) > 1:
+                self._choice.add(row)
         for candidate in problem.candidates:
             self.places.setdefault(candidate.node, len(self.places))
         made = offer(ample(problem, record.seen, stocked), self.rows, self.places)
@@ -129,10 +132,14 @@ class Past:
         return max(max(times) - min(times), DAY)
 
     def offers(self) -> list[Offer]:
-        """First come, first; a unit that is in no package costs more than any package."""
+        """First come, first. A unit in no package costs as much as the order's dearest package."""
         came = sorted(self._came, key=lambda one: one[:2])
-        left = LEFT * max(1.0, *(float(abs(made.cost).max()) for _, _, made in came))
-        return [made._replace(left=left) for _, _, made in came]
+        return [made._replace(left=float(max(1.0, made.cost.max()))) for _, _, made in came]
+
+    @property
+    def sole(self) -> list[int]:
+        """The SKUs that one node alone stocks: whatever they are worth, there is no choice."""
+        return [row for row in range(len(self.rows)) if row not in self._choice]
 
 
 def ample(problem: Problem, seen: Seen | None, stocked: Mapping[str, Collection[str]]) -> Problem:
@@ -200,9 +207,11 @@ def fit(past: Past, stock: Mapping[str, Mapping[str, int]], pricing: Pricing) ->
     part = _share(counts, size / each)
     duals = mean_dual([(many, _cells(many, part)) for many in drawn], passes=PASSES)
     through = tail_through(duals, len(drawn), gain, rate, counts)
+    books = {"poisson-tail": gain, "tail-through-mean-dual": through}
+    for gains in books.values():
+        gains[past.sole] = 0
     trial = _Trial(later, _share(counts, tried / each), rate, tried / each)
     trials = [Trial(method=NO_PRICES, scale=0, cost_minor=trial.cost(gain * 0))]
-    books = {"poisson-tail": gain, "tail-through-mean-dual": through}
     for method, gains in books.items():
         trials += [
             Trial(method=method, scale=by, cost_minor=trial.cost(gains * by)) for by in SCALES
@@ -271,7 +280,7 @@ class _Trial:
     """
 
     def __init__(self, offers: Sequence[Offer], stock: Ints, rate: Floats, share: float) -> None:
-        self._left = offers[0].left
+        self._left = LEFT * max(made.left for made in offers)
         many = Many([made._replace(left=FORBIDDING) for made in offers], *stock.shape)
         self._many, self._stock = many, _cells(many, stock)
         self._rate = rate.ravel()[many.cells] * share
