@@ -13,7 +13,7 @@ from connectors import channels, nodes
 from connectors.channels.base import ChannelAdapter, Connection
 from connectors.nodes import NodeAdapter
 from domain.errors import Invalid, NotFound, Outage
-from domain.sourcing.fitting import Pricing
+from domain.sourcing.evidence import Pricing
 from storage import network
 from storage.network import Channel
 from storage.repairs import POLICIES, Policy

@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from activities.house import House
 from domain.errors import Outage
 from domain.sourcing.arms import Tally, Verdict, judge
-from domain.sourcing.fitting import Fitted, Past, Pricing, fit
+from domain.sourcing.evidence import Pricing
+from domain.sourcing.fitting import Fitted, Past, fit
 from domain.sourcing.record import Record
 from domain.values import Value
 from storage import decisions, passes, prices, snapshot

@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from domain.errors import Invalid
-from domain.sourcing.fitting import Pricing
+from domain.sourcing.evidence import Pricing
 from storage.repairs import POLICIES, Policy
 from workflows.addressing import ROLES, Role
 from workflows.codec import Keyring

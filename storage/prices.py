@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import NotFound
 from domain.sourcing.books import Book
-from domain.sourcing.fitting import Evidence
+from domain.sourcing.evidence import Evidence
 from domain.sourcing.prices import Prices
 from domain.values import Value
 from storage.tables import price_books, price_log

@@ -167,7 +167,7 @@ def offer(problem: Problem, rows: Mapping[str, int], places: Mapping[str, int]) 
         skus=np.array([rows[sku] for sku in skus]),
         node=here[place],
         part=part,
-        cost=points * (question.weighing.unit / THOUSANDTHS),
+        cost=np.asarray(points * (question.weighing.unit / THOUSANDTHS), np.float64),
         left=0.0,
     )
     return cheapest_of(made, KEPT)

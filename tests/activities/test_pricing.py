@@ -16,7 +16,7 @@ from activities.sourcing import Sourcing
 from cli import sample
 from domain.orders import Address, Units
 from domain.sourcing.books import unpriced
-from domain.sourcing.fitting import Pricing
+from domain.sourcing.evidence import Pricing
 from domain.sourcing.problem import Decision
 from domain.sourcing.record import Record
 from domain.sourcing.replay import replay

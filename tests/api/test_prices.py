@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from domain.sourcing.fitting import Evidence, Trial
+from domain.sourcing.evidence import Evidence, Trial
 from domain.sourcing.prices import Prices
 from storage import prices
 from storage.database import transaction

@@ -10,7 +10,8 @@ from domain.network import Calendar, Node, NodeKind, RateCard, Zone
 from domain.orders import Address
 from domain.sourcing.arms import Tally, judge
 from domain.sourcing.books import Book, tails, unpriced
-from domain.sourcing.fitting import AMPLE, Past, Pricing, ample, fit
+from domain.sourcing.evidence import Pricing
+from domain.sourcing.fitting import AMPLE, Past, ample, fit
 from domain.sourcing.prices import Prices, at_least
 from domain.sourcing.problem import Decision
 from domain.sourcing.record import Record, Seen
