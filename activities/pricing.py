@@ -87,7 +87,7 @@ async def _made(engine: AsyncEngine, pricing: Pricing) -> Made:
     fitted, orders = await _fitted(engine, pricing)
     if fitted is None:
         return Made(outcome="few", note=f"{orders} decisions, {pricing.least} are wanted")
-    note = _note(fitted)
+    note = "; ".join([_note(fitted), *([verdict.said] if verdict else [])])
     async with transaction(engine) as conn:
         version = None
         if fitted.prices is not None:
@@ -113,15 +113,17 @@ async def verdict_of(engine: AsyncEngine, pricing: Pricing, state: State) -> Ver
         share = (await prices.get(conn, state.version)).unpriced
     after, before = Tally(), Tally()
     async for some in _newest(engine, since, now, pricing.most):
-        await asyncio.to_thread(_told, after, some)
+        await asyncio.to_thread(_told, after, some, priced=True)
     async for some in _newest(engine, since - timedelta(days=pricing.days), since, pricing.most):
-        await asyncio.to_thread(_told, before, some)
+        await asyncio.to_thread(_told, before, some, priced=False)
     return judge(before, after, share)
 
 
-def _told(tally: Tally, some: tuple[Record, ...]) -> None:
+def _told(tally: Tally, some: tuple[Record, ...], *, priced: bool) -> None:
+    """Only of decisions that a book was at work in, or only of the others."""
     for record in some:
-        tally.add(record.decision)
+        if bool(record.decision.problem.prices) == priced:
+            tally.add(record.decision)
 
 
 async def _fitted(engine: AsyncEngine, pricing: Pricing) -> tuple[Fitted | None, int]:

@@ -12,7 +12,6 @@ from cli.target import run
 
 if TYPE_CHECKING:
     from activities.pricing import Made
-    from domain.sourcing.arms import Verdict
     from storage.prices import Entry, Kept, State
 
 prices = typer.Typer(no_args_is_help=True, help="See, fit, and switch shadow prices of stock.")
@@ -27,20 +26,17 @@ def add_to(app: typer.Typer) -> None:
 
 @prices.command(name="list")
 def list_(*, as_json: AsJson = False) -> None:
-    """List the books, how prices stand, what they do, and who switched them."""
-    state, books, entries, verdict = run(_listed())
+    """List the books, how prices stand, and what became of them, by whom and why."""
+    state, books, entries = run(_listed())
     if as_json:
         told = {
             "state": state.model_dump(mode="json"),
             "items": [book.model_dump(mode="json") for book in books],
             "history": [entry.model_dump(mode="json") for entry in entries],
-            "verdict": verdict and verdict.model_dump(mode="json"),
         }
         typer.echo(json.dumps(told))
         return
     typer.echo(_said(state))
-    if verdict is not None:
-        typer.echo(verdict.said)
     listed = table("version", "method", "decisions", "saved in trial", "made")
     for book in books:
         saved, made = f"{book.evidence.saved:.2%}", f"{book.made_at:%Y-%m-%d %H:%M:%S}"
@@ -110,21 +106,12 @@ def _said(state: State) -> str:
     return f"on: {state.version[:12]}; priced since {state.priced_since:%Y-%m-%d %H:%M:%S}"
 
 
-async def _listed() -> tuple[State, tuple[Kept, ...], tuple[Entry, ...], Verdict | None]:
-    from activities.pricing import verdict_of
-    from cli.target import installation
-    from cli.wiring import engine
+async def _listed() -> tuple[State, tuple[Kept, ...], tuple[Entry, ...]]:
+    from cli.wiring import conversation
     from storage import prices
-    from storage.database import transaction
 
-    async with (
-        installation(start=("postgres",)) as settings,
-        engine(settings, read_only=True) as opened,
-    ):
-        async with transaction(opened) as conn:
-            state = await prices.state(conn)
-            books, entries = await prices.listed(conn), await prices.history(conn)
-        return state, books, entries, await verdict_of(opened, settings.pricing, state)
+    async with conversation(start=("postgres",), read_only=True) as conn:
+        return await prices.state(conn), await prices.listed(conn), await prices.history(conn)
 
 
 async def _shown(version: str) -> Kept:

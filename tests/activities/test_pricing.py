@@ -4,13 +4,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
+import httpx
 import pytest
 from sqlalchemy import delete, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from activities import pricing
+from activities.house import House
 from activities.pricing import ACTOR, once
 from activities.sourcing import Sourcing
 from cli import sample
@@ -162,21 +165,29 @@ async def test_no_book_is_at_work_where_none_pays_or_little_is_known(house: Asyn
 
 
 async def costing(
-    engine: AsyncEngine, like: Record, *, begin: datetime, end: datetime, priced_more: int
+    engine: AsyncEngine,
+    like: Record,
+    span: tuple[datetime, datetime],
+    book: str = "",
+    more: int = 0,
 ) -> None:
-    """An order for each of 40 SKUs, in which units of the priced ones cost so much more."""
+    """An order for each of 40 SKUs, by the book; units of those that it prices cost more."""
+    begin, end = span
     async with transaction(engine) as conn:
         for number in range(40):
             sku = f"S-{number}"
             at = begin + (end - begin) * number / 40
             record = renamed(like, f"{sku}-{begin:%j}", at, sku)
             [sent] = record.decision.plan.assignments
-            more = 0 if unpriced(sku, 0.5) else priced_more
-            cost = sent.cost.model_copy(update={"shipping": sent.cost.shipping + more + number % 7})
+            extra = number % 7 + (0 if unpriced(sku, 0.5) else more)
+            cost = sent.cost.model_copy(update={"shipping": sent.cost.shipping + extra})
             plan = record.decision.plan.model_copy(
                 update={"assignments": (sent.model_copy(update={"cost": cost}),), "cost": cost}
             )
-            decision: Decision = record.decision.model_copy(update={"plan": plan})
+            problem = record.decision.problem.model_copy(update={"prices": book})
+            decision: Decision = record.decision.model_copy(
+                update={"plan": plan, "problem": problem}
+            )
             await decisions.store(conn, record.model_copy(update={"decision": decision}))
 
 
@@ -190,8 +201,9 @@ async def test_prices_that_do_worse_turn_themselves_off_and_say_why(
     long_ago, since = now - timedelta(days=20), now - timedelta(days=10)
     async with transaction(house) as conn:
         await conn.execute(text("TRUNCATE decisions"))
-    await costing(house, like, begin=long_ago, end=since, priced_more=0)
-    await costing(house, like, begin=since, end=now, priced_more=150)
+    assert book is not None
+    await costing(house, like, (long_ago, since))
+    await costing(house, like, (since, now), book, 150)
     assert await pricing.verdict_of(house, half, await state(house)) is None  # too soon
     await at_work_since(house, since)
 
@@ -209,12 +221,50 @@ async def test_prices_that_do_worse_turn_themselves_off_and_say_why(
         assert (await prices.on(conn, "ann", book)).version == book
 
 
+async def test_what_was_decided_by_an_earlier_book_is_not_the_time_before(
+    house: AsyncEngine,
+) -> None:
+    half = PRICING.model_copy(update={"unpriced": 0.5})
+    like, _ = await lived(house)
+    book = (await once(house, half)).version
+    assert book is not None
+    now = datetime.now(UTC)
+    long_ago, since = now - timedelta(days=20), now - timedelta(days=10)
+    async with transaction(house) as conn:
+        await conn.execute(text("TRUNCATE decisions"))
+    await costing(house, like, (long_ago, since), "an earlier one", 150)
+    await costing(house, like, (since, now), book, 150)
+    await at_work_since(house, since)
+    assert await pricing.verdict_of(house, half, await state(house)) is None
+
+
 async def at_work_since(engine: AsyncEngine, at: datetime) -> None:
     """As if the book had been activated then."""
     async with transaction(engine) as conn:
         await conn.execute(text("ALTER TABLE price_log DISABLE TRIGGER log_grows"))
         await conn.execute(text("UPDATE price_log SET at = :at"), {"at": at})
         await conn.execute(text("ALTER TABLE price_log ENABLE TRIGGER log_grows"))
+
+
+async def test_workers_make_passes_for_ever_and_no_interval_is_no_pass(house: AsyncEngine) -> None:
+    await lived(house)
+    async with httpx.AsyncClient() as http:
+        nothing = cast("Any", None)
+        given = {"client": nothing, "keyring": nothing, "http": http, "pricing": PRICING}
+        idle = asyncio.create_task(pricing.run(House(engine=nothing, prices_seconds=0, **given)))
+        at_work = [
+            asyncio.create_task(pricing.run(House(engine=house, prices_seconds=0.05, **given)))
+            for _ in range(2)
+        ]
+        version = None
+        while version is None:
+            await asyncio.sleep(0.05)
+            version = (await state(house)).version
+        running = [idle, *at_work]
+        assert not any(task.done() for task in running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def test_of_two_workers_one_makes_the_pass(house: AsyncEngine) -> None:

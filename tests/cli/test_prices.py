@@ -46,7 +46,7 @@ def test_prices_are_listed_shown_switched_and_fitted(book: str) -> None:
 
     assert "peak week" in crossdock("off", "--note", "peak week").output
     told = json.loads(crossdock("list", "--json").output)
-    assert (told["state"]["on"], told["verdict"]) == (False, None)
+    assert (told["state"]["on"], told["state"]["version"]) == (False, None)
     assert [entry["action"] for entry in told["history"]] == ["off", "activated"]
     assert json.loads(crossdock("fit", "--json").output)["outcome"] == "off"
 
