@@ -24,7 +24,7 @@ from storage.prices import State
 
 _LOG: Final = logging.getLogger(__name__)
 _LOOK: Final = 60.0  # seconds, at most, until a pass that is due is made
-_PAGE: Final = 100
+_PAGE: Final = 20  # records, unpacked in hundredths of a second: the rest of the loop waits for it
 _NEWEST: Final = "\U0010ffff"  # after every order
 ACTOR: Final = "pricing"
 
