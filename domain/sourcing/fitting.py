@@ -18,15 +18,12 @@ from domain.sourcing.many import Floats, Many, Offer
 from domain.sourcing.prices import Prices, mean_dual, poisson_tail, tail_through
 from domain.sourcing.problem import Candidate, Problem
 from domain.sourcing.record import Record, Seen
-from domain.sourcing.together import LEFT, offer
+from domain.sourcing.together import offer
 
 AMPLE: Final = 10_000  # units of whatever a node stocks
 DAY: Final = timedelta(days=1)
 SCALES: Final = (0.25, 0.5, 1.0, 1.5, 2.0)  # of the prices that compete
-TRIED: Final = 0.2  # of the orders, the newest ones, is not fitted to
-MOST_TRIED: Final = 1000
 FUTURES: Final = 6
-MOST_OF_A_FUTURE: Final = 2000
 PASSES: Final = 60
 FORBIDDING: Final = 1e9  # the cost of a unit left behind, where plans are chosen: no price beats it
 
@@ -139,27 +136,26 @@ def fit(past: Past, stock: Mapping[str, Mapping[str, int]], pricing: Pricing) ->
     The prices that make the newest orders cheapest, of those that are fitted to the older ones.
 
     `stock` is node → SKU → units now. Two ways to fit (ADR 0023) at several scales compete with no
-    prices at all, as they would be used: one order after the other, in as much of today's stock as
-    is the share of a horizon that these orders are. What stays on the shelf at the end counts for
-    nothing, which favours having no prices. The same orders give the same prices. Blocks for
-    seconds: call it in a thread.
+    prices at all, as they would be used: the orders of the last horizon, one after the other, in
+    today's stock. Where less than two horizons are known, half of what is takes the place of one,
+    in which less is scarce. What stays on the shelf at the end counts for nothing, which favours
+    having no prices; a unit that no node can send costs as much as the order's dearest package. The
+    same orders give the same prices. Blocks for seconds: call it in a thread.
     """
     offers, counts = past.offers(), _table(past, stock)
     horizons = past.span / timedelta(days=pricing.horizon_days)
     each = max(1, round(len(offers) / horizons))  # orders in a horizon
-    tried = max(1, min(int(len(offers) * TRIED), each, MOST_TRIED))
-    known, later = offers[:-tried], offers[-tried:]
+    each = min(each, len(offers) // 2)
+    known, later = offers[:-each], offers[-each:]
     shape = counts.shape
     gain, rate = poisson_tail(Many(known, *shape), len(known) / each)
-    size = min(len(known), each, MOST_OF_A_FUTURE)
-    drawn = [Many(some, *shape) for some in _drawn(known, size)]
-    part = _share(counts, size / each)
-    duals = mean_dual([(many, _cells(many, part)) for many in drawn], passes=PASSES)
+    drawn = [Many(some, *shape) for some in _drawn(known, each)]
+    duals = mean_dual([(many, _cells(many, counts)) for many in drawn], passes=PASSES)
     through = tail_through(duals, len(drawn), gain, rate, counts)
     books = {"poisson-tail": gain, "tail-through-mean-dual": through}
     for gains in books.values():
         gains[past.sole] = 0
-    trial = _Trial(later, _share(counts, tried / each), rate, tried / each)
+    trial = _Trial(later, counts, rate)
     trials = [Trial(method=NO_PRICES, scale=0, cost_minor=trial.cost(gain * 0))]
     for method, gains in books.items():
         trials += [
@@ -167,7 +163,7 @@ def fit(past: Past, stock: Mapping[str, Mapping[str, int]], pricing: Pricing) ->
         ]
     evidence = Evidence(
         orders=len(offers),
-        tried=tried,
+        tried=len(later),
         per_horizon=each,
         horizon_days=pricing.horizon_days,
         trials=tuple(trials),
@@ -197,20 +193,6 @@ def _table(past: Past, stock: Mapping[str, Mapping[str, int]]) -> Ints:
     return table
 
 
-def _share(stock: Ints, share: float) -> Ints:
-    """
-    This share of each SKU's units, rounded up, at the nodes in proportion: the largest remainders
-    have what rounding leaves.
-    """
-    if share >= 1:
-        return stock
-    exact = stock * share
-    whole = np.floor(exact).astype(np.int64)
-    missing = np.ceil(exact.sum(axis=1) - 1e-9).astype(np.int64) - whole.sum(axis=1)
-    rank = np.argsort(np.argsort(whole - exact, axis=1, kind="stable"), axis=1, kind="stable")
-    return np.asarray(whole + (rank < missing[:, None]), np.int64)
-
-
 def _drawn(known: Sequence[Offer], size: int) -> list[Sequence[Offer]]:
     """Periods that begin in equal steps over the orders."""
     step = (len(known) - size) // (FUTURES - 1)
@@ -228,11 +210,11 @@ class _Trial:
     many units as can be served first, then the least cost and price.
     """
 
-    def __init__(self, offers: Sequence[Offer], stock: Ints, rate: Floats, share: float) -> None:
-        self._left = LEFT * max(made.left for made in offers)
+    def __init__(self, offers: Sequence[Offer], stock: Ints, rate: Floats) -> None:
+        self._left = [made.left for made in offers]
         many = Many([made._replace(left=FORBIDDING) for made in offers], *stock.shape)
         self._many, self._stock = many, _cells(many, stock)
-        self._rate = rate.ravel()[many.cells] * share
+        self._rate = rate.ravel()[many.cells]
         self._tails: dict[float, list[float]] = {}
 
     def cost(self, gain: Floats) -> int:
@@ -252,7 +234,7 @@ class _Trial:
                 after = _less(left, cells, units)
             left = after
             behind, cost = divmod(many.total(order, packages), FORBIDDING)
-            total += cost + behind * self._left
+            total += cost + behind * self._left[order]
             self._reprice(prices, gains, left, cells.tolist())
         return round(total)
 

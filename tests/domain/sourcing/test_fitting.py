@@ -53,10 +53,10 @@ def stock(near: int) -> Mapping[str, Mapping[str, int]]:
 def test_what_is_scarce_is_kept_for_who_would_pay_most_without_it() -> None:
     prices, evidence = fit(past(RECORDS), stock(near=50), PRICING)
     assert prices is not None
-    assert (evidence.orders, evidence.tried, evidence.per_horizon) == (400, 80, 100)
-    # By turns the 40 units go to half of either kind; the best is one kind from either node.
-    assert evidence.trials[0].cost_minor == 40 * 600 + 20 * 650 + 20 * 2100
-    assert evidence.best.cost_minor == 40 * 600 + 40 * 650
+    assert (evidence.orders, evidence.tried, evidence.per_horizon) == (400, 100, 100)
+    # By turns the 50 units go to half of either kind; the best is one kind from either node.
+    assert evidence.trials[0].cost_minor == 50 * 600 + 25 * 650 + 25 * 2100
+    assert evidence.best.cost_minor == 50 * 600 + 50 * 650
     worth = Book(prices, unpriced=0).of(stock(near=50))["NEAR"]["A"]
     assert 50 < worth < 1500
 
