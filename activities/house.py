@@ -13,6 +13,7 @@ from connectors import channels, nodes
 from connectors.channels.base import ChannelAdapter, Connection
 from connectors.nodes import NodeAdapter
 from domain.errors import Invalid, NotFound, Outage
+from domain.sourcing.evidence import Pricing
 from storage import network
 from storage.network import Channel
 from storage.repairs import POLICIES, Policy
@@ -36,6 +37,8 @@ class House:
     batch_seconds: float = 2.0
     audit_full_seconds: float = 3600.0
     certified: float = 0.05
+    prices_seconds: float = 3600.0
+    pricing: Pricing = field(default_factory=Pricing)
     policies: Mapping[str, Policy] = field(default_factory=lambda: POLICIES)
     nodes: dict[str, NodeAdapter] = field(init=False)
     channels: dict[str, ChannelAdapter] = field(init=False)

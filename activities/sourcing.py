@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
@@ -27,7 +27,7 @@ from domain.sourcing.policy import Policy
 from domain.sourcing.problem import Decision, Plan, Problem
 from domain.sourcing.record import Quoted, Record, Seen
 from domain.sourcing.replay import decide
-from storage import cooling, decisions, promises, records, rules, snapshot
+from storage import cooling, decisions, prices, promises, records, rules, snapshot
 from storage.database import transaction
 from storage.promises import Claimed
 from storage.snapshot import Snapshot
@@ -147,10 +147,11 @@ async def ask(conn: AsyncConnection, *requests: SourceOrder) -> tuple[Asked, ...
     seen = {name: await snapshot.sourcing(conn, some, name) for name, some in skus.items()}
     asked = []
     for request, (order, state) in zip(requests, orders, strict=True):
+        network = seen[order.channel]
         case = Case(
             order=order,
             units=request.units,
-            snapshot=seen[order.channel],
+            snapshot=network,
             now=now,
             promise_by=request.promise_by,
             round=request.round,
@@ -159,9 +160,10 @@ async def ask(conn: AsyncConnection, *requests: SourceOrder) -> tuple[Asked, ...
             price_minor={line.line_id: line.unit_price_minor for line in order.lines},
             rejections=_rejections(state),
             open_orders=open_orders,
+            **await _priced(conn, network, case),
         )
         claimed = await promises.of_order(conn, order)
-        asked.append(Asked(request, case, seen[order.channel], active, known, claimed))
+        asked.append(Asked(request, case, network, active, known, claimed))
     return tuple(asked)
 
 
@@ -170,6 +172,18 @@ async def _order(conn: AsyncConnection, order_id: str) -> tuple[Order, OrderStat
     if order is None or state is None:
         raise NotFound(f"no order {order_id}")
     return order, state
+
+
+async def _priced(conn: AsyncConnection, network: Snapshot, case: Case) -> dict[str, Any]:
+    """What a unit is worth where there is some, by the book that holds; a pickup has no choice."""
+    if network.prices is None or case.order.method is not DeliveryMethod.SHIP:
+        return {}
+    book = await prices.book(conn, network.prices)
+    there = {
+        node: {sku: shelf[sku] for sku in case.asked if sku in shelf}
+        for node, shelf in network.stock.items()
+    }
+    return {"prices": network.prices, "stock_minor": book.of(there)}
 
 
 def _counts_orders(active: Iterable[Version]) -> bool:

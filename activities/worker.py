@@ -14,7 +14,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities import auditing, batches, expiry, inbound, outbound, scheduling, watch
+from activities import auditing, batches, expiry, inbound, outbound, pricing, scheduling, watch
 from activities.failures import Failures
 from activities.house import House
 from activities.nodes import Nodes
@@ -130,7 +130,7 @@ async def run(house: House, roles: Collection[Role], stop: asyncio.Event) -> Non
     side = (inbound.run, outbound.run, scheduling.run, watch.run, expiry.run, auditing.run)
     pumps = [
         *(side if "pumps" in roles else ()),
-        *([batches.run] if "sourcing" in roles else ()),
+        *((batches.run, pricing.run) if "sourcing" in roles else ()),
     ]
     await asyncio.to_thread(locate, "10001")  # reads the table of postal codes, once
     async with AsyncExitStack() as stack:

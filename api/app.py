@@ -20,6 +20,7 @@ from api import (
     intake_log,
     nodes,
     orders,
+    prices,
     problems,
     promises,
     rates,
@@ -94,7 +95,7 @@ def create_app(services: Services) -> FastAPI:
     reservations.install(app, services)
     problems.install(app)
     stocks = (stock, availability, stock_rules, feeds, supplies)
-    settings = (nodes, rates, *stocks, rules, batches, repairs, channels)
+    settings = (nodes, rates, *stocks, rules, batches, prices, repairs, channels)
     explained = (decisions, sourcing)
     orderly = (orders, commands, *explained, promises, reservations, fulfillments)
     for module in (*orderly, *settings, intake_log):

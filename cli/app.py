@@ -16,6 +16,7 @@ from cli.commands import (
     keys,
     nodes,
     orders,
+    prices,
     processes,
     rules,
     stack,
@@ -34,7 +35,7 @@ app = typer.Typer(
     help="Crossdock: open, self-hostable distributed order management on Temporal.",
 )
 _COMMANDS = (
-    *(stack, orders, decisions, rules, batches, nodes, stock),
+    *(stack, orders, decisions, rules, batches, prices, nodes, stock),
     *(auditing, keys, processes, development),
 )
 for module in _COMMANDS:

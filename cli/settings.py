@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from domain.errors import Invalid
+from domain.sourcing.evidence import Pricing
 from storage.repairs import POLICIES, Policy
 from workflows.addressing import ROLES, Role
 from workflows.codec import Keyring
@@ -31,8 +32,8 @@ class Settings(BaseSettings):
     """
     What a process needs to know of its surroundings; each is the variable CROSSDOCK_<NAME>.
 
-    `keys`, `patience` and `repairs` are JSON. `read_database_url` may name a replica; empty is the
-    same database. `api_url` and `ui_url` are the addresses that browsers and partners use.
+    `keys`, `patience`, `pricing` and `repairs` are JSON. `read_database_url` may name a replica;
+    empty is the same database. `api_url` and `ui_url` are what browsers and partners use.
     `sandbox_file` says who the sandbox partners are, where there are any.
     """
 
@@ -57,6 +58,8 @@ class Settings(BaseSettings):
     audit_full_seconds: float = Field(default=3600, gt=0)
     repairs: dict[str, Policy] = Field(default_factory=dict)
     certified: float = Field(default=0.05, ge=0, le=1)
+    prices_seconds: float = Field(default=3600, ge=0)
+    pricing: Pricing = Pricing()
     worker_roles: tuple[Role, ...] = ROLES
     sandbox_file: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"

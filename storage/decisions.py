@@ -1,6 +1,7 @@
 """Decision records: written once for each order and round, never changed."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
 
@@ -92,6 +93,22 @@ async def page(
     return await _read(conn, tuple_(c.order_id, c.round) > tuple_(*after), limit)
 
 
+async def newest(
+    conn: AsyncConnection,
+    since: datetime,
+    before: tuple[datetime, str],
+    limit: int = 100,
+) -> tuple[Record, ...]:
+    """
+    Records of orders' first rounds from `since` on, the newest first, from before that instant and
+    order on. One that is not as it was recorded is left out.
+    """
+    c = decisions.c
+    wanted = (c.round == 1) & (c.at >= since) & (tuple_(c.at, c.order_id) < tuple_(*before))
+    found = await _read(conn, wanted, limit, (c.at.desc(), c.order_id.desc()))
+    return tuple(one.record for one in found if isinstance(one, Stored))
+
+
 async def _keep(conn: AsyncConnection, packed: Packed) -> None:
     """The pieces that are not there yet; in the order of their names, as everyone writes them."""
     rows = {piece.name: piece.body for piece in packed.pieces}
@@ -113,12 +130,15 @@ async def _found(conn: AsyncConnection, wanted: ColumnElement[bool]) -> tuple[St
 
 
 async def _read(
-    conn: AsyncConnection, wanted: ColumnElement[bool], limit: int | None = None
+    conn: AsyncConnection,
+    wanted: ColumnElement[bool],
+    limit: int | None = None,
+    order: Sequence[ColumnElement[Any]] = (decisions.c.order_id, decisions.c.round),
 ) -> tuple[Stored | Altered, ...]:
-    """Decisions by order and round."""
+    """Decisions, by order and round where nothing else is said."""
     c = decisions.c
     size = sum((func.coalesce(func.pg_column_size(one), 0) for one in c), literal(_ROW_HEAD))
-    query = select(*c, size.label("size")).where(wanted).order_by(c.order_id, c.round)
+    query = select(*c, size.label("size")).where(wanted).order_by(*order)
     rows = (await conn.execute(query.limit(limit))).all()
     names = {bytes(name) for row in rows for name in row.pieces or ()}
     p = decision_pieces.c

@@ -1,4 +1,4 @@
-"""The passes of the continuous auditor: claimed by one worker each, and what they found."""
+"""Passes that one worker makes for all, the auditor's and the fit of prices: claimed, and ended."""
 
 from datetime import datetime, timedelta
 from typing import Literal
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.values import Value
 from storage.tables import audit_passes
 
-Kind = Literal["quick", "full"]
+Kind = Literal["quick", "full", "prices"]
 _LONGEST = timedelta(hours=1)
 
 
@@ -48,7 +48,8 @@ async def end(conn: AsyncConnection, kind: Kind, findings: int) -> None:
 
 
 async def last(conn: AsyncConnection) -> tuple[Pass, ...]:
-    """The last pass of each kind that there was."""
-    query = select(audit_passes).where(audit_passes.c.at > text("'-infinity'"))
+    """The auditor's last pass of each kind that there was."""
+    p = audit_passes.c
+    query = select(audit_passes).where(p.at > text("'-infinity'"), p.kind != "prices")
     rows = await conn.execute(query.order_by(audit_passes.c.kind))
     return tuple(Pass.model_validate(dict(row)) for row in rows.mappings())

@@ -34,6 +34,7 @@ SELECT
   (SELECT coalesce(jsonb_object_agg(node, units), '{{}}') FROM room
      WHERE units IS NOT NULL) AS units_left,
   (SELECT coalesce(jsonb_agg(body ORDER BY service), '[]') FROM rate_cards) AS rate_cards,
+  (SELECT version FROM price_log ORDER BY id DESC LIMIT 1) AS prices,
   (SELECT coalesce(jsonb_agg(body ORDER BY sku), '[]') FROM products
      WHERE sku = ANY(:skus)) AS products
 """)  # noqa: S608 - a constant
@@ -44,6 +45,7 @@ class Snapshot(Value):
     `stock` is node → SKU → units beyond the safety stock, of the SKUs asked for, where there are
     any, online or not. A node that is `hidden`, from the channel or for now, with the reason, does
     not ship.
+    `prices` is the version of the book of shadow prices that holds, if any.
     `capacity_left` counts fulfillments today, `units_left` their units; nodes without a limit are
     not in it.
     """
@@ -56,6 +58,7 @@ class Snapshot(Value):
     units_left: dict[str, int]
     rate_cards: tuple[RateCard, ...]
     products: dict[str, Product]
+    prices: str | None = None
 
 
 async def sourcing(conn: AsyncConnection, skus: Collection[str], channel: str = "") -> Snapshot:

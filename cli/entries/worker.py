@@ -40,6 +40,8 @@ async def run(settings: Settings, pulse: Path | None) -> None:
             audit_seconds=settings.audit_seconds,
             audit_full_seconds=settings.audit_full_seconds,
             certified=settings.certified,
+            prices_seconds=settings.prices_seconds,
+            pricing=settings.pricing,
             policies=settings.policies(),
         )
         beating = asyncio.create_task(beat(client, _queue(settings), pulse)) if pulse else None

@@ -46,7 +46,7 @@ class Particulars(Value):
     """
     What is known of an order beside the snapshot: by line id the price of a unit and how often it
     was rejected; by node its unshipped orders, and by SKU what a unit costs from there and what the
-    opportunity of one is worth.
+    opportunity of one is worth, by the book of `prices` of that version.
     """
 
     price_minor: dict[str, int] = {}
@@ -54,6 +54,7 @@ class Particulars(Value):
     open_orders: dict[str, int] = {}
     goods_minor: dict[str, dict[str, int]] = {}
     stock_minor: dict[str, dict[str, int]] = {}
+    prices: str = ""
 
 
 NOTHING_KNOWN: Final = Particulars()
@@ -130,6 +131,7 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
         late_day_minor=late_day_minor,
         located_by=place.precision if place else "abroad",
         policy=policy,
+        prices=known.prices,
     )
 
 

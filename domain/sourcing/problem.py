@@ -96,6 +96,7 @@ class Problem(Value):
     Lines × nodes × services, from one consistent snapshot. Money in minor units of `currency`.
 
     `policy` is what rules say about it; `max_nodes` is the caller's own limit beside theirs.
+    `prices` is the version of the book that the candidates' `stock_minor` are from; "" is none.
     `located_by` tells how exactly the destination is known, and with it every distance.
     """
 
@@ -111,6 +112,7 @@ class Problem(Value):
     max_nodes: int | None = None
     located_by: Literal["zip", "zip3", "state", "country", "abroad"] = "zip"
     policy: Policy = Policy()
+    prices: str = ""
 
 
 class CostParts(Value):

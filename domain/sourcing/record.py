@@ -30,7 +30,9 @@ OF_THE_DECISION: Final = frozenset(
     }
 )
 # What of a problem is the same for many orders; of its rules, all but whom they hold for.
-OF_THE_HOUSE: Final = frozenset({"currency", "split_fee_minor", "late_day_minor", "policy"})
+OF_THE_HOUSE: Final = frozenset(
+    {"currency", "split_fee_minor", "late_day_minor", "policy", "prices"}
+)
 OF_THE_ORDER: Final = frozenset({"nodes", "lines"})
 
 

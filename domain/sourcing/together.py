@@ -14,6 +14,7 @@ from domain.sourcing.kernel import packages_of
 from domain.sourcing.many import Many, Offer, cheapest_of
 from domain.sourcing.posing import posed
 from domain.sourcing.problem import Candidate, Plan, Problem
+from domain.sourcing.weighing import THOUSANDTHS
 
 KEPT: Final = 24  # of the packages of each part of an order: the cheapest ones
 LEFT: Final = 5.0  # so many times the dearest package is what a unit costs that finds no node
@@ -166,7 +167,7 @@ def offer(problem: Problem, rows: Mapping[str, int], places: Mapping[str, int]) 
         skus=np.array([rows[sku] for sku in skus]),
         node=here[place],
         part=part,
-        cost=points / 1000,
+        cost=np.asarray(points * (question.weighing.unit / THOUSANDTHS), np.float64),
         left=0.0,
     )
     return cheapest_of(made, KEPT)

@@ -22,6 +22,7 @@ from storage.tables.orders import (
     orders,
     promises,
 )
+from storage.tables.prices import price_books, price_log
 from storage.tables.repairs import audit_passes, copies, repairs
 from storage.tables.rules import rule_set_log, rule_sets
 from storage.tables.stock import (
@@ -76,6 +77,8 @@ __all__ = [
     "orders",
     "outbox",
     "pool",
+    "price_books",
+    "price_log",
     "product_aliases",
     "products",
     "promises",

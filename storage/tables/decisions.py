@@ -4,11 +4,13 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Index,
     Integer,
     LargeBinary,
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
@@ -32,6 +34,7 @@ decisions = Table(
     Column("digest", LargeBinary),
     UniqueConstraint("decision_id"),
     CheckConstraint("num_nulls(own, pieces, digest) IN (0, 3)", name="packed"),
+    Index("ix_decisions_first_at", "at", "order_id", postgresql_where=text("round = 1")),
 )
 
 decision_pieces = Table(

@@ -57,7 +57,8 @@ repairs = Table(
     ),
 )
 
-# When the continuous auditor last began a `quick` and a `full` pass, for all workers together.
+# When the auditor last began a `quick` and a `full` pass, and prices were last fitted (`prices`),
+# for all workers together.
 audit_passes = Table(
     "audit_passes",
     metadata,
