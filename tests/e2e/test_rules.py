@@ -64,7 +64,7 @@ async def test_a_version_that_is_activated_decides_the_next_order(
     assert refused.status_code == 422
     [error] = refused.json()["errors"]
     assert error["field"] == "profiles.0.rules.0.when"
-    assert "column 1: there is no node.cod; did you mean node.code?" in error["message"]
+    assert "column 5: there is no node.cod; did you mean node.code?" in error["message"]
     assert before["problem"]["policy"]["rules"] == "standard@1"
     assert [a["node"] for a in before["plan"]["assignments"]] == ["DC-DAL"]
     assert after["problem"]["policy"]["rules"] == tried["rules"] == label
