@@ -40,6 +40,7 @@ def _fulfillment(f: Fulfillment) -> str:
     return (
         f"- `{f.fulfillment_id}` at **{f.node}**: {units}; {_words(f.status.value)}, "
         f"request {_words(f.request.value)}"
+        + (f"; given to it at {f.release_at:%Y-%m-%d %H:%M} UTC" if f.release_at else "")
         + (f"; tracking {tracking}" if tracking else "")
         + (f"; pick up until {f.pickup_until:%Y-%m-%d %H:%M} UTC" if f.pickup_until else "")
         + _because(f.reason)
