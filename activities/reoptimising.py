@@ -1,4 +1,4 @@
-"""Sources anew what is allocated and no node was asked for, where that pays more than it disturbs."""
+"""Sources anew what is allocated and no node was asked for, where that saves enough."""
 
 from __future__ import annotations
 
@@ -81,9 +81,7 @@ def _request(one: Unreleased) -> SourceOrder:
     )
 
 
-def _compared(
-    found: Sequence[Unreleased], asked: Sequence[Asked]
-) -> tuple[list[Chance], set[int]]:
+def _compared(found: Sequence[Unreleased], asked: Sequence[Asked]) -> tuple[list[Chance], set[int]]:
     """Each order's plan as it is and as it could be, in the problems of one moment."""
     posed = [one.pose() for one in asked]
     problems = [one.problem for one in posed]

@@ -29,6 +29,7 @@ from storage import network
 from storage.database import transaction
 from storage.network import Channel
 from workflows.addressing import ORDERS
+from workflows.ports import Reoptimise
 from workflows.upkeep import PollChannelWorkflow, ReconcileWorkflow, ReoptimiseWorkflow
 
 _LOG: Final = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ async def ensure_schedules(
     )
     await _ensure(client, "reconcile", _every(reconcile_seconds, reconcile))
     again = ScheduleActionStartWorkflow(
-        ReoptimiseWorkflow.run, False, id=_REOPTIMISE, task_queue=ORDERS
+        ReoptimiseWorkflow.run, Reoptimise(), id=_REOPTIMISE, task_queue=ORDERS
     )
     if reoptimise_seconds:
         await _ensure(client, _REOPTIMISE, _every(reoptimise_seconds, again))

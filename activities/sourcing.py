@@ -156,6 +156,7 @@ async def ask(
     seen = {name: await snapshot.sourcing(conn, some, name, back) for name, some in skus.items()}
     asked = []
     for request, (order, state) in zip(requests, orders, strict=True):
+        released = (f.release_at for f in state.fulfillments if f.release_at)
         case = Case(
             order=order,
             units=request.units,
@@ -163,7 +164,7 @@ async def ask(
             now=now,
             promise_by=request.promise_by,
             round=request.round,
-            release_at=max((f.release_at for f in state.fulfillments if f.release_at), default=None),
+            release_at=max(released, default=None),
         )
         known = Particulars(
             price_minor={line.line_id: line.unit_price_minor for line in order.lines},

@@ -17,7 +17,7 @@ from storage.database import transaction
 from workflows import ports
 from workflows.addressing import order_workflow_id
 from workflows.client import restart_to_cancel, start_over_stuck
-from workflows.ports import Abandoned, Reoptimised
+from workflows.ports import Abandoned, Reoptimise, Reoptimised
 
 _LOOK_BACK: Final = timedelta(days=7)
 
@@ -54,8 +54,8 @@ class Upkeep(ports.Upkeep):
         return (*found, *(_abandoned(order_id, "stuck") for order_id in stuck))
 
     @activity.defn
-    async def reoptimise(self, dry_run: bool) -> Reoptimised:  # noqa: FBT001 - the whole request
-        return await reoptimising.reoptimise(self._house.engine, dry_run=dry_run)
+    async def reoptimise(self, request: Reoptimise) -> Reoptimised:
+        return await reoptimising.reoptimise(self._house.engine, dry_run=request.dry_run)
 
     @activity.defn
     async def poll_channel(self, channel: str) -> int:

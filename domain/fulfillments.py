@@ -121,8 +121,8 @@ _S, _R = FulfillmentStatus, RequestStatus
 _State = tuple[FulfillmentStatus, RequestStatus]
 
 # What may follow what. `dispatch`, `recall`, `recall_refused`, `no_answer`, `vouched`, `expired`
-# and `moved` (the work is taken back before the node was asked) are ours; the others are the node's own words. A pair and an event that are not here are
-# absorbed.
+# and `moved` (the work is taken back before the node was asked) are ours; the others are the node's
+# own words. A pair and an event that are not here are absorbed.
 TRANSITIONS: Final[dict[_State, dict[str, _State]]] = {
     (_S.OPEN, _R.UNSUBMITTED): {
         "dispatch": (_S.OPEN, _R.SUBMITTED),

@@ -54,7 +54,7 @@ class Unreleased(NamedTuple):
 
 
 async def orders(conn: AsyncConnection, limit: int) -> tuple[Unreleased, ...]:
-    """Orders with work that could be taken back from its nodes, which know nothing; oldest first."""
+    """Orders with work that can be taken back, for its nodes know nothing of it; oldest first."""
     rows = await conn.execute(_ORDERS, {"soon": _SOON, "limit": limit})
     found = []
     for row in rows:

@@ -50,7 +50,7 @@ from workflows.messages import (
     Supply,
 )
 from workflows.order import OrderWorkflow
-from workflows.ports import Reoptimised
+from workflows.ports import Reoptimise, Reoptimised
 from workflows.upkeep import ReoptimiseWorkflow
 
 _AWAY: Final = (
@@ -229,7 +229,7 @@ async def reoptimise(
         async with asyncio.timeout(within.total_seconds()):
             return await client.execute_workflow(
                 ReoptimiseWorkflow.run,
-                dry_run,
+                Reoptimise(dry_run=dry_run),
                 id="reoptimise-dry" if dry_run else "reoptimise-now",
                 task_queue=queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,

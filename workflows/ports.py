@@ -263,6 +263,12 @@ class Abandoned(Value):
     status: str
 
 
+class Reoptimise(Value):
+    """A dry run only tells what would move."""
+
+    dry_run: bool = False
+
+
 class Better(Value):
     """
     An order that could be sourced better, or would make room for one that could (then it saves less
@@ -279,9 +285,9 @@ class Better(Value):
 
 class Reoptimised(Value):
     """
-    What a pass over allocated work that no node was asked for found: how many orders it `looked_at`,
-    how many are `moved` (in a dry run: would be), what that saves. `orders` has those that save
-    most, at most so many as one message carries.
+    What a pass over allocated work that no node was asked for found: how many orders it
+    `looked_at`, how many are `moved` (in a dry run: would be), what that saves. `orders` has those
+    that save most, at most so many as one message carries.
     """
 
     looked_at: int
@@ -301,10 +307,10 @@ class Upkeep(ABC):
 
     @activity.defn
     @abstractmethod
-    async def reoptimise(self, dry_run: bool) -> Reoptimised:  # noqa: FBT001 - the whole request
+    async def reoptimise(self, request: Reoptimise) -> Reoptimised:
         """
         Have allocated work that no node was asked for sourced anew, where that saves more than its
-        rules ask for. A dry run only tells.
+        rules ask for.
         """
 
     @activity.defn

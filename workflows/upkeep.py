@@ -9,7 +9,7 @@ from temporalio import workflow
 
 from workflows.addressing import sourcing_queue
 from workflows.policies import lengthy, patient
-from workflows.ports import Reoptimised, Upkeep
+from workflows.ports import Reoptimise, Reoptimised, Upkeep
 
 
 @workflow.defn(name="PollChannel")
@@ -37,12 +37,14 @@ class ReconcileWorkflow:
 
 @workflow.defn(name="Reoptimise")
 class ReoptimiseWorkflow:
-    """Has allocated work that no node was asked for sourced better; a dry run only tells."""
+    """Has allocated work that no node was asked for sourced better."""
 
     @workflow.run
-    async def run(self, dry_run: bool) -> Reoptimised:  # noqa: FBT001 - the whole request
+    async def run(self, request: Reoptimise) -> Reoptimised:
         queue = sourcing_queue(workflow.info().task_queue)
-        summary = "tell what could be sourced better" if dry_run else "source what waits anew"
+        summary = (
+            "tell what could be sourced better" if request.dry_run else "source what waits anew"
+        )
         return await workflow.execute_activity_method(
-            Upkeep.reoptimise, dry_run, **lengthy(summary, queue)
+            Upkeep.reoptimise, request, **lengthy(summary, queue)
         )

@@ -38,7 +38,8 @@ class Told(Value):
 class Judged(Value):
     """
     What a rule set says about an order. `policy` is what the plan is made by; `review`: it waits
-    for approval; `cool_down`, `release_after` and `stability_minor` are its profile's. `partial` and `nothing` are what happens where some units, or all, find no node.
+    for approval; `cool_down`, `release_after` and `stability_minor` are its profile's. `partial`
+    and `nothing` are what happens where some units, or all, find no node.
     """
 
     profile: str

@@ -107,7 +107,8 @@ def _pays(chances: Sequence[Chance], group: Sequence[int]) -> bool:
     saves = price = 0
     for number in group:
         chance = chances[number]
-        if chance.before is None or chance.after.unsourced or chance.after.rank > chance.before.rank:
+        before, after = chance.before, chance.after
+        if before is None or after.unsourced or after.rank > before.rank:
             return False
         saves += chance.saves
         price += chance.price * _THOUSANDTHS

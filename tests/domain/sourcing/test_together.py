@@ -1,6 +1,7 @@
 """Orders that are sourced together: scarce stock goes where it is worth most, never out twice."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def decided(problems: list[Problem]) -> list[Decision]:
     return decisions
 
 
-def pair(**given: object) -> list[Problem]:
+def pair(**given: Any) -> list[Problem]:
     """Two orders for the last unit at `near`; the second one has a dearer way out."""
     near = {"stock": {"A": 1}, **given}
     return [
