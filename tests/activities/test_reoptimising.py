@@ -1,6 +1,7 @@
 """Allocated work that no node was asked for is sourced anew where it pays, on real rows."""
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -9,9 +10,11 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from activities.batches import decide_due
+from activities.house import House
 from activities.reoptimising import reoptimise
 from activities.sourcing import Sourcing
 from activities.stock import Stock
+from activities.worker import adapters, workers
 from cli import sample
 from domain.fulfillments import Fulfillment, advance
 from domain.kits import units_of
@@ -26,6 +29,7 @@ from storage.tables import stock as shelves
 from tests.domain.rules.written import a_profile
 from tests.domain.rules.written import rules as a_set
 from tests.samples import an_order
+from workflows import client
 from workflows.messages import SourceAgain
 from workflows.ports import Allocate, GiveBack, Reserve, SourceOrder
 
@@ -261,6 +265,20 @@ async def test_two_orders_swap_though_neither_could_move_alone(engine: AsyncEngi
     after = first.waiting.cost_minor + second.waiting.cost_minor
     assert before - after == found.saves_minor > 200
     await sound(house, {NEAR.code: 1, DEAR.code: 1})
+
+
+async def test_a_pass_is_made_on_demand_by_a_worker_for_sourcing(house: House) -> None:
+    await housed(house.engine, {DEAR.code: 3})
+    await placed(house.engine, AUSTIN)
+    await receive(house.engine, NEAR.code, 1)
+    async with AsyncExitStack() as stack:
+        for worker in workers(house.client, adapters(house), "again", ["workflows", "sourcing"]):
+            await stack.enter_async_context(worker)
+        dry = await client.reoptimise(house.client, dry_run=True, queue="again")
+        assert (dry.moved, await messages(house.engine)) == (1, {})
+        done = await client.reoptimise(house.client, dry_run=False, queue="again")
+    assert done == dry
+    assert list(await messages(house.engine)) == ["web-1"]
 
 
 @pytest.mark.parametrize("why", ["held", "asked", "soon", "promised"])

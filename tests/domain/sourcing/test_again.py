@@ -47,7 +47,8 @@ def test_a_plan_is_priced_as_it_is_whatever_rules_would_now_forbid() -> None:
 
 
 def test_what_could_not_leave_so_today_has_no_price() -> None:
-    for changes in ({"stock": {}}, {"eliminated": "offline"}, {"options": ()}):
+    out: list[dict[str, Any]] = [{"stock": {}}, {"eliminated": "offline"}, {"options": ()}]
+    for changes in out:
         gone = problem(node("near", 500, **changes), node("far", 700))
         assert as_it_is(gone, [share("near")]) is None
     assert as_it_is(problem(node("near")), [share("near", service="air")]) is None
