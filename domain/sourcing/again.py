@@ -108,11 +108,28 @@ def _pays(chances: Sequence[Chance], group: Sequence[int]) -> bool:
     for number in group:
         chance = chances[number]
         before, after = chance.before, chance.after
-        if before is None or after.unsourced or after.rank > before.rank:
+        if before is None or after.unsourced:
+            return False
+        if _rank(chance.problem, after) > _rank(chance.problem, before):
             return False
         saves += chance.saves
         price += chance.price * _THOUSANDTHS
     return saves > price
+
+
+def _rank(problem: Problem, plan: Plan) -> tuple[int, int]:
+    """
+    Fewest packages first, then priorities, where locations have any: as `Plan.rank`, which is of
+    the nodes that there were to choose from.
+    """
+    rules = [rule for rule in problem.policy.constraints if rule.kind == "location_priority"]
+    if not rules:
+        return 0, 0
+    found = (
+        min((r.value or 0 for r in rules if r.nodes is None or a.node in r.nodes), default=0)
+        for a in plan.assignments
+    )
+    return len(plan.assignments), sum(found)
 
 
 def _groups(chances: Sequence[Chance], moving: Sequence[int]) -> list[list[int]]:

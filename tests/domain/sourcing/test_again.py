@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from cli.random_problems import random_problem, with_rules
 from domain.sourcing.again import Chance, as_it_is, holds, worth_moving
 from domain.sourcing.problem import Plan, Problem
-from domain.sourcing.solver import cheapest_plan
+from domain.sourcing.solver import cheapest_plan, passes
 from domain.sourcing.together import Together
+from tests.domain.sourcing.brute import seeded
 from tests.domain.sourcing.small import GROUND, node, problem, sent
 from tests.domain.sourcing.test_rule_kinds import rule
 from tests.samples import a_share
@@ -61,6 +63,16 @@ def test_an_order_moves_alone_where_that_saves_more_than_its_price() -> None:
     assert worth_moving(chances((of, "near"), price=0)) == set()
 
 
+def test_priorities_of_locations_come_before_money() -> None:
+    for near, moves in ((1, {0}), (3, set())):
+        first = rule("location_priority", value=near, nodes=("near",))
+        rules = (first, rule("location_priority", value=2, nodes=("far",)))
+        of = problem(node("near", 500), node("far", 900), rules=rules)
+        after = cheapest_plan(problem(node("near", 500), rules=rules))
+        held = holds([share("far")])
+        assert worth_moving([Chance(of, known(of, "far"), held, after, 100)]) == moves
+
+
 def rivals(one: int, other: int) -> list[Problem]:
     """The one unit at `near` costs both 500; without it they pay so much."""
     near = node("near", 500, stock={"A": 1})
@@ -79,3 +91,22 @@ def test_who_needs_nobody_to_leave_is_no_member_of_a_group() -> None:
     other = GROUND.model_copy(update={"base_minor": 900})
     apart = problem(node("third", 500), node("fourth", options=(other,)))
     assert worth_moving(chances((small, "near"), (large, "far"), (apart, "fourth"))) == {2}
+
+
+def test_the_best_plan_is_worth_as_it_is_what_it_was_decided_for() -> None:
+    chance, compared = seeded(9), 0
+    for _ in range(150):
+        of = with_rules(chance, random_problem(chance, lines=4, nodes=6))
+        plans = passes(of)
+        if len(plans) > 1 or plans[0].unsourced:
+            continue
+        skus = {demand.line_id: demand.sku for demand in of.demands}
+        shares = [
+            share(a.node, service=a.service).model_copy(update={"lines": a.lines, "skus": skus})
+            for a in plans[0].assignments
+        ]
+        found = as_it_is(of, shares)
+        assert found is not None
+        assert (found.unsourced, found.objective) == ((), plans[0].objective)
+        compared += 1
+    assert compared > 10
