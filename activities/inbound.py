@@ -17,7 +17,7 @@ from storage import inbox, intake, promises, records
 from storage.database import transaction
 from storage.inbox import InboxItem
 from workflows import client
-from workflows.messages import Cancel, NodeDown, ReleaseHold, Supply
+from workflows.messages import Cancel, NodeDown, ReleaseHold, SourceAgain, Supply
 
 _AT_ONCE: Final = 64
 _ANSWER_WITHIN: Final = timedelta(seconds=25)
@@ -71,6 +71,9 @@ async def _deliver(house: House, item: InboxItem) -> str:
             case "supply":
                 supply = Supply.model_validate(item.body)
                 await client.signal_supply(house.client, _order(item), supply)
+            case "source_again":
+                again = SourceAgain.model_validate(item.body)
+                await client.signal_source_again(house.client, _order(item), again)
     except (NotFound, Conflict):
         return _LATE
     return "delivered"

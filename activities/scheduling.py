@@ -29,22 +29,39 @@ from storage import network
 from storage.database import transaction
 from storage.network import Channel
 from workflows.addressing import ORDERS
-from workflows.upkeep import PollChannelWorkflow, ReconcileWorkflow
+from workflows.ports import Reoptimise
+from workflows.upkeep import PollChannelWorkflow, ReconcileWorkflow, ReoptimiseWorkflow
 
 _LOG: Final = logging.getLogger(__name__)
 _CATCH_UP: Final = timedelta(minutes=1)
 _EVERY: Final = 3.0  # seconds
 _POLL: Final = "poll-"
+_REOPTIMISE: Final = "reoptimise"
 
 
 async def ensure_schedules(
-    client: Client, channels: Collection[Channel], *, reconcile_seconds: float, poll_seconds: float
+    client: Client,
+    channels: Collection[Channel],
+    *,
+    reconcile_seconds: float,
+    poll_seconds: float,
+    reoptimise_seconds: float,
 ) -> None:
-    """One for the reconciler, one for each channel that is polled, at this pace. Safe to repeat."""
+    """
+    One for the reconciler, one for sourcing better what waits (0 is never), one for each channel
+    that is polled, at this pace. Safe to repeat.
+    """
     reconcile = ScheduleActionStartWorkflow(
         ReconcileWorkflow.run, id="reconcile", task_queue=ORDERS
     )
     await _ensure(client, "reconcile", _every(reconcile_seconds, reconcile))
+    again = ScheduleActionStartWorkflow(
+        ReoptimiseWorkflow.run, Reoptimise(), id=_REOPTIMISE, task_queue=ORDERS
+    )
+    if reoptimise_seconds:
+        await _ensure(client, _REOPTIMISE, _every(reoptimise_seconds, again))
+    else:
+        await _delete(client, _REOPTIMISE)
     for code in _polled(channels):
         await _ensure(client, _POLL + code, _poll(code, ORDERS, poll_seconds))
 

@@ -30,11 +30,13 @@ from domain.sourcing.replay import decide
 from storage import cooling, decisions, prices, promises, records, rules, snapshot
 from storage.database import transaction
 from storage.promises import Claimed
-from storage.snapshot import Snapshot
+from storage.snapshot import NOTHING, Back, Snapshot
 from workflows import ports
 from workflows.ports import Sourced, SourceOrder
 
 _LOG: Final = logging.getLogger(__name__)
+# So long after the first of them orders of one pass have given their work back.
+_GATHERED: Final = timedelta(seconds=5)
 
 
 class Sourcing(ports.Sourcing):
@@ -51,7 +53,7 @@ class Sourcing(ports.Sourcing):
             if made is not None:
                 return _sourced(made)
             [asked] = await ask(conn, request)
-        if not request.alone and (wait := await asyncio.to_thread(asked.cools)) is not None:
+        if not request.alone and (wait := await asyncio.to_thread(asked.waits)) is not None:
             async with transaction(self._engine) as conn:
                 until = await cooling.enter(conn, *wait, request.model_dump(mode="json"))
             return Sourced(decision_id="", solver="", plan=Plan(assignments=()), wait_until=until)
@@ -94,8 +96,13 @@ class Asked:
     def pose(self) -> Posed:
         return pose(self.active, self.case, self.build, self.request.rules)
 
-    def cools(self) -> tuple[str, timedelta] | None:
-        """The profile whose orders are sourced together, and for how long it waits for others."""
+    def waits(self) -> tuple[str, timedelta] | None:
+        """
+        With whom it is sourced together, and for how long it waits for them: the orders of its
+        profile, or those that gave their work back in the same pass.
+        """
+        if self.request.together:
+            return self.request.together, _GATHERED
         if self.claimed is not None or self.case.order.method is not DeliveryMethod.SHIP:
             return None
         judged = self.pose().judged
@@ -133,10 +140,12 @@ class Asked:
         return Record(decision=decision, quoted=self.quoted, seen=seen)
 
 
-async def ask(conn: AsyncConnection, *requests: SourceOrder) -> tuple[Asked, ...]:
+async def ask(
+    conn: AsyncConnection, *requests: SourceOrder, back: Back = NOTHING
+) -> tuple[Asked, ...]:
     """
     The questions of these orders, of one snapshot for each channel: of one moment all of them, in a
-    transaction that sees but one. Raises NotFound(order).
+    transaction that sees but one. With what comes `back`. Raises NotFound(order).
     """
     active, now = await rules.active(conn), datetime.now(UTC)
     open_orders = await records.open_by_node(conn) if _counts_orders(active) else {}
@@ -144,10 +153,11 @@ async def ask(conn: AsyncConnection, *requests: SourceOrder) -> tuple[Asked, ...
     skus: dict[str, set[str]] = {}
     for request, (order, _) in zip(requests, orders, strict=True):
         skus.setdefault(order.channel, set()).update(unit.sku for unit in request.units)
-    seen = {name: await snapshot.sourcing(conn, some, name) for name, some in skus.items()}
+    seen = {name: await snapshot.sourcing(conn, some, name, back) for name, some in skus.items()}
     asked = []
     for request, (order, state) in zip(requests, orders, strict=True):
         network = seen[order.channel]
+        released = (f.release_at for f in state.fulfillments if f.release_at)
         case = Case(
             order=order,
             units=request.units,
@@ -155,6 +165,7 @@ async def ask(conn: AsyncConnection, *requests: SourceOrder) -> tuple[Asked, ...
             now=now,
             promise_by=request.promise_by,
             round=request.round,
+            release_at=max(released, default=None),
         )
         known = Particulars(
             price_minor={line.line_id: line.unit_price_minor for line in order.lines},
@@ -225,4 +236,5 @@ def _sourced(decision: Decision) -> Sourced:
         plan=decision.plan,
         outcome=decision.outcome,
         review=decision.review,
+        release_at=decision.release_at,
     )

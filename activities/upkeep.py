@@ -1,4 +1,4 @@
-"""What runs on a schedule: polling channels, and orders whose workflow is gone."""
+"""What runs on a schedule: polling channels, lost workflows, and sourcing better what waits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final, cast
 
 from temporalio import activity
 
+from activities import reoptimising
 from activities.house import House
 from connectors.channels import POLLED, PolledChannel
 from domain.errors import Refused
@@ -16,7 +17,7 @@ from storage.database import transaction
 from workflows import ports
 from workflows.addressing import order_workflow_id
 from workflows.client import restart_to_cancel, start_over_stuck
-from workflows.ports import Abandoned
+from workflows.ports import Abandoned, Reoptimise, Reoptimised
 
 _LOOK_BACK: Final = timedelta(days=7)
 
@@ -51,6 +52,10 @@ class Upkeep(ports.Upkeep):
             await restart_to_cancel(house.client, order, house.patience, why, queue=house.queue)
             found.append(_abandoned(order.order_id, status))
         return (*found, *(_abandoned(order_id, "stuck") for order_id in stuck))
+
+    @activity.defn
+    async def reoptimise(self, request: Reoptimise) -> Reoptimised:
+        return await reoptimising.reoptimise(self._house.engine, dry_run=request.dry_run)
 
     @activity.defn
     async def poll_channel(self, channel: str) -> int:

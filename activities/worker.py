@@ -25,7 +25,7 @@ from activities.upkeep import Upkeep
 from domain.geography import locate
 from workflows.addressing import Role, partners_queue, sourcing_queue
 from workflows.order import OrderWorkflow
-from workflows.upkeep import PollChannelWorkflow, ReconcileWorkflow
+from workflows.upkeep import PollChannelWorkflow, ReconcileWorkflow, ReoptimiseWorkflow
 
 # Not reloaded for every run, so not watched by the sandbox either: ruff watches these.
 PURE: Final = (
@@ -52,8 +52,9 @@ SANDBOX: Final = SandboxedWorkflowRunner(
         | workflow.SandboxImportNotificationPolicy.WARN_ON_DYNAMIC_IMPORT
     )
 )
-WORKFLOWS: Final = [OrderWorkflow, PollChannelWorkflow, ReconcileWorkflow]
+WORKFLOWS: Final = [OrderWorkflow, PollChannelWorkflow, ReconcileWorkflow, ReoptimiseWorkflow]
 _PARTNER_CALLS: Final = frozenset({"dispatch", "recall"})
+_HEAVY: Final = frozenset({"optimize_source", "reoptimise"})
 
 
 def adapters(house: House) -> tuple[object, ...]:
@@ -116,7 +117,7 @@ def workers(
             Worker(
                 client,
                 task_queue=sourcing_queue(queue),
-                activities=[a for a in of_house if a.__name__ == "optimize_source"],
+                activities=[a for a in of_house if a.__name__ in _HEAVY],
                 interceptors=interceptors,
                 max_concurrent_activities=2,
                 graceful_shutdown_timeout=grace,

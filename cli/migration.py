@@ -54,6 +54,7 @@ async def migrate(settings: Settings) -> None:
         channels,
         reconcile_seconds=settings.reconcile_seconds,
         poll_seconds=settings.poll_seconds,
+        reoptimise_seconds=settings.reoptimise_seconds,
     )
 
 

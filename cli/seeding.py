@@ -47,6 +47,7 @@ async def seed(settings: Settings, file: Path, url: str, number: int) -> SampleN
         channels,
         reconcile_seconds=settings.reconcile_seconds,
         poll_seconds=settings.poll_seconds,
+        reoptimise_seconds=settings.reoptimise_seconds,
     )
     return made
 

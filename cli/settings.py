@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     patience: Patience = Patience()
     reconcile_seconds: float = Field(default=60, gt=0)
     poll_seconds: float = Field(default=30, gt=0)
+    reoptimise_seconds: float = Field(default=300, ge=0)
     audit_seconds: float = Field(default=30, ge=0)
     batch_seconds: float = Field(default=2, gt=0)
     audit_full_seconds: float = Field(default=3600, gt=0)

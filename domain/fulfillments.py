@@ -86,6 +86,7 @@ class Fulfillment(Value):
 
     `shipped` and `delivered` count units by line; `seen` are the node events already taken in.
     `ship_by` and `deliver_by` are the plan's; `pickup_until` is set when the store says ready.
+    Before `release_at` the node is not asked; None is at once.
     `goods_minor` is this share of the order's goods value.
     """
 
@@ -105,6 +106,7 @@ class Fulfillment(Value):
     ship_by: datetime
     deliver_by: datetime
     pickup_until: datetime | None = None
+    release_at: datetime | None = None
     cost_minor: int = 0
     goods_minor: int = 0
     reason: str = ""
@@ -119,12 +121,13 @@ _S, _R = FulfillmentStatus, RequestStatus
 _State = tuple[FulfillmentStatus, RequestStatus]
 
 # What may follow what. `dispatch`, `recall`, `recall_refused`, `no_answer`, `vouched`, `expired`
-# are ours; the others are the node's own words. A pair and an event that are not here are
-# absorbed.
+# and `moved` (the work is taken back before the node was asked) are ours; the others are the node's
+# own words. A pair and an event that are not here are absorbed.
 TRANSITIONS: Final[dict[_State, dict[str, _State]]] = {
     (_S.OPEN, _R.UNSUBMITTED): {
         "dispatch": (_S.OPEN, _R.SUBMITTED),
         "recall": (_S.OPEN, _R.CANCELLATION_REQUESTED),
+        "moved": (_S.CANCELLED, _R.CLOSED),
         "accepted": (_S.IN_PROGRESS, _R.ACCEPTED),
         "rejected": (_S.CANCELLED, _R.REJECTED),
         "shipped": (_S.CLOSED, _R.CLOSED),

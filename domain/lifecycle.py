@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
 
 from domain import kits
 from domain.fulfillments import (
@@ -16,6 +19,8 @@ from domain.network import Kit
 from domain.orders import GONE, SETTLED, TERMINAL, Bucket, Line, LineState, Order, OrderStatus
 from domain.records import OrderState
 from domain.sourcing.problem import Assignment
+
+NOW: Final[Mapping[str, datetime]] = MappingProxyType({})
 
 
 def received(order: Order) -> OrderState:
@@ -96,9 +101,15 @@ def with_fulfillment(state: OrderState, fulfillment: Fulfillment) -> OrderState:
 
 
 def split(
-    state: OrderState, order: Order, assignments: Iterable[Assignment]
+    state: OrderState,
+    order: Order,
+    assignments: Iterable[Assignment],
+    release_at: Mapping[str, datetime] = NOW,
 ) -> tuple[Fulfillment, ...]:
-    """One fulfillment for every package of the plan; its share of the goods' value to the cent."""
+    """
+    One fulfillment for every package of the plan; its share of the goods' value to the cent.
+    `release_at` is by node.
+    """
     worth = _Worth(state, order)
     skus = {line.line_id: line.sku for line in state.lines}
     first = len(state.fulfillments) + 1
@@ -113,6 +124,7 @@ def split(
             skus={lq.line_id: skus[lq.line_id] for lq in a.lines},
             ship_by=a.ship_by,
             deliver_by=a.deliver_by,
+            release_at=release_at.get(a.node),
             cost_minor=a.cost.total,
             goods_minor=sum(worth.of(lq) for lq in a.lines),
         )

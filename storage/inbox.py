@@ -17,7 +17,7 @@ from storage.tables import inbox
 
 NODE_EVENT: Final = "node_event"
 # The others are documents of channels, each of its own kind of channel.
-OF_ORDERS: Final = frozenset({NODE_EVENT, "node_down", "supply"})
+OF_ORDERS: Final = frozenset({NODE_EVENT, "node_down", "source_again", "supply"})
 
 
 class InboxItem(Value):

@@ -376,6 +376,7 @@ async def _save(conn: AsyncConnection, f: Fulfillment, *, submitted_at: datetime
         "ship_by": f.ship_by,
         "deliver_by": f.deliver_by,
         "pickup_until": f.pickup_until,
+        "release_at": f.release_at,
         "cost_minor": f.cost_minor,
         "goods_minor": f.goods_minor,
         "reason": f.reason,

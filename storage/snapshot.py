@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -61,8 +62,27 @@ class Snapshot(Value):
     prices: str | None = None
 
 
-async def sourcing(conn: AsyncConnection, skus: Collection[str], channel: str = "") -> Snapshot:
-    """What an order of the channel may be sourced from: see `domain.availability`."""
+class Back(Value):
+    """
+    What nodes would have if some allocations came back to them: free units by node and SKU, safety
+    stock among them, fulfillments and units that are still possible today.
+    """
+
+    stock: dict[str, dict[str, int]] = {}
+    capacity_left: dict[str, int] = {}
+    units_left: dict[str, int] = {}
+
+
+NOTHING: Final = Back()
+
+
+async def sourcing(
+    conn: AsyncConnection, skus: Collection[str], channel: str = "", back: Back = NOTHING
+) -> Snapshot:
+    """
+    What an order of the channel may be sourced from: see `domain.availability`. With what comes
+    `back`, where anything does.
+    """
     row = (await conn.execute(_SOURCING, {"skus": list(set(skus))})).mappings().one()
     known = Known.of_row(row)
     nodes = [Node.model_validate(body) for body in row["nodes"]]
@@ -75,7 +95,9 @@ async def sourcing(conn: AsyncConnection, skus: Collection[str], channel: str = 
                 node.model_copy(update={"ships": False}) if node.code in hidden else node
                 for node in nodes
             ],
-            "stock": _beyond_safety(row["stock"], known, skus),
+            "stock": _beyond_safety(_with(row["stock"], back.stock, set(skus)), known, skus),
+            "capacity_left": row["capacity_left"] | back.capacity_left,
+            "units_left": row["units_left"] | back.units_left,
             "hidden": hidden,
             "products": {p.sku: p for p in products},
         }
@@ -92,6 +114,13 @@ def _hidden(nodes: Collection[Node], known: Known, channel: str) -> dict[str, st
         for node, seen in zip(able, shown, strict=True)
         if node.ships and not seen
     }
+
+
+def _with(
+    free: Mapping[str, Mapping[str, int]], back: Mapping[str, Mapping[str, int]], skus: set[str]
+) -> dict[str, dict[str, int]]:
+    some = {n: {k: u for k, u in shelf.items() if k in skus} for n, shelf in back.items()}
+    return {n: {**free.get(n, {}), **some.get(n, {})} for n in free.keys() | some.keys()}
 
 
 def _beyond_safety(

@@ -37,8 +37,8 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
     `pending` answers it later, `shipped_in_secret` refuses a recall with goods gone. `failures`
     maps a step to how often it fails, before or after its effect; `refusals` a step to its no;
     `pause` holds a step up at its gate; `outage` fails every step of our own. `expected` is when
-    named supply has what is missing. `outcome`, `review` and `cools_until` are what rules say;
-    sourcing does not see the `unseen` nodes.
+    named supply has what is missing. `outcome`, `review`, `cools_until` and `release_after` are
+    what rules say; sourcing does not see the `unseen` nodes.
     """
 
     def __init__(
@@ -60,6 +60,8 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
         self.review = False
         self.unseen: set[str] = set()
         self.cools_until: datetime | None = None
+        self.release_after: timedelta | None = None
+        self.together: list[str] = []
         self.seen: Counter[str] = Counter()
         self.calls: list[tuple[str, str]] = []
         self.released: set[str] = set()
@@ -254,6 +256,7 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
     async def optimize_source(self, request: ports.SourceOrder) -> ports.Sourced:
         async with self._step("optimize_source", request.order_id):
             made = self.sourced.get((request.order_id, request.round))
+            self.together.append(request.together)
             if made is None and self.cools_until is not None and not request.alone:
                 return ports.Sourced(
                     decision_id="",
@@ -301,6 +304,9 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
             plan=plan,
             outcome=self.outcome,
             review=self.review,
+            release_at=dict.fromkeys((a.node for a in assignments), now + self.release_after)
+            if self.release_after
+            else {},
         )
 
     # ---- the nodes
@@ -370,6 +376,10 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
     @activity.defn
     async def recover_abandoned(self) -> tuple[ports.Abandoned, ...]:
         return ()
+
+    @activity.defn
+    async def reoptimise(self, request: ports.Reoptimise) -> ports.Reoptimised:
+        return ports.Reoptimised(looked_at=0, moved=0, saves_minor=0)
 
     @activity.defn
     async def poll_channel(self, channel: str) -> int:

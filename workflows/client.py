@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -43,11 +44,14 @@ from workflows.messages import (
     PlaceHold,
     ReleaseHold,
     Resolve,
+    SourceAgain,
     StartOrder,
     Submitted,
     Supply,
 )
 from workflows.order import OrderWorkflow
+from workflows.ports import Reoptimise, Reoptimised
+from workflows.upkeep import ReoptimiseWorkflow
 
 _AWAY: Final = (
     RPCStatusCode.UNAVAILABLE,
@@ -206,6 +210,36 @@ async def signal_node_down(client: Client, order_id: str, message: NodeDown) -> 
 async def signal_supply(client: Client, order_id: str, message: Supply) -> None:
     async with _talking(client, order_id):
         await _handle(client, order_id).signal(OrderWorkflow.supply, message)
+
+
+async def signal_source_again(client: Client, order_id: str, message: SourceAgain) -> None:
+    async with _talking(client, order_id):
+        await _handle(client, order_id).signal(OrderWorkflow.source_again, message)
+
+
+async def reoptimise(
+    client: Client, within: timedelta = timedelta(seconds=60), *, dry_run: bool, queue: str = ORDERS
+) -> Reoptimised:
+    """
+    A pass over allocated work that no node was asked for; who asks while one is made gets that one.
+
+    Raises Pending where it takes longer than `within` (it goes on), Outage where Temporal is away.
+    """
+    try:
+        async with asyncio.timeout(within.total_seconds()):
+            return await client.execute_workflow(
+                ReoptimiseWorkflow.run,
+                Reoptimise(dry_run=dry_run),
+                id="reoptimise-dry" if dry_run else "reoptimise-now",
+                task_queue=queue,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            )
+    except TimeoutError as error:
+        raise Pending("temporal", "has not answered yet") from error
+    except RPCError as error:
+        raise Outage("temporal", f"says {error.status.name.lower()}") from error
+    except RuntimeError as error:  # a lazy client that has never reached it
+        raise Outage("temporal", "cannot be reached", maybe_received=False) from error
 
 
 async def state(client: Client, order_id: str) -> OrderState:

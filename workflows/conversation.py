@@ -24,6 +24,7 @@ from workflows.messages import (
     PlaceHold,
     ReleaseHold,
     Resolve,
+    SourceAgain,
     StartOrder,
     Submitted,
     Supply,
@@ -52,6 +53,7 @@ class Conversation:
         self._drivers: dict[str, Fulfilling] = {}
         self._unheard: dict[str, list[NodeEvent]] = {}
         self._supplied = False
+        self._together = ""  # the pass that takes work back to have it sourced with others'
         self._down: dict[str, str] = {}
 
     def _reply(
@@ -112,6 +114,18 @@ class Conversation:
         for driver in self._drivers.values():
             if driver.now.node == message.node:
                 driver.down = why
+
+    @workflow.signal(
+        description='Take back what no node was asked for, and source it anew. {"fulfillments"}'
+    )
+    def source_again(self, message: SourceAgain = SourceAgain()) -> None:
+        named = [self._drivers.get(name) for name in message.fulfillments]
+        known = [driver for driver in named if driver is not None and driver.waits]
+        if len(known) < len(named) or self._book.held or self._book.cancelling:
+            return
+        for driver in known:
+            driver.moved = message.reason
+            self._together = message.batch
 
     @workflow.signal(description="Stock came in: a waiting order tries again")
     def supply(self, _: Supply = Supply()) -> None:

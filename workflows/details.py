@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from domain.fulfillments import Fulfillment
+from domain.fulfillments import Fulfillment, RequestStatus
 from domain.records import Attention, OrderState
 
 
@@ -40,10 +40,15 @@ def _fulfillment(f: Fulfillment) -> str:
     return (
         f"- `{f.fulfillment_id}` at **{f.node}**: {units}; {_words(f.status.value)}, "
         f"request {_words(f.request.value)}"
+        + (f"; given to it at {f.release_at:%Y-%m-%d %H:%M} UTC" if _waits(f) else "")
         + (f"; tracking {tracking}" if tracking else "")
         + (f"; pick up until {f.pickup_until:%Y-%m-%d %H:%M} UTC" if f.pickup_until else "")
         + _because(f.reason)
     )
+
+
+def _waits(f: Fulfillment) -> bool:
+    return f.release_at is not None and f.request is RequestStatus.UNSUBMITTED
 
 
 def _words(code: str) -> str:

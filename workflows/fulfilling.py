@@ -42,17 +42,19 @@ class Fulfilling:
 
     All that happens to it is taken one at a time: what the node says (`news`), that it is wanted
     back, and the deadline that its state has; who else changes it waits for his `turn`. Once
-    `expiring`, a pickup is not handed over any more. A `fresh` one was never asked for.
+    `expiring`, a pickup is not handed over any more. A `fresh` one was never asked for: so is one
+    that is not to be released yet. `moved` is why a fresh one is to be sourced anew.
     """
 
     def __init__(self, book: Book, fulfillment_id: str, *, fresh: bool) -> None:
         self.id = fulfillment_id
         self.news: deque[NodeEvent] = deque()
         self.down = ""
+        self.moved = ""
         self.expiring = False
         self.turn = asyncio.Lock()
-        self._fresh = fresh
         self._book = book
+        self._fresh = fresh or self._unreleased()
         self._next: Literal["dispatch", "recall", "listen"] = "dispatch"
         self._cause = ""
         self._asked_back_for: set[str] = set()
@@ -63,6 +65,20 @@ class Fulfilling:
     @property
     def now(self) -> Fulfillment:
         return self._book.fulfillment(self.id)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is still to be given to its node, and not yet."""
+        return self._fresh and self._next == "dispatch" and self._unreleased()
+
+    @property
+    def moving(self) -> bool:
+        return self._fresh and self.moved != "" and self.now.status not in ENDED
+
+    def _unreleased(self) -> bool:
+        f = self.now
+        asked = f.request is not RequestStatus.UNSUBMITTED or f.status in ENDED
+        return not asked and f.release_at is not None and workflow.now() < f.release_at
 
     async def run(self) -> None:
         while True:
@@ -113,6 +129,8 @@ class Fulfilling:
         speaks has the request; a hold stops the asking, until it is released.
         """
         book = self._book
+        if (release_at := self.now.release_at) is not None:
+            await book.clock.until(self._called, release_at)
         await workflow.wait_condition(lambda: not book.held or self._called())
         if self._called():
             self._next = "listen"
@@ -245,7 +263,8 @@ class Fulfilling:
         if self.now.status in ENDED:
             return ""
         cancelled = "the order was cancelled" if self._book.cancelling else ""
-        causes = [cause for cause in (cancelled, self.down) if cause]
+        moved = self.moved if self._fresh else ""
+        causes = [cause for cause in (cancelled, self.down, moved) if cause]
         return next((cause for cause in causes if cause not in self._asked_back_for), "")
 
     def _ask_back(self, cause: str) -> None:
@@ -258,6 +277,9 @@ class Fulfilling:
         self._next = "listen"
         self._asked_back_for.add(cause)
         f = self.now
+        if self._fresh and cause == self.moved:
+            await self._give_back("moved", cause)
+            return
         if self._fresh:
             self._note("recall")
             await self._give_back("cancelled", f"{cause}; it was not asked yet")

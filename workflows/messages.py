@@ -104,6 +104,17 @@ class NodeDown(Value):
     by: str = "ops"
 
 
+class SourceAgain(Value):
+    """
+    Take these fulfillments back and source them anew, with other orders' of the same `batch`;
+    nothing, where one of them waits no more to be given to its node.
+    """
+
+    fulfillments: tuple[str, ...] = ()
+    batch: str = ""
+    reason: str = "it can be sourced better"
+
+
 class Supply(Value):
     """Units of a SKU came in; a backordered order that waits for it tries again."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Final
 
+from temporalio import workflow
 from temporalio.exceptions import FailureError
 
 from domain.fulfillments import Fulfillment
@@ -124,12 +125,16 @@ class Placing(Leftover):
 
     async def _source(self) -> None:
         """Decide which nodes fulfill what, move the stock to them, and set them to work."""
+        if self._moving():  # what is taken back together is sourced together
+            await workflow.wait_condition(lambda: not self._moving())
+            if self._interrupted():
+                return
         self._supplied = False
         sourced = await self._decide()
         if sourced.wait_until is not None:
             self._alone = not await self._decided_with_others(sourced.wait_until)
             return
-        self._alone, self._rules = False, ""
+        self._alone, self._rules, self._together = False, "", ""
         if self._interrupted() or not await self._approved(sourced):
             return
         some, whole = bool(sourced.plan.assignments), not sourced.plan.unsourced
@@ -137,6 +142,9 @@ class Placing(Leftover):
             return
         if not (some and whole):
             await self._left(sourced.outcome)
+
+    def _moving(self) -> bool:
+        return any(driver.moving for driver in self._drivers.values())
 
     async def _placed(self, sourced: Sourced) -> bool:
         """Whether the plan's units are at their nodes, and drivers at work for them."""
@@ -163,6 +171,7 @@ class Placing(Leftover):
             promise_by=state.promise_by,
             alone=self._alone,
             rules=self._rules,
+            together=self._together,
         )
 
         async def attempt() -> Sourced:
@@ -184,7 +193,9 @@ class Placing(Leftover):
         def effect() -> Effect[Allocate, Allocated]:
             nonlocal fulfillments
             state = self._book.state
-            made = fulfillments = split(state, self._start.order, plan.assignments)
+            made = fulfillments = split(
+                state, self._start.order, plan.assignments, sourced.release_at
+            )
 
             def placed(state: OrderState) -> OrderState:
                 for f in made:
@@ -198,7 +209,7 @@ class Placing(Leftover):
                 placed(state),
                 OrderEvent(
                     type="allocated",
-                    summary=f"sourced from {where}",
+                    summary=f"sourced from {where}{_given(fulfillments)}",
                     cause=sourced.decision_id,
                     data={"decision": sourced.decision_id, "solver": sourced.solver},
                 ),
@@ -244,3 +255,13 @@ class Placing(Leftover):
             lambda s: all_moved(s, Bucket, Bucket.CANCELLED).model_copy(update=update),
             OrderEvent(type=status.value, summary=reason, cause=code),
         )
+
+
+def _given(fulfillments: Iterable[Fulfillment]) -> str:
+    """When nodes are asked that are not asked at once."""
+    told = (
+        f"; is given to {f.node} at {f.release_at:%Y-%m-%d %H:%M} UTC"
+        for f in fulfillments
+        if f.release_at is not None
+    )
+    return "".join(told)

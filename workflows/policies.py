@@ -21,6 +21,7 @@ _PATIENT: Final = RetryPolicy(maximum_interval=timedelta(seconds=15))
 _PARTNER: Final = RetryPolicy(maximum_interval=timedelta(minutes=1))
 _DATABASE_ANSWERS: Final = timedelta(seconds=4)
 _PATIENT_ANSWERS: Final = timedelta(seconds=20)
+_LONG_ANSWERS: Final = timedelta(minutes=10)
 # More lines than this are sourced by a regular activity on the queue for heavy decisions.
 SOURCED_IN_PLACE: Final = 20
 
@@ -40,6 +41,16 @@ def patient(summary: str, queue: str | None = None) -> ActivityConfig:
     return ActivityConfig(
         task_queue=queue,
         start_to_close_timeout=_PATIENT_ANSWERS,
+        retry_policy=_PATIENT,
+        summary=summary,
+    )
+
+
+def lengthy(summary: str, queue: str) -> ActivityConfig:
+    """A step of our own that may take minutes."""
+    return ActivityConfig(
+        task_queue=queue,
+        start_to_close_timeout=_LONG_ANSWERS,
         retry_policy=_PATIENT,
         summary=summary,
     )

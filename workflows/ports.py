@@ -84,7 +84,8 @@ class Reserved(Value):
 class SourceOrder(Value):
     """
     `alone`: not to wait any more for others to be sourced with. `rules` names the rule set that
-    judges what another one left over.
+    judges what another one left over. `together` names the pass that took the units back, so as to
+    have them sourced with those of other orders.
     """
 
     order_id: str
@@ -95,12 +96,14 @@ class SourceOrder(Value):
     promise_by: datetime | None
     alone: bool = False
     rules: str = ""
+    together: str = ""
 
 
 class Sourced(Value):
     """
     `review`: the plan waits for a person's approval. `wait_until`: nothing is decided yet, for the
-    order is sourced together with others by then.
+    order is sourced together with others by then. `release_at`: by node, when it is to be asked,
+    where that is not at once.
     """
 
     decision_id: str
@@ -109,6 +112,7 @@ class Sourced(Value):
     outcome: Outcome = Outcome()
     review: bool = False
     wait_until: datetime | None = None
+    release_at: dict[str, datetime] = {}
 
 
 class Allocate(Value):
@@ -259,6 +263,39 @@ class Abandoned(Value):
     status: str
 
 
+class Reoptimise(Value):
+    """A dry run only tells what would move."""
+
+    dry_run: bool = False
+
+
+class Better(Value):
+    """
+    An order that could be sourced better, or would make room for one that could (then it saves less
+    than nothing): where its packages are to leave, `before` and `after`. Money in minor units, by
+    what plans are compared by.
+    """
+
+    order_id: str
+    before: dict[str, str]
+    after: dict[str, str]
+    saves_minor: int
+    moves: bool
+
+
+class Reoptimised(Value):
+    """
+    What a pass over allocated work that no node was asked for found: how many orders it
+    `looked_at`, how many are `moved` (in a dry run: would be), what that saves. `orders` has those
+    that save most, at most so many as one message carries.
+    """
+
+    looked_at: int
+    moved: int
+    saves_minor: int
+    orders: tuple[Better, ...] = ()
+
+
 class Upkeep(ABC):
     @activity.defn
     @abstractmethod
@@ -266,6 +303,14 @@ class Upkeep(ABC):
         """
         Restart, in order to cancel, every open order whose workflow was terminated or lost; start
         over, from its record, every one whose history cannot be replayed.
+        """
+
+    @activity.defn
+    @abstractmethod
+    async def reoptimise(self, request: Reoptimise) -> Reoptimised:
+        """
+        Have allocated work that no node was asked for sourced anew, where that saves more than its
+        rules ask for.
         """
 
     @activity.defn

@@ -179,16 +179,19 @@ async def given_back(
 
     They return to the order's reservation to be sourced elsewhere; they are free for all where the
     order is being cancelled or the pickup expired. So are a pickup's: its store could not keep
-    them, and a person decides whether to ask it again.
+    them, and a person decides whether to ask it again. The node is not asked again, but for what
+    was `moved`: that it was never asked for.
     """
     before = book.fulfillment(fulfillment_id)
     after = before if name == "short_shipped" else _after(before, name, event)
     after = after.model_copy(update={"reason": reason})
     lines, source = before.remaining(), bucket_of(before)
     expired, pickup = name == "expired", before.method is DeliveryMethod.PICKUP
+    moves = name == "moved"
+    what = "is not asked for" if moves else "gives back"
     told = OrderEvent(
         type=f"fulfillment_{name}",
-        summary=f"{before.node} gives back {count(lines)}: {reason}",
+        summary=f"{before.node} {what} {count(lines)}: {reason}",
         actor=f"node:{before.node}" if event else "crossdock",
         cause=event.event_id if event else reason,
         fulfillment_id=fulfillment_id,
@@ -203,7 +206,7 @@ async def given_back(
             state = moved(with_fulfillment(state, after), lines, source, to)
             if expired:
                 return state.model_copy(update={"reason": "pickup_expired"})
-            if pickup:
+            if pickup or moves:
                 return state
             excluded = {**state.excluded, after.node: reason[:200]}
             return state.model_copy(update={"excluded": excluded})

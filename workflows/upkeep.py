@@ -1,11 +1,15 @@
-"""Work that runs on a schedule: polling channels, and finding orders whose workflow is gone."""
+"""
+Work that runs on a schedule: polling channels, finding orders whose workflow is gone, and sourcing
+anew what is allocated and could be sourced better.
+"""
 
 from __future__ import annotations
 
 from temporalio import workflow
 
-from workflows.policies import patient
-from workflows.ports import Upkeep
+from workflows.addressing import sourcing_queue
+from workflows.policies import lengthy, patient
+from workflows.ports import Reoptimise, Reoptimised, Upkeep
 
 
 @workflow.defn(name="PollChannel")
@@ -29,3 +33,18 @@ class ReconcileWorkflow:
             Upkeep.recover_abandoned, **patient("look for abandoned orders")
         )
         return len(found)
+
+
+@workflow.defn(name="Reoptimise")
+class ReoptimiseWorkflow:
+    """Has allocated work that no node was asked for sourced better."""
+
+    @workflow.run
+    async def run(self, request: Reoptimise) -> Reoptimised:
+        queue = sourcing_queue(workflow.info().task_queue)
+        summary = (
+            "tell what could be sourced better" if request.dry_run else "source what waits anew"
+        )
+        return await workflow.execute_activity_method(
+            Upkeep.reoptimise, request, **lengthy(summary, queue)
+        )

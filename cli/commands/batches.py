@@ -1,4 +1,4 @@
-"""Orders that cool down: how many wait to be sourced together, and to have them go now."""
+"""Orders that are sourced together: those that cool down, and those whose work still waits here."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.printing import console, table
-from cli.target import run
+from cli.target import installation, run
 
 if TYPE_CHECKING:
     from storage.cooling import Waiting
+    from workflows.ports import Reoptimised
 
-batches = typer.Typer(no_args_is_help=True, help="See and start batches of orders that cool down.")
+batches = typer.Typer(no_args_is_help=True, help="See and start batches of orders.")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,6 +42,34 @@ def now(
     """Have what waits be due now; a worker sources it together within seconds."""
     orders = run(_hasten(profile))
     typer.echo(f"{orders} orders are due")
+
+
+@batches.command()
+def reoptimise(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Source anew what is allocated and no node was asked for, where that saves enough."""
+    found = run(_reoptimise(dry_run=dry_run))
+    if as_json:
+        typer.echo(found.model_dump_json())
+        return
+    listed = table("order", "is sent by", "could be", "saves", "")
+    for one in found.orders:
+        ways = (", ".join(f"{n} {s}" for n, s in way.items()) for way in (one.before, one.after))
+        listed.add_row(one.order_id, *ways, str(one.saves_minor), "moves" if one.moves else "stays")
+    console().print(listed)
+    would = "would move" if dry_run else "move"
+    typer.echo(f"{found.looked_at} orders looked at, {found.moved} {would}")
+
+
+async def _reoptimise(*, dry_run: bool) -> Reoptimised:
+    from cli.wiring import temporal
+    from workflows import client
+
+    async with installation() as settings:
+        return await client.reoptimise(await temporal(settings), dry_run=dry_run)
 
 
 async def _waiting() -> tuple[Waiting, ...]:

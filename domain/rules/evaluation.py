@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 from domain.orders import Order
 from domain.rules.conditions import Condition, Facts, Flawed, condition
 from domain.rules.facts import FIELDS, SCOPES, Case, Fact, Scope
-from domain.rules.sets import Outcome, Profile, Rule, Version
+from domain.rules.sets import STABILITY_MINOR, Outcome, Profile, Rule, Version
 from domain.sourcing.policy import Constraint, Policy
 from domain.values import Value
 
@@ -38,13 +38,16 @@ class Told(Value):
 class Judged(Value):
     """
     What a rule set says about an order. `policy` is what the plan is made by; `review`: it waits
-    for approval. `partial` and `nothing` are what happens where some units, or all, find no node.
+    for approval; `cool_down`, `release_after` and `stability_minor` are its profile's. `partial`
+    and `nothing` are what happens where some units, or all, find no node.
     """
 
     profile: str
     policy: Policy
     review: bool
     cool_down: timedelta | None = None
+    release_after: timedelta | None = None
+    stability_minor: int = STABILITY_MINOR
     partial: Outcome
     nothing: Outcome
     told: tuple[Told, ...] = ()
@@ -93,6 +96,8 @@ def evaluate(version: Version, case: Case) -> Judged | None:
         ),
         review=profile.review,
         cool_down=profile.cool_down,
+        release_after=profile.release_after,
+        stability_minor=profile.stability_minor,
         partial=outcomes["partial"],
         nothing=outcomes["nothing"],
         told=tuple(told),

@@ -24,7 +24,10 @@ FAR: Final = 25_000
 
 @dataclass(frozen=True)
 class Case:
-    """One order to decide about, and the network in which, as both are at `now`."""
+    """
+    One order to decide about, and the network in which, as both are at `now`. `release_at` is when
+    its work was last to be given to its nodes, where it was sourced before.
+    """
 
     order: Order
     units: tuple[Units, ...]
@@ -32,6 +35,7 @@ class Case:
     now: datetime
     promise_by: datetime | None = None
     round: int = 1
+    release_at: datetime | None = None
 
     @cached_property
     def asked(self) -> Mapping[str, int]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from domain.calendars import next_cutoff
+from domain.orders import DeliveryMethod
 from domain.rules.evaluation import Judged, choose, evaluate
 from domain.rules.facts import Case
 from domain.rules.sets import Version
@@ -12,6 +15,8 @@ from domain.sourcing.policy import Policy
 from domain.sourcing.problem import Decision, Outcome, Problem
 
 BUILT_IN: Final = Policy()
+# So long before its cut-off a node is asked at the latest.
+ASKED_BEFORE: Final = timedelta(minutes=15)
 
 
 class Posed(NamedTuple):
@@ -51,14 +56,14 @@ def decide_by(
     """
     while True:
         posed = pose(active, case, build, name)
-        decision = ruled(solve(posed.problem), posed.judged)
+        decision = ruled(solve(posed.problem), posed.judged, case)
         waits = decision.outcome.allocate and decision.plan.assignments
         if decision.outcome.then != "next" or waits or not _left_over(decision):
             return decision
         name = decision.outcome.next
 
 
-def ruled(decision: Decision, judged: Judged | None) -> Decision:
+def ruled(decision: Decision, judged: Judged | None, case: Case) -> Decision:
     """The decision with what its rule set makes of it."""
     if judged is None:
         return decision
@@ -71,7 +76,32 @@ def ruled(decision: Decision, judged: Judged | None) -> Decision:
         cancel_after=said.cancel_after,
     )
     left = {"outcome": outcome} if _left_over(decision) else {}
-    return decision.model_copy(update={**left, "review": judged.review})
+    release_at = _release_at(decision, judged, case)
+    said_beside = {"review": judged.review, "release_at": release_at}
+    return decision.model_copy(update={**left, **said_beside})
+
+
+def _release_at(decision: Decision, judged: Judged, case: Case) -> dict[str, datetime]:
+    """
+    By node, when it is given its work, where that is not at once.
+
+    Never so late that it would ship later than planned, which is from the node's next cut-off on;
+    and an order waits once, so what comes back and is sourced anew goes out when it would have. A
+    plan that was promised or that a person approves, and a pickup, do not wait: nothing could come
+    of it.
+    """
+    kept = decision.promise is not None and decision.promise.kept
+    wait = judged.release_after
+    if wait is None or judged.review or kept or case.order.method is not DeliveryMethod.SHIP:
+        return {}
+    nodes = {node.code: node for node in case.snapshot.nodes}
+    wanted = min(case.now + wait, case.release_at or case.now + wait)
+    found = {}
+    for code in (package.node for package in decision.plan.assignments):
+        lead = timedelta(hours=nodes[code].lead_hours)
+        cutoff = next_cutoff(nodes[code].calendar, case.now + lead) - lead
+        found[code] = min(wanted, cutoff - ASKED_BEFORE)
+    return {code: at for code, at in found.items() if at > case.now}
 
 
 def _left_over(decision: Decision) -> bool:

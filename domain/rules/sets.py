@@ -20,6 +20,7 @@ MOST_PROFILES: Final = 50
 MOST_RULES: Final = 50
 MOST_IN_ALL: Final = 500
 MOST_NAMED: Final = 50
+STABILITY_MINOR: Final = 100
 _BEGIN: Final = datetime(1, 1, 2, tzinfo=UTC)
 _END: Final = datetime(9999, 12, 30, tzinfo=UTC)
 
@@ -170,7 +171,8 @@ class Profile(Exact):
 
     `objective` is one of `policy.PROFILES`, `weights` what is otherwise in it. `review`: the plan
     waits for a person's approval. `cool_down`: so long an order waits for others of its set and
-    profile, to be sourced together with them.
+    profile, to be sourced together with them. `release_after`: so long allocated work stays with us
+    before its node is asked, and may be sourced anew where that saves more than `stability_minor`.
     """
 
     name: Name
@@ -181,6 +183,8 @@ class Profile(Exact):
     weights: Annotated[dict[str, StrictInt], Field(max_length=20)] = {}
     review: Yes = False
     cool_down: Wait | None = None
+    release_after: Wait | None = None
+    stability_minor: Annotated[int, Field(strict=True, ge=0, le=10**9)] = STABILITY_MINOR
     rules: Annotated[tuple[Rule, ...], Field(max_length=MOST_RULES)] = ()
     outcomes: Outcomes
 

@@ -258,7 +258,8 @@ class Decision(Value):
     gap. `promise` is there where the order came with a quoted plan: one that is kept is taken as it
     was promised, without a search for a better one. `certificate` is there where the decision is
     one of the share that another solver checks. `outcome` and `review` are what rules make of it:
-    of what the plan leaves over, and whether a person must see it first. `batch` names the orders
+    of what the plan leaves over, and whether a person must see it first; `release_at` says by node
+    until when they keep its package with us. `batch` names the orders
     that it was decided with; the problem has what was left for this one.
     """
 
@@ -278,6 +279,7 @@ class Decision(Value):
     certificate: Certificate | None = None
     outcome: Outcome = Outcome()
     review: bool = False
+    release_at: dict[str, datetime] = {}
     batch: str = ""
 
     @property

@@ -16,6 +16,7 @@ from storage.tables.network import (
     rate_cards,
 )
 from storage.tables.orders import (
+    UNRELEASED,
     WAITS_FOR_SUPPLY,
     fulfillments,
     order_events,
@@ -49,6 +50,7 @@ from storage.tables.supply import backorder_lines, backorders, supplies, supply_
 
 __all__ = [
     "FROM_CHANNELS",
+    "UNRELEASED",
     "WAITS_FOR_SUPPLY",
     "allocation_lines",
     "allocations",

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from storage.tables.base import OPEN, metadata, now, work
 
 # What tells a channel's documents from nodes' events and from what we tell ourselves.
-FROM_CHANNELS = "kind NOT IN ('node_event', 'node_down', 'supply')"
+FROM_CHANNELS = "kind NOT IN ('node_event', 'node_down', 'source_again', 'supply')"
 
 # `order_id` of a channel's document is null where none could be read in it.
 inbox = Table(

@@ -24,6 +24,9 @@ WAITS_FOR_SUPPLY = (
     "terminal_at IS NULL AND (state -> 'short' <> '{}' OR attention @> ARRAY['no_node'])"
 )
 
+# Work that no node was asked for, and may wait to be given to one.
+UNRELEASED = "status = 'open' AND request = 'unsubmitted' AND release_at IS NOT NULL"
+
 orders = Table(
     "orders",
     metadata,
@@ -80,6 +83,7 @@ fulfillments = Table(
     Column("ship_by", INSTANT, nullable=False),
     Column("deliver_by", INSTANT, nullable=False),
     Column("pickup_until", INSTANT),
+    Column("release_at", INSTANT),
     Column("cost_minor", BigInteger, nullable=False),
     Column("goods_minor", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
@@ -88,6 +92,7 @@ fulfillments = Table(
     now("updated_at"),
     Column("submitted_at", INSTANT),
     Index("ix_fulfillments_node_status", "node", "status"),
+    Index("ix_fulfillments_unreleased", "release_at", postgresql_where=text(UNRELEASED)),
 )
 
 order_events = Table(

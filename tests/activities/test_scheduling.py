@@ -81,3 +81,24 @@ async def test_a_poll_that_outlives_its_channels_kind_ends(house: House) -> None
     await put(house, "turned", "shopify")
     with pytest.raises(Refused, match="none that is polled"):
         await Upkeep(house).poll_channel("turned")
+
+
+async def test_what_waits_is_looked_at_at_its_pace_or_never(house: House) -> None:
+    async def ensured(seconds: float) -> timedelta | None:
+        paces = {"reconcile_seconds": 60, "poll_seconds": 30, "reoptimise_seconds": seconds}
+        await scheduling.ensure_schedules(house.client, (), **paces)
+        try:
+            found = await house.client.get_schedule_handle("reoptimise").describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return None
+        return found.schedule.spec.intervals[0].every
+
+    try:
+        assert await ensured(0) is None
+        assert await ensured(300) == timedelta(minutes=5)
+        assert await ensured(60) == timedelta(minutes=1)
+        assert await ensured(0) is None
+    finally:
+        await house.client.get_schedule_handle("reconcile").delete()

@@ -16,9 +16,9 @@ from domain.fulfillments import (
 )
 from tests.samples import a_share
 
-OURS = {"dispatch", "recall", "recall_refused", "no_answer", "vouched", "expired"}
+OURS = {"dispatch", "recall", "recall_refused", "no_answer", "vouched", "expired", "moved"}
 NAMES = sorted({*OURS, *(kind.value for kind in NodeEventType), "partly_shipped", "short_shipped"})
-LETS_GO = {"rejected", "exception", "cancelled", "vouched", "expired"}
+LETS_GO = {"rejected", "exception", "cancelled", "vouched", "expired", "moved"}
 START = (FulfillmentStatus.OPEN, RequestStatus.UNSUBMITTED)
 
 

@@ -31,6 +31,7 @@ from workflows.messages import (
     PlaceHold,
     ReleaseHold,
     Resolve,
+    SourceAgain,
     Submitted,
     Supply,
 )
@@ -133,6 +134,12 @@ class Story:
 
     async def down(self, node: str) -> None:
         await client.signal_node_down(self.client, self.id, NodeDown(node=node))
+
+    async def again(self, *numbers: int) -> None:
+        """A pass finds that these fulfillments could be sourced better."""
+        named = tuple(self.f(number) for number in numbers)
+        message = SourceAgain(fulfillments=named, batch="again/1", reason="saves 1")
+        await client.signal_source_again(self.client, self.id, message)
 
     async def supply(self) -> None:
         await client.signal_supply(self.client, self.id, Supply())

@@ -146,6 +146,20 @@ async def is_backordered_then_supplied(story: Story) -> OrderStatus:
     return OrderStatus.COMPLETED
 
 
+async def waits_and_is_sourced_better(story: Story) -> OrderStatus:
+    await story.submit()
+    await story.reached("allocate")
+    await asyncio.sleep(0.5)
+    story.world.receive("0", "mug", 5)
+    await story.again(1, 2)
+    await story.reached("allocate", 2)
+    await asyncio.sleep(0.5)
+    await story.later(timedelta(hours=4))
+    await asked(story)
+    await story.deliver(3)
+    return OrderStatus.COMPLETED
+
+
 async def is_silent_then_recalled(story: Story) -> OrderStatus:
     await story.submit()
     await asked(story)
@@ -178,6 +192,12 @@ async def is_held_for_an_unknown_product(story: Story) -> OrderStatus:
     return OrderStatus.COMPLETED
 
 
+def _with_patience() -> World:
+    world = World({"A": {"mug": 2}, "B": {"mug": 3}})
+    world.release_after = timedelta(hours=3)
+    return world
+
+
 ROADS: dict[Road, tuple[Callable[[], World], dict[str, Any]]] = {
     ships: (World, {}),
     ships_in_two: (
@@ -198,6 +218,10 @@ ROADS: dict[Road, tuple[Callable[[], World], dict[str, Any]]] = {
     is_cancelled_at_its_node: (World, {}),
     waits_for_people: (World, {}),
     is_backordered_then_supplied: (lambda: World({"A": {"mug": 1}}), {}),
+    waits_and_is_sourced_better: (
+        _with_patience,
+        {"lines": (Line(line_id="1", sku="mug", quantity=5),)},
+    ),
     is_silent_then_recalled: (World, {}),
     lives_through_an_outage: (World, {}),
     is_held_for_an_unknown_product: (

@@ -110,6 +110,16 @@ async def supply_comes(story: Story, chance: random.Random) -> None:
     await story.supply()
 
 
+async def it_could_be_sourced_better(story: Story, chance: random.Random) -> None:
+    """A pass has looked at it, now or some time ago, and tells it, perhaps twice."""
+    state = story.world.states.get(story.id)
+    named = [f for f in state.fulfillments if f.release_at] if state else []
+    numbers = range(1, len(named) + 1)
+    some = chance.sample(numbers, chance.randrange(len(named) + 1))
+    for _ in range(chance.choice((1, 1, 2))):
+        await story.again(*(some or numbers))
+
+
 async def time_passes(story: Story, chance: random.Random) -> None:
     with suppress(RuntimeError):  # another leap took this one's place
         await story.later(timedelta(hours=chance.choice((1, 5, 30, 100))))
@@ -142,6 +152,7 @@ ACTS: dict[Act, int] = {
     a_person_decides: 3,
     a_batch_is_retried: 1,
     supply_comes: 1,
+    it_could_be_sourced_better: 3,
     time_passes: 1,
     the_database_is_away: 1,
     a_node_changes_its_manners: 2,
@@ -167,6 +178,8 @@ async def test_random_days_end_and_add_up(play: Play, seed: int) -> None:
             Line(line_id="2", sku="tee", quantity=chance.randrange(1, 3)),
         )
         order: dict[str, Any] = {"lines": lines[: chance.randrange(1, 3)]}
+        if number % 4 in {1, 2}:
+            world.release_after = timedelta(hours=chance.choice((2, 20)))
         if number % 4 == 0:
             order |= {"method": DeliveryMethod.PICKUP, "pickup_node": "B"}
         async with play(world, **order) as story:

@@ -1,0 +1,297 @@
+"""Allocated work that no node was asked for is sourced anew where it pays, on real rows."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from activities.batches import decide_due
+from activities.house import House
+from activities.reoptimising import reoptimise
+from activities.sourcing import Sourcing
+from activities.stock import Stock
+from activities.worker import adapters, workers
+from cli import sample
+from domain.fulfillments import Fulfillment, advance
+from domain.kits import units_of
+from domain.lifecycle import all_moved, moved, split, units_in, with_fulfillment
+from domain.network import Calendar
+from domain.orders import Address, Bucket, Line, LineState, Order
+from domain.records import Change, OrderState
+from storage import audit, cooling, network, records, rules, stock
+from storage.database import transaction
+from storage.tables import allocations, inbox, metadata, node_capacity
+from storage.tables import stock as shelves
+from tests.domain.rules.written import a_profile
+from tests.domain.rules.written import rules as a_set
+from tests.samples import an_order
+from workflows import client
+from workflows.messages import SourceAgain
+from workflows.ports import Allocate, GiveBack, Reserve, SourceOrder
+
+NODES = {node.code: node for node in sample.network().nodes}
+NEAR, DEAR = NODES["DC-DAL"], NODES["TPL-EDI"]
+SKU = next(p.sku for p in sample.network().products if p.handling_class == "standard")
+AUSTIN, NEWARK = ("78701", "TX", "Austin"), ("07102", "NJ", "Newark")
+
+
+def always_open() -> Calendar:
+    """Its next cut-off is half a day away."""
+    cutoff = (datetime.now(UTC) + timedelta(hours=12)).time()
+    days = (0, 1, 2, 3, 4, 5, 6)
+    whole: dict[str, Any] = {"opens": time(0), "closes": time(0), "holidays": ""}
+    return Calendar(timezone="UTC", weekdays=days, cutoff=cutoff, **whole)
+
+
+async def housed(engine: AsyncEngine, units: dict[str, int], **profile: Any) -> AsyncEngine:
+    """Two nodes with so many units, and rules by which allocated work waits four hours."""
+    names = ", ".join(table.name for table in metadata.sorted_tables)
+    patient = a_profile("patient", release_after=timedelta(hours=4), **profile)
+    async with transaction(engine) as conn:
+        await conn.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+        await network.put_products(conn, sample.network().products)
+        await network.put_rate_cards(conn, sample.network().rate_cards)
+        for code in (NEAR.code, DEAR.code):
+            one = {"calendar": always_open(), "capacity_per_day": 9, "units_per_day": 9}
+            await network.put_node(conn, NODES[code].model_copy(update=one))
+            if units.get(code):
+                await stock.receive(conn, "sample", code, [(SKU, units[code])], "sample", "test")
+        await rules.save(conn, a_set("web", patient), "ann")
+        await rules.activate(conn, "web", 1, "bob", "")
+    return engine
+
+
+async def receive(engine: AsyncEngine, code: str, units: int) -> None:
+    async with transaction(engine) as conn:
+        await stock.receive(conn, f"more-{code}", code, [(SKU, units)], "receipt", "test")
+
+
+class Life:
+    """An order, each step as its workflow takes it."""
+
+    def __init__(self, engine: AsyncEngine, number: str, where: tuple[str, str, str]) -> None:
+        code, region, city = where
+        line1 = {"line1": "1 Main St", "country": "US", "name": "Ann"}
+        ship_to = Address(city=city, region=region, postal_code=code, **line1)
+        line = Line(line_id="1", sku=SKU, quantity=1, unit_price_minor=3000)
+        self.order: Order = an_order(number, ship_to=ship_to, lines=(line,))
+        self.state = OrderState(
+            order_id=self.order.order_id,
+            channel="web",
+            channel_order_id=number,
+            lines=(LineState.new(line, SKU),),
+        )
+        self._engine, self._stock, self._seq = engine, Stock(engine), 0
+
+    def change(self, state: OrderState) -> Change:
+        self._seq += 1
+        self.state = state
+        return Change(key=f"run:{self._seq}", at=datetime.now(UTC), seq=self._seq, state=state)
+
+    @property
+    def reservation(self) -> str:
+        return f"{self.order.order_id}-R1"
+
+    @property
+    def waiting(self) -> Fulfillment:
+        return self.state.fulfillments[-1]
+
+    async def reserved(self) -> None:
+        async with transaction(self._engine) as conn:
+            await records.accept(conn, self.order, "run", self.change(self.state))
+        units = units_of(self.state.lines, units_in(self.state, Bucket.OPEN))
+        held = all_moved(self.state, [Bucket.OPEN], Bucket.RESERVED)
+        change = self.change(held.model_copy(update={"reservations": 1}))
+        request = Reserve(
+            reservation_id=self.reservation,
+            order_id=self.order.order_id,
+            channel="web",
+            units=units,
+            node=None,
+            reserved=change,
+            short=change,
+        )
+        assert (await self._stock.reserve(request)).ok
+
+    async def sourced(self, together: str = "") -> bool:
+        """Whether there is a decision; then its work is at its node."""
+        state = self.state
+        request = SourceOrder(
+            order_id=state.order_id,
+            round=state.round + 1,
+            units=units_of(state.lines, units_in(state, Bucket.RESERVED)),
+            excluded=state.excluded,
+            firm_node=None,
+            promise_by=state.promise_by,
+            together=together,
+        )
+        sourced = await Sourcing(self._engine, 1.0).optimize_source(request)
+        if sourced.wait_until is not None:
+            return False
+        made = split(state, self.order, sourced.plan.assignments, sourced.release_at)
+        for share in made:
+            added = with_fulfillment(state, share)
+            state = moved(added, share.lines, Bucket.RESERVED, Bucket.ALLOCATED)
+        change = self.change(state.model_copy(update={"round": request.round}))
+        allocate = Allocate(
+            key=f"{self.order.order_id}/round/{request.round}",
+            reservation_id=self.reservation,
+            fulfillments=made,
+            change=change,
+        )
+        assert (await self._stock.allocate(allocate)).ok
+        return True
+
+    async def taken_back(self) -> None:
+        share = self.waiting
+        after = advance(share, "moved")
+        assert after is not None
+        state = with_fulfillment(self.state, after)
+        request = GiveBack(
+            key=f"{share.fulfillment_id}/back",
+            fulfillment_id=share.fulfillment_id,
+            lines=share.lines,
+            to="reservation",
+            reservation_id=self.reservation,
+            change=self.change(moved(state, share.lines, Bucket.ALLOCATED, Bucket.RESERVED)),
+        )
+        await self._stock.give_back(request)
+
+
+async def placed(engine: AsyncEngine, *where: tuple[str, str, str]) -> tuple[Life, ...]:
+    lives = tuple(Life(engine, str(n), place) for n, place in enumerate(where, 1))
+    for life in lives:
+        await life.reserved()
+        assert await life.sourced()
+    return lives
+
+
+async def messages(engine: AsyncEngine) -> dict[str, SourceAgain]:
+    async with transaction(engine) as conn:
+        query = select(inbox.c.order_id, inbox.c.body).where(inbox.c.kind == "source_again")
+        rows = (await conn.execute(query)).all()
+    return {row.order_id: SourceAgain.model_validate(row.body) for row in rows}
+
+
+async def obeyed(engine: AsyncEngine, lives: Sequence[Life]) -> None:
+    """What the orders' workflows do when they are told."""
+    told = await messages(engine)
+    assert {life.order.order_id for life in lives} == told.keys()
+    for life in lives:
+        message = told[life.order.order_id]
+        assert message.fulfillments == (life.waiting.fulfillment_id,)
+        await life.taken_back()
+        assert not await life.sourced(message.batch)
+    async with transaction(engine) as conn:
+        assert await cooling.hasten(conn) == len(lives)
+    assert await decide_due(engine, 1.0) == len(lives)
+    for life in lives:
+        assert await life.sourced(told[life.order.order_id].batch)
+
+
+async def sound(engine: AsyncEngine, held: dict[str, int]) -> None:
+    """Nothing is wrong, and each node has so many units, and places of its day, taken."""
+    async with transaction(engine) as conn:
+        findings = await audit.audit(conn)
+        rows = (await conn.execute(select(shelves.c.node, shelves.c.allocated))).all()
+        days = (await conn.execute(select(node_capacity))).all()
+        open_ = select(allocations.c.node).where(allocations.c.capacity_day.is_not(None))
+        places = sorted((await conn.execute(open_)).scalars())
+    assert [f for f in findings if f.invariant in {1, 2, 3, 5}] == []
+    assert {row.node: row.allocated for row in rows if row.allocated} == held
+    assert {row.node: row.used for row in days if row.used} == held
+    assert {row.node: row.units for row in days if row.units} == held
+    assert places == sorted(node for node, units in held.items() for _ in range(units))
+
+
+async def test_an_order_moves_to_a_cheaper_node_that_got_stock(engine: AsyncEngine) -> None:
+    house = await housed(engine, {DEAR.code: 3})
+    (life,) = await placed(house, AUSTIN)
+    first = life.waiting
+    assert first.node == DEAR.code
+    assert first.release_at is not None
+    assert timedelta(hours=3) < first.release_at - datetime.now(UTC) <= timedelta(hours=4)
+    none = await reoptimise(house, dry_run=False)
+    assert (none.looked_at, none.moved, await messages(house)) == (1, 0, {})
+
+    await receive(house, NEAR.code, 1)
+    dry = await reoptimise(house, dry_run=True)
+    [better] = dry.orders
+    assert (dry.moved, better.moves, await messages(house)) == (1, True, {})
+    assert (list(better.before), list(better.after)) == ([DEAR.code], [NEAR.code])
+    done = await reoptimise(house, dry_run=False)
+    assert done == dry
+    await obeyed(house, [life])
+
+    assert life.waiting.node == NEAR.code
+    assert life.waiting.release_at == first.release_at  # an order waits once
+    assert first.cost_minor - life.waiting.cost_minor == better.saves_minor > 100
+    await sound(house, {NEAR.code: 1})
+    assert (await reoptimise(house, dry_run=True)).orders == ()
+
+
+async def test_what_saves_no_more_than_its_price_stays(engine: AsyncEngine) -> None:
+    house = await housed(engine, {DEAR.code: 3}, stability_minor=100_000)
+    await placed(house, AUSTIN)
+    await receive(house, NEAR.code, 1)
+    found = await reoptimise(house, dry_run=False)
+    assert (found.looked_at, found.moved, await messages(house)) == (1, 0, {})
+    [better] = found.orders
+    assert better.saves_minor > 0
+    assert not better.moves
+
+
+async def test_two_orders_swap_though_neither_could_move_alone(engine: AsyncEngine) -> None:
+    """Each got the one node that had stock when it came; there is no other unit."""
+    house = await housed(engine, {DEAR.code: 1})
+    first = Life(house, "1", AUSTIN)
+    await first.reserved()
+    assert await first.sourced()
+    await receive(house, NEAR.code, 1)
+    second = Life(house, "2", NEWARK)
+    await second.reserved()
+    assert await second.sourced()
+    assert (first.waiting.node, second.waiting.node) == (DEAR.code, NEAR.code)
+    before = first.waiting.cost_minor + second.waiting.cost_minor
+
+    found = await reoptimise(house, dry_run=False)
+    assert (found.looked_at, found.moved) == (2, 2)
+    await obeyed(house, [first, second])
+    assert (first.waiting.node, second.waiting.node) == (NEAR.code, DEAR.code)
+    after = first.waiting.cost_minor + second.waiting.cost_minor
+    assert before - after == found.saves_minor > 200
+    await sound(house, {NEAR.code: 1, DEAR.code: 1})
+
+
+async def test_a_pass_is_made_on_demand_by_a_worker_for_sourcing(house: House) -> None:
+    await housed(house.engine, {DEAR.code: 3})
+    await placed(house.engine, AUSTIN)
+    await receive(house.engine, NEAR.code, 1)
+    async with AsyncExitStack() as stack:
+        for worker in workers(house.client, adapters(house), "again", ["workflows", "sourcing"]):
+            await stack.enter_async_context(worker)
+        dry = await client.reoptimise(house.client, dry_run=True, queue="again")
+        assert (dry.moved, await messages(house.engine)) == (1, {})
+        done = await client.reoptimise(house.client, dry_run=False, queue="again")
+    assert done == dry
+    assert list(await messages(house.engine)) == ["web-1"]
+
+
+@pytest.mark.parametrize("why", ["held", "asked", "soon", "promised"])
+async def test_what_is_not_to_be_touched_is_not_looked_at(engine: AsyncEngine, why: str) -> None:
+    house = await housed(engine, {DEAR.code: 3})
+    await placed(house, AUSTIN)
+    await receive(house, NEAR.code, 1)
+    wanted = {
+        "held": "UPDATE orders SET state = jsonb_set(state, '{holds}', '[{}]')",
+        "asked": "UPDATE fulfillments SET submitted_at = now()",
+        "soon": "UPDATE fulfillments SET release_at = now() + interval '30 seconds'",
+        "promised": "UPDATE orders SET body = jsonb_set(body, '{promise_token}', '\"p-1\"')",
+    }
+    async with transaction(house) as conn:
+        await conn.exec_driver_sql(wanted[why])
+    assert (await reoptimise(house, dry_run=True)).looked_at == 0
