@@ -172,7 +172,7 @@ def test_exact_costs_what_every_division_tried_by_hand_costs_at_least(small: Mar
 @pytest.mark.parametrize("parts", [False, True])
 def test_no_policy_costs_less_than_the_bound(small: Market, *, parts: bool) -> None:
     orders = path(small, 11 + SCORED)
-    bound = lower_bound(small, orders.asked, small.stock, passes=60, parts=parts)
+    bound = lower_bound(small, orders.asked, passes=60, parts=parts)
     policies: list[Policy] = [peers.Ranked("nearest"), peers.Brokering(), Exact("exact")]
     if parts:
         policies += [peers.RankedParts("magento"), peers.FewestSplits(), peers.TwoPass()]
