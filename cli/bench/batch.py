@@ -25,11 +25,11 @@ SUMMARY: Final = (
     "orders sourced together: cost over the bound, 5,000 orders; --size L: 10,000 x 500"
 )
 
-EFFORT: Final = Effort(rounds=400)
+EFFORT: Final = Effort(rounds=240)
 BOUND_PASSES: Final = 250
 LIMITS: Final = {AMPLE: 1.014, TIGHT: 1.06}  # stretch: 1.010 and 1.03
 LARGE: Final = Size(dcs=15, stores=485, skus=10_000, orders=10_000)
-LARGE_EFFORT: Final = Effort(passes=60, kept=30, perturbed=4, generations=2, rounds=100)
+LARGE_EFFORT: Final = Effort(passes=60, kept=30, perturbed=4, rounds=100)
 
 
 def measure(seed: int, size: str = "S", plot: str = "") -> dict[str, Metric]:

@@ -17,7 +17,7 @@ Flags = NDArray[np.bool_]
 PLANE: Final = (2500.0, 1300.0)  # miles
 METROS: Final = 100
 FIT, SCORED, HISTORY = 1000, 2000, 500  # a path's seed is its market's, and this
-SKUS_OF_A_CATEGORY: Final = 200  # on average
+SKUS_OF_A_CATEGORY: Final = 200
 PERIODS: Final = 5  # of orders in the history that the stock is sized by
 
 ZONE_MILES: Final = (150, 300, 600, 1000, 1400, 1800)
@@ -149,7 +149,7 @@ def market(size: Size, seed: int, rho: float) -> Market:
     stores = metros[homes] + rng.normal(0.0, 15.0, (size.stores, 2))
     popularity = _shares((np.arange(size.skus) + 10.0) ** -1.05)
     weight = np.minimum(rng.lognormal(0.2, 0.8, size.skus), 50.0)
-    category = rng.integers(0, max(size.skus // SKUS_OF_A_CATEGORY, 1), size.skus)
+    category = np.arange(size.skus) % max(size.skus // SKUS_OF_A_CATEGORY, 1)
     empty = Market(
         size=size,
         seed=seed,
@@ -217,13 +217,10 @@ def _stocked(rng: np.random.Generator, size: Size) -> Flags:
 
 
 def _stock(of: Market, rho: float, rng: np.random.Generator) -> Ints:
-    """
-    A SKU's demand is the history's, as many from each metro as it has a share of all. Of it 70 %
-    are the nearest stocking DC's, 30 % the nearest store's.
-    """
-    demand = np.zeros(of.size.skus)
+    """70 % of the history's demand is the nearest stocking DC's, 30 % the nearest store's."""
+    demand = np.zeros((of.size.skus, METROS))
     for asked in path(of, of.seed + HISTORY, PERIODS * of.size.orders):
-        demand[asked.skus] += asked.units
+        demand[asked.skus, asked.metro] += asked.units
     need = np.zeros(of.stocked.shape)
     dcs, every = of.size.dcs, np.arange(of.size.skus)
     in_stores = of.stocked[:, dcs:]
@@ -232,7 +229,7 @@ def _stock(of: Market, rho: float, rng: np.random.Generator) -> Ints:
         for low, there, part in ((0, of.stocked[:, :dcs], 1 - share), (dcs, in_stores, share)):
             order = np.argsort(of.miles[metro, low : low + there.shape[1]], kind="stable")
             first = low + order[there[:, order].argmax(axis=1)]
-            need[every, first] += part * demand * of.share[metro]
+            need[every, first] += part * demand[:, metro]
     need /= PERIODS
     stock = np.floor(rho * need + 0.5 * np.sqrt(need) + rng.random(need.shape))
     return np.asarray(np.where(of.stocked, stock, 0), np.int64)

@@ -11,7 +11,7 @@ from domain.sourcing.lattice import Ints, lattice
 from domain.sourcing.many import Many, Offer, cheapest_of
 
 LEFT = 3000.0
-QUICK = Effort(passes=40, kept=40, perturbed=4, generations=3, rounds=6, work=0.02)
+QUICK = Effort(passes=40, kept=40, perturbed=4, rounds=6, work=0.02)
 
 
 def single(sku: int, costs: dict[int, float], units: int = 1) -> Offer:
@@ -169,21 +169,22 @@ def test_what_nobody_has_stays_behind() -> None:
     assert solve([], table(1, 2, 9), QUICK).plans == ()
 
 
+RIGHT = single(0, {0: 1})
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"node": np.array([7])}, "order 1: there is no such node"),
-        ({"skus": np.array([4])}, "order 1: there is no such SKU"),
-        ({"part": np.array([2])}, "order 1: there is no such part"),
-        ({"cost": np.array([1.0, 2.0])}, "order 1: its arrays do not belong together"),
-        ({"each": np.array([1])}, "order 1: its arrays do not belong together"),
+        (RIGHT._replace(node=np.array([7])), "there is no such node"),
+        (RIGHT._replace(skus=np.array([4])), "there is no such SKU"),
+        (RIGHT._replace(part=np.array([2])), "there is no such part"),
+        (RIGHT._replace(cost=np.array([1.0, 2.0])), "its arrays do not belong together"),
+        (RIGHT._replace(each=np.array([1])), "its arrays do not belong together"),
     ],
 )
-def test_an_offer_that_is_not_of_this_table_is_refused(
-    wrong: dict[str, Ints], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        solve([single(0, {0: 1}), single(0, {0: 1})._replace(**wrong)], table(1, 2, 1), QUICK)
+def test_an_offer_that_is_not_of_this_table_is_refused(wrong: Offer, message: str) -> None:
+    with pytest.raises(ValueError, match=f"order 1: {message}"):
+        solve([RIGHT, wrong], table(1, 2, 1), QUICK)
 
 
 def test_of_many_orders_each_gets_what_it_would_get_alone_at_the_same_prices() -> None:
