@@ -74,7 +74,7 @@ def solve(
 ) -> Batch:
     """
     The best plans found within the effort. The same input gives the same plans, on any number of
-    cores. Never worse than one order after the other in this sequence, each exactly.
+    cores. Never worse than one order after the other in this sequence, each at its cheapest.
 
     `orders` are offers: every package that each order could be sent in, with its cost in whole
     numbers of any one unit, the same for all orders. `free[sku, node]` are the units that they
@@ -85,14 +85,15 @@ def solve(
     It can express: lines that go whole, quantities that are divided, kits; whatever a package's
     cost depends on (node, service, weight, promise, lateness, handling, the price of its stock);
     what a rule forbids a package (it is not offered); stock and capacity that orders share. A plan
-    may have two packages of one node: they count as two. It cannot express what ties the packages
-    of one plan together (a limit on their number, all lines or none, a rank of nodes before the
-    cost): such an order is solved by itself, before or after the batch, in its own turn of stock.
+    has one package of a node at most. It cannot express what ties the packages of one plan together
+    (a limit on their number, all lines or none, a least worth of what stays behind): such an order
+    is solved by itself, before the batch or in what it leaves.
 
     `left` should be more than any package costs, so that stock is not left where it could serve;
     ten times the dearest is enough, and much more than that makes the dual slow to find its prices.
 
-    Raises ValueError for an offer that does not fit its own parts or the table. Blocks for as long
+    Raises ValueError for an offer that does not fit its own parts or the table, and for capacity
+    that is not one number for each node. Blocks for as long
     as the effort takes: about 60 s for 5,000 orders and 200 rounds; call it in a thread or process.
 
     1. The Lagrangian dual prices what is scarce; its passes leave plans behind (columns).
@@ -108,6 +109,8 @@ def solve(
     skus, nodes = free.shape
     for number, order in enumerate(orders):
         _checked(number, order, free)
+    if any(len(each) != nodes for each in capacity or ()):
+        raise ValueError("capacity is one number for each node")
     if not sum(len(order.node) for order in orders):
         left = float(sum(_whole(order) for order in orders))
         return Batch(((),) * len(orders), left, left, np.zeros(free.shape))
@@ -200,7 +203,7 @@ class _Work:
 
     def _learn(self, packages: Ints) -> None:
         for order, plan in self._many.plans(packages):
-            if plan not in self._known[order]:
+            if plan not in self._known[order] and self._many.apart(plan):
                 self._known[order][plan] = column(self._many, order, plan)
 
     def improve(self, effort: Effort) -> None:

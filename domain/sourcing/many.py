@@ -167,7 +167,10 @@ class Many:
             low = high
 
     def alone(self, order: int, stock: Floats, prices: Floats | None = None) -> tuple[int, ...]:
-        """The packages of one order's cheapest plan in this stock, by cell; at prices, if any."""
+        """
+        The packages of one order's cheapest plan in this stock, by cell; at prices, if any. Each is
+        of another node; where only that makes the plan another, it is a good one, not proven.
+        """
         low, high = self._spans[order]
         if low == high:
             return ()
@@ -185,17 +188,13 @@ class Many:
         np.minimum.at(best, part, cost)
         parts = division(group.grid, best, left)
         found = [low + _first(part, some, cost, best) for some in parts]
-        if self._fit(found, stock):
+        if self.apart(found):
             return tuple(sorted(found))
         return self._once(order, found, cost, left)
 
-    def _fit(self, packages: Sequence[int], stock: Floats) -> bool:
-        """Whether they have enough together; each has by itself."""
-        if len(set(self.node[list(packages)].tolist())) == len(packages):
-            return True
-        cells, units = self.taken(np.array(packages, np.int64))
-        wanted, place = np.unique(cells, return_inverse=True)
-        return bool((np.bincount(place, units) <= stock[wanted]).all())
+    def apart(self, packages: Sequence[int]) -> bool:
+        """Whether each is of another node."""
+        return len(set(self.node[list(packages)].tolist())) == len(packages)
 
     def _once(
         self, order: int, twice: Sequence[int], cost: Floats, left: Sequence[float]

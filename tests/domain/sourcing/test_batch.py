@@ -143,8 +143,8 @@ def test_kits_share_their_parts_with_what_is_sold_loose() -> None:
     checked([kit, loose], free, found)
 
 
-def test_two_packages_of_one_node_are_not_more_than_it_has() -> None:
-    """Apart they are cheaper than together, but there is one unit and another node."""
+def test_a_plan_has_one_package_of_a_node() -> None:
+    """Two from the first would be the cheapest."""
     apart = Offer(
         counts=(2,),
         each=np.array([[1]]),
@@ -154,9 +154,9 @@ def test_two_packages_of_one_node_are_not_more_than_it_has() -> None:
         cost=np.array([100.0, 900.0, 400.0, 900.0]),
         left=LEFT,
     )
-    found = solve([apart], np.array([[1, 1]]), QUICK)
+    found = solve([apart], table(1, 2, 9), QUICK)
     assert found.cost == 100 + 400
-    checked([apart], np.array([[1, 1]]), found)
+    checked([apart], table(1, 2, 9), found)
 
 
 def test_what_nobody_has_stays_behind() -> None:
@@ -185,6 +185,12 @@ RIGHT = single(0, {0: 1})
 def test_an_offer_that_is_not_of_this_table_is_refused(wrong: Offer, message: str) -> None:
     with pytest.raises(ValueError, match=f"order 1: {message}"):
         solve([RIGHT, wrong], table(1, 2, 1), QUICK)
+
+
+def test_capacity_is_told_for_each_node() -> None:
+    short = Capacity(packages=np.array([1]), units=np.array([1]))
+    with pytest.raises(ValueError, match="one number for each node"):
+        solve([RIGHT], table(1, 2, 1), QUICK, capacity=short)
 
 
 def test_of_many_orders_each_gets_what_it_would_get_alone_at_the_same_prices() -> None:
