@@ -106,7 +106,7 @@ class Kernel:
     solver = "exact-kernel"
 
     def __init__(self, packages: Packages) -> None:
-        self._packages, self._lattice = packages, packages.lattice
+        self.packages, self._lattice = packages, packages.lattice
         self._question, self._limits = packages.question, packages.question.limits
         most = [n for n in (self._limits.nodes, self._limits.cartons) if n is not None]
         self._most_packages = min(most, default=None)
@@ -123,12 +123,12 @@ class Kernel:
         self._work = 0
         found: _Found | None = self._best
         if forced is not None:
-            found = self._cheapest(must=self._packages.places([forced]))
+            found = self._cheapest(must=self.packages.places([forced]))
         elif other_than:
-            found = self._other_than(self._packages.places(other_than))
+            found = self._other_than(self.packages.places(other_than))
         if found is None or self._served(found) < self._served(self._best):
             return None
-        loads = tuple(self._packages.load(*package) for package in found.packages)
+        loads = tuple(self.packages.load(*package) for package in found.packages)
         if loads and self._limits.everything and self._left_of(loads):
             return None
         self._check(loads)
@@ -163,7 +163,7 @@ class Kernel:
         if found is None:
             raise RuntimeError("what nobody serves is left over: there is always a plan")
         if self._limits.everything and self._served(found) < self._question.units:
-            return _Found(self._question.units * self._packages.left, ())
+            return _Found(self._question.units * self.packages.left, ())
         return found
 
     def _other_than(self, used: Sequence[int]) -> _Found | None:
@@ -205,10 +205,10 @@ class Kernel:
         self, apart: Mapping[int, bool], without: Sequence[int], limit: int | None, *, more: bool
     ) -> _Found | None:
         """The best plan but for nodes used twice; those `apart` are used once, or must be."""
-        others = self._packages.best(without=[*apart, *without])
+        others = self.packages.best(without=[*apart, *without])
         plans = bottom = self._plans(others, limit)
         extra = [(others, True)] if more else []
-        extra += [(self._packages.best(only=place), must) for place, must in apart.items()]
+        extra += [(self.packages.best(only=place), must) for place, must in apart.items()]
         stages: list[_Stage] = []
         for costs, must in extra:
             if stages:
@@ -222,7 +222,7 @@ class Kernel:
     def _plans(self, others: Ints, limit: int | None) -> _Plans:
         if limit is None:
             return _Plans([self._filled(others, None)], 0)
-        rows = [self._packages.units * self._packages.left]
+        rows = [self.packages.units * self.packages.left]
         for _ in range(limit):
             rows.append(self._filled(others, rows[-1]))
         return _Plans(rows, 1)
@@ -236,7 +236,7 @@ class Kernel:
             sums += under[step.rest]
             best = np.minimum.reduceat(sums, step.starts)
             left = row[step.low - step.unit : step.high - step.unit]
-            left = left + int(self._packages.units[step.unit]) * self._packages.left
+            left = left + int(self.packages.units[step.unit]) * self.packages.left
             np.minimum(best, left, out=row[step.low : step.high])
             self._count(len(sums))
         return row
@@ -283,7 +283,7 @@ class Kernel:
             if under is None or (not stage.must and int(stage.before.rows[row][whole]) == value):
                 continue
             part, _ = self._part(stage.costs, under, whole, 1)
-            yield self._packages.place(int(stage.costs[part])), part
+            yield self.packages.place(int(stage.costs[part])), part
             value, whole, row = value - int(stage.costs[part]), whole - part, row - plans.down
         while whole:
             last = weights[bisect_right(weights, whole) - 1]
@@ -291,7 +291,7 @@ class Kernel:
             if under is not None:
                 part, best = self._part(others, under, whole, last)
                 if best == int(plans.rows[row][whole]):
-                    yield self._packages.place(int(others[part])), part
+                    yield self.packages.place(int(others[part])), part
                     whole, row = whole - part, row - plans.down
                     continue
             whole -= last
@@ -310,4 +310,4 @@ class Kernel:
             raise Beyond
 
     def _served(self, found: _Found) -> int:
-        return sum(int(self._packages.units[part]) for _, part in found.packages)
+        return sum(int(self.packages.units[part]) for _, part in found.packages)

@@ -253,7 +253,7 @@ class Many:
         """These, sorted by order, as each order's plan; an order without any has none here."""
         order = self.order[packages]
         starts = np.flatnonzero(np.diff(order, prepend=-1))
-        numbers, ends = packages.tolist(), [*starts[1:].tolist(), len(packages)]
+        numbers, ends = packages.tolist(), np.append(starts, len(packages))[1:].tolist()
         for begin, end in zip(starts.tolist(), ends, strict=True):
             yield int(order[begin]), tuple(sorted(numbers[begin:end]))
 

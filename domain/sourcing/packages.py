@@ -53,7 +53,7 @@ class Packages:
     """
 
     def __init__(self, question: Question, kinds: tuple[Kind, ...], tables: Tables) -> None:
-        self.question, self._kinds, self._tables = question, kinds, tables
+        self.question, self.kinds, self._tables = question, kinds, tables
         self.lattice = lattice(tuple(kind.count for kind in kinds))
         self._most = self._most_of_each_node()
         self.number = int(self.lattice.counts(self._most).sum())
@@ -90,11 +90,22 @@ class Packages:
         np.minimum.at(best, part, value)
         return best
 
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """By place."""
+        return tuple(candidate.node for candidate in self._tables.candidates)
+
+    @property
+    def counted(self) -> tuple[Ints, Ints, Ints]:
+        """Every package that a node can make: its place, the part, the rank and then its points."""
+        place, part, value = self._all
+        return place, part, value // self._point
+
     def load(self, place: int, part: int) -> Load:
         by_option = list(self._by_option(np.array([place]), np.array([part])))
         option = self._tables.options[place][int(np.argmin(by_option))]
         units, kits = [0] * len(self.question.items), [0] * len(self.question.bundles)
-        for kind, count in zip(self._kinds, self.lattice.digits[:, part].tolist(), strict=True):
+        for kind, count in zip(self.kinds, self.lattice.digits[:, part].tolist(), strict=True):
             for index, need in kind.needs.items():
                 units[index] += need * count
             if kind.bundle is not None:
@@ -112,7 +123,7 @@ class Packages:
     def _in_stock(self, place: Ints, part: Ints) -> tuple[Ints, Ints]:
         """Of those that fit kind by kind the ones in which no two want the same unit."""
         items = self.question.items
-        asking = Counter(items[i].sku for kind in self._kinds for i in kind.needs)
+        asking = Counter(items[i].sku for kind in self.kinds for i in kind.needs)
         for sku in [sku for sku, wants in asking.items() if wants > 1]:
             same = [index for index, item in enumerate(items) if item.sku == sku]
             fits = self._of_items(same)[part] <= self._tables.free[same].max(axis=0)[place]
@@ -224,7 +235,7 @@ class Packages:
     def _most_of_each_node(self) -> Ints:
         """The part that a node could send, if no two kinds wanted the same unit."""
         part = np.zeros(len(self._tables.candidates), np.int64)
-        for weight, kind in zip(self.lattice.weights, self._kinds, strict=True):
+        for weight, kind in zip(self.lattice.weights, self.kinds, strict=True):
             most: Ints = np.full_like(part, kind.count)
             for index, need in kind.needs.items():
                 there = self._tables.free[index]
@@ -238,7 +249,7 @@ class Packages:
 
     def _sums(self, of_item: Sequence[int]) -> Ints:
         """By part: the sum over its units of what is given by item."""
-        of_kind = [sum(of_item[i] * n for i, n in kind.needs.items()) for kind in self._kinds]
+        of_kind = [sum(of_item[i] * n for i, n in kind.needs.items()) for kind in self.kinds]
         return np.array(of_kind, np.int64) @ self.lattice.digits
 
 
