@@ -12,7 +12,7 @@ from domain.sourcing import dual
 from domain.sourcing.lattice import Ints, lattice
 from domain.sourcing.many import Floats, Many, Offer
 from domain.sourcing.prices import spread
-from domain.sourcing.restricted import Column, chosen, contested
+from domain.sourcing.restricted import Column, chosen, contested, relaxed
 
 UNLIMITED: Final = 10**9  # the capacity of a node that has no limit
 
@@ -21,7 +21,8 @@ RIVALS: Final = 12  # of one cell that come into it
 COVERED: Final = 20  # of its orders that need none of their own
 ABREAST: Final = 2  # neighbourhoods that are decided at once, each on a core
 SWEEP: Final = 120  # neighbourhoods, then it is seen anew which orders are far from their best
-WEIGHTS: Final = (1.0, 0.5)  # of the dual's prices that the first plans are made at
+MOSTLY: Final = 0.9  # of a plan in the mixture, and it is the order's
+FIFTH: Final = 5
 GOLDEN: Final = 0.6180339887498949
 COLUMNS: Final = 12  # plans of one order that compete in a neighbourhood
 
@@ -29,13 +30,14 @@ COLUMNS: Final = 12  # plans of one order that compete in a neighbourhood
 class Effort(NamedTuple):
     """
     Counted work, never a clock. `passes` of the dual, of whose last `kept` the plans are kept, and
-    `perturbed` ones at other prices; `rounds` of neighbourhoods that CP-SAT decides anew, each
-    within `work`, its own measure.
+    `perturbed` ones at other prices; `generations` of the LP, whose prices find more plans;
+    `rounds` of neighbourhoods that CP-SAT decides anew, each within `work`, its own measure.
     """
 
     passes: int = 120
     kept: int = 60
     perturbed: int = 16
+    generations: int = 2
     rounds: int = 200
     work: float = 0.25
 
@@ -97,8 +99,8 @@ def solve(
     as the effort takes: about 60 s for 5,000 orders and 200 rounds; call it in a thread or process.
 
     1. The Lagrangian dual prices what is scarce; its passes leave plans behind (columns).
-    2. One order after the other gets its cheapest plan at these prices, and so again at half of
-       them and at none; the cheapest of the three is the start.
+    2. The cheapest mixture of the columns, by LP; plans that it mostly takes stand, then those of
+       the cheapest mixture in what is left, until every order has one.
     3. Each order is taken out and put back at its cheapest, until nothing changes.
     4. Orders that compete for the same scarce cells are decided together by CP-SAT, two
        neighbourhoods at a time, and put back again.
@@ -119,7 +121,7 @@ def solve(
     stock = np.concatenate(shared)[many.cells].astype(np.float64)
     work = _Work(many, stock)
     found = work.price(effort)
-    work.begin()
+    work.begin(effort)
     work.improve(effort)
     plans = tuple(
         tuple(many.given[np.array(plan.packages, np.int64)].tolist()) for plan in work.plans
@@ -185,17 +187,53 @@ class _Work:
             self._learn(self._many.best(found.prices * factor).packages)
         return found
 
-    def begin(self) -> None:
-        """One order after the other: at the dual's prices, at a part of them, or as it costs."""
-        prices, starts = self._prices, []
-        for weight in (0.0, *WEIGHTS):
-            self._replace([known[()] for known in self._known])
-            self._prices = weight * prices
-            for order in range(self._many.orders):
-                self._put(self._cheapest(order, priced=weight > 0))
-            starts.append((self.cost, list(self.plans)))
+    def begin(self, effort: Effort) -> None:
+        """The better of: one order after the other, and the LP's mixture made whole."""
+        for order in range(self._many.orders):
+            self._put(self._cheapest(order, priced=False))
+        sequential, cost, prices = list(self.plans), self.cost, self._prices
+        for _ in range(max(effort.generations, 1)):
+            columns = [each for known in self._known for each in known.values()]
+            mixture = relaxed(columns, self._stock)
+            for weight in (1.0, 0.5):
+                between = weight * mixture.prices + (1 - weight) * self._prices
+                self._learn(self._many.best(between).packages)
+        self._replace(self._made_whole(columns, mixture.shares))
         self._prices = prices
-        self._replace(min(starts, key=lambda start: start[0])[1])
+        if self.cost > cost:
+            self._replace(sequential)
+
+    def _made_whole(self, columns: Sequence[Column], shares: Floats) -> list[Column]:
+        """
+        Dive: plans that the mixture mostly takes stand, or a fifth of them at least; the cheapest
+        mixture of the other orders' in what is left is next.
+        """
+        for order in range(self._many.orders):
+            self._take_out(order)
+        waiting = dict.fromkeys(range(self._many.orders))
+        while True:
+            least = len(waiting) // FIFTH + 1
+            fixed = 0
+            for number in np.argsort(-shares, kind="stable").tolist():
+                each = columns[number]
+                if shares[number] < MOSTLY and fixed >= least:
+                    break
+                if each.order in waiting and self._fits(each):
+                    self._put(each)
+                    del waiting[each.order]
+                    fixed += 1
+            if not waiting:
+                return list(self.plans)
+            for order in waiting:
+                self._cheapest(order, priced=True)
+            columns = [
+                each
+                for order in waiting
+                for each in self._known[order].values()
+                if self._fits(each)
+            ]
+            mixture = relaxed(columns, self._left)
+            self._prices, shares = mixture.prices, mixture.shares
 
     def _replace(self, plans: Sequence[Column]) -> None:
         self._left = self._stock - sum_of(plans, len(self._stock))

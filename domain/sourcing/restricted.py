@@ -1,10 +1,12 @@
-"""Chooses one of a few ready plans for each order, the cheapest together within the stock."""
+"""Chooses one of a few ready plans for each order, within the stock: by LP, or to the whole."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from ortools.linear_solver import pywraplp
 from ortools.sat.python import cp_model
 
 from domain.sourcing.many import Floats
@@ -17,6 +19,42 @@ class Column(NamedTuple):
     packages: tuple[int, ...]
     cost: float
     takes: tuple[tuple[int, float], ...]
+
+
+class Mixture(NamedTuple):
+    """How much of each plan the cheapest mixture has, one for each order; the cells' prices."""
+
+    shares: Floats
+    prices: Floats
+
+
+def relaxed(columns: Sequence[Column], stock: Floats) -> Mixture:
+    """By GLOP."""
+    lp = pywraplp.Solver.CreateSolver("GLOP")
+    goal = lp.Objective()
+    once: dict[int, pywraplp.Constraint] = {}
+    within = {
+        cell: lp.Constraint(-lp.infinity(), float(stock[cell]))
+        for cell in contested(columns, stock)
+    }
+    shares = []
+    for column in columns:
+        share = lp.NumVar(0.0, lp.infinity(), "")
+        goal.SetCoefficient(share, column.cost)
+        if column.order not in once:
+            once[column.order] = lp.Constraint(1.0, 1.0)
+        once[column.order].SetCoefficient(share, 1.0)
+        for cell, units in column.takes:
+            if cell in within:
+                within[cell].SetCoefficient(share, units)
+        shares.append(share)
+    goal.SetMinimization()
+    if lp.Solve() != pywraplp.Solver.OPTIMAL:
+        raise RuntimeError("GLOP finds no optimum: every order has a plan that takes nothing")
+    prices = np.zeros(len(stock))
+    for cell, row in within.items():
+        prices[cell] = max(-row.dual_value(), 0.0)
+    return Mixture(np.array([share.solution_value() for share in shares]), prices)
 
 
 def chosen(
