@@ -95,7 +95,7 @@ def test_the_one_scarce_unit_goes_to_the_order_that_needs_it_most() -> None:
     checked(orders, free, found)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_batch_is_never_worse_than_one_order_after_the_other(seed: int) -> None:
     orders = random_offers(seed, orders=40, skus=8, nodes=4)
     free = table(8, 4, 2)
