@@ -34,7 +34,7 @@ LARGE_EFFORT: Final = Effort(passes=60, kept=30, perturbed=4, rounds=100)
 
 def measure(seed: int, size: str = "S", plot: str = "") -> dict[str, Metric]:
     """
-    The budget is counted work, whose seconds are told: 60 of them at most, on two idle cores.
+    The budget is counted work, meant for 60 s on two idle cores; its seconds are told.
 
     `plot` names an SVG to write. Raises Invalid for a size that there is not.
     """
