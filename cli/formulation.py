@@ -85,6 +85,7 @@ class _Formulation:
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1
         solver.parameters.max_deterministic_time = _LIMIT
+        solver.parameters.presolve_inclusion_work_limit = 0  # it has called a model infeasible
         if solver.solve(self._cp) != cp_model.OPTIMAL:
             raise Unproven
         found = round(solver.objective_value)

@@ -25,23 +25,36 @@ class Bound(NamedTuple):
 
 
 def lower_bound(
-    market: Market, asked: Sequence[Asked], stock: Ints, *, passes: int, parts: bool = False
+    market: Market,
+    asked: Sequence[Asked],
+    *,
+    passes: int,
+    keep: int = KEEP,
+    parts: bool = False,
 ) -> Bound:
     """
     Under every policy's cost: the Lagrangian dual at the best prices found, over every package.
 
     `parts`: for policies that divide quantities too. The prices are looked for among the cheapest
-    packages, and proven with all.
+    packages of each part, so many to `keep`, and proven with all.
     """
-    skus, nodes = stock.shape
-    few = Many(offers(market, asked, stock, parts=parts, keep=KEEP), skus, nodes)
+    stock, (skus, nodes) = market.stock, market.stock.shape
+    few = Many(offers(market, asked, stock, parts=parts, keep=keep), skus, nodes)
     found = dual.solve(few, of_cells(stock, few), passes=passes).prices
     prices = spread(few.cells, found, skus, nodes)
+    return Bound(bound_at(market, asked, prices, parts=parts), prices)
+
+
+def bound_at(
+    market: Market, asked: Sequence[Asked], prices: Floats, *, parts: bool = False
+) -> float:
+    """The bound that prices by SKU and node prove, whichever they are: one pass over everything."""
+    stock = market.stock
     cost = -float((prices * stock).sum())
     for begin in range(0, len(asked), BLOCK):
-        every = Many(offers(market, asked[begin : begin + BLOCK], stock, parts=parts), skus, nodes)
+        every = Many(offers(market, asked[begin : begin + BLOCK], stock, parts=parts), *stock.shape)
         cost += float(every.best(of_cells(prices, every)).value.sum())
-    return Bound(cost, prices)
+    return cost
 
 
 def of_cells(table: Ints | Floats, many: Many) -> Floats:
@@ -67,4 +80,5 @@ def _offer(market: Market, asked: Asked, stock: Ints, *, parts: bool) -> Offer:
     asked = asked._replace(skus=asked.skus[order], units=asked.units[order])
     cut = portions(asked.units, parts=parts)
     node, part, cost = packages_of(asked, stock[asked.skus], market, cut)
-    return Offer(tuple(cut.counts.tolist()), cut.each, asked.skus, node, part, cost, UNFILLED)
+    each = np.diag(cut.each)
+    return Offer(tuple(cut.counts.tolist()), each, asked.skus, node, part, cost, UNFILLED)

@@ -17,7 +17,7 @@ Flags = NDArray[np.bool_]
 PLANE: Final = (2500.0, 1300.0)  # miles
 METROS: Final = 100
 FIT, SCORED, HISTORY = 1000, 2000, 500  # a path's seed is its market's, and this
-SKUS_OF_A_CATEGORY: Final = 200  # one after the other: a category is all in demand, or not
+SKUS_OF_A_CATEGORY: Final = 200
 PERIODS: Final = 5  # of orders in the history that the stock is sized by
 
 ZONE_MILES: Final = (150, 300, 600, 1000, 1400, 1800)
@@ -149,7 +149,7 @@ def market(size: Size, seed: int, rho: float) -> Market:
     stores = metros[homes] + rng.normal(0.0, 15.0, (size.stores, 2))
     popularity = _shares((np.arange(size.skus) + 10.0) ** -1.05)
     weight = np.minimum(rng.lognormal(0.2, 0.8, size.skus), 50.0)
-    category = np.arange(size.skus) // SKUS_OF_A_CATEGORY
+    category = np.arange(size.skus) % max(size.skus // SKUS_OF_A_CATEGORY, 1)
     empty = Market(
         size=size,
         seed=seed,

@@ -40,17 +40,26 @@ class Fitted(NamedTuple):
     through: Prices
 
 
-def fitted(market: Market, *, futures: int = FUTURES, passes: int = PASSES) -> Fitted:
+def fitted(
+    market: Market,
+    *,
+    futures: int = FUTURES,
+    periods: int = PERIODS,
+    passes: int = PASSES,
+    keep: int = KEEP,
+) -> Fitted:
     """
     From what is known before the first order: the history, and futures drawn from it.
 
-    A future is a period's worth of the history's orders, one after the other.
+    A future is a period's worth of the history's orders, one after the other. `periods` of the
+    history are looked at for the Poisson tail; `keep` packages of each part are.
     """
     history = path(market, market.seed + HISTORY, PERIODS * market.size.orders).asked
-    past = _many(market, history, np.where(market.stocked, ENOUGH, 0))
-    gain, rate = prices.poisson_tail(past, PERIODS)
+    recent = history[: periods * market.size.orders]
+    past = _many(market, recent, np.where(market.stocked, ENOUGH, 0), keep)
+    gain, rate = prices.poisson_tail(past, periods)
     drawn = _drawn(history, market.size.orders, futures)
-    duals = prices.mean_dual([_future(market, orders) for orders in drawn], passes=passes)
+    duals = prices.mean_dual([_future(market, orders, keep) for orders in drawn], passes=passes)
     none = np.zeros_like(duals)
     through = prices.tail_through(duals, futures, gain, rate, market.stock)
     names = _names(market)
@@ -83,14 +92,14 @@ def _drawn(history: Sequence[Asked], period: int, futures: int) -> list[Sequence
     return [history[number * step : number * step + period] for number in range(futures)]
 
 
-def _future(market: Market, asked: Sequence[Asked]) -> tuple[Many, Floats]:
-    many = _many(market, asked, market.stock)
+def _future(market: Market, asked: Sequence[Asked], keep: int) -> tuple[Many, Floats]:
+    many = _many(market, asked, market.stock, keep)
     return many, of_cells(market.stock, many)
 
 
-def _many(market: Market, asked: Sequence[Asked], stock: Ints) -> Many:
+def _many(market: Market, asked: Sequence[Asked], stock: Ints, keep: int) -> Many:
     skus, nodes = market.stock.shape
-    return Many(offers(market, asked, stock, keep=KEEP), skus, nodes)
+    return Many(offers(market, asked, stock, keep=keep), skus, nodes)
 
 
 def _names(market: Market) -> tuple[tuple[str, ...], tuple[str, ...]]:

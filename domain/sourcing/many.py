@@ -21,9 +21,10 @@ class Offer(NamedTuple):
     """
     One order and all packages that it could be sent in.
 
-    Its kinds are `counts[k]` portions of `each[k]` units of the SKU with row `skus[k]`; a portion
-    is not divided. A package is a `node`, the `part` of the order that it has (its number in
-    `lattice(counts)`) and a `cost`. `left` is the cost of each unit that is in no package.
+    Its kinds are `counts[k]` portions, each of which is `each[k, s]` units of the SKU with row
+    `skus[s]` (a line, a unit of it, a kit); a portion is not divided. Package i is a `node[i]`, the
+    `part[i]` of the order that it has (its number in `lattice(counts)`) and a `cost[i]`. `left` is
+    the cost of each unit that is in no package.
     """
 
     counts: tuple[int, ...]
@@ -63,9 +64,9 @@ class Many:
     """
     The packages of all orders in one table, sorted by order and part; the cheapest first.
 
-    A cell is a thing that they compete for: the units of a SKU at a node (`cells` has its number,
-    SKU times `nodes` plus node), or a package of a node's capacity (SKUs times nodes plus node),
-    where `counted`.
+    A cell is a thing that they compete for. `cells` has its number: SKU times `nodes` plus node are
+    the units of a SKU at a node. Where `counted`, after all those come by node the packages that it
+    sends, and then by node the units that it sends. `given` is a package's place in its offer.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Many:
         pairs = list(zip(sequence.tolist(), sorted_, strict=True))
         self.node: Ints = np.concatenate([offers[i].node[some] for i, some in pairs])
         self.part: Ints = np.concatenate([offers[i].part[some] for i, some in pairs])
+        self.given: Ints = np.concatenate(sorted_)
         self.cost: Floats = np.concatenate([offers[i].cost[some] for i, some in pairs])
         ends = np.cumsum(counts)
         self._spans = dict(
@@ -118,13 +120,16 @@ class Many:
             order, part = self.order[low:high], self.part[low:high]
             place = np.full(self.orders, 0)
             place[orders] = np.arange(len(orders))
-            each = np.array([offers[i].each for i in orders.tolist()])[place[order]]
-            skus = np.array([offers[i].skus for i in orders.tolist()])[place[order]]
-            taken = grid.digits.T[part] * each
-            cell = skus * self.nodes + self.node[low:high, None]
+            each, skus = _alike([offers[i] for i in orders.tolist()])
+            row, node = place[order], self.node[low:high, None]
+            taken = np.zeros((high - low, skus.shape[1]), np.int64)
+            for kind, digits in enumerate(grid.digits):
+                taken += digits[part][:, None] * each[row, kind]
+            cell = skus[row] * self.nodes + node
             if counted:
-                taken = np.column_stack([taken, np.ones(len(taken), np.int64)])
-                cell = np.column_stack([cell, self.skus * self.nodes + self.node[low:high]])
+                after = self.skus * self.nodes + node
+                taken = np.column_stack([taken, np.ones_like(node), taken.sum(axis=1)])
+                cell = np.column_stack([cell, after, after + self.nodes])
             some = taken > 0
             cells.append(cell[some])
             units.append(taken[some])
@@ -147,8 +152,7 @@ class Many:
             place = np.full(self.orders, -1)
             place[orders] = np.arange(len(orders))
             high = low + int((place[order[low:]] >= 0).sum())
-            each = np.array([offers[i].each for i in orders.tolist()])
-            left = np.array([offers[i].left for i in orders.tolist()])
+            left = np.array([offers[i].each.sum(axis=1) * offers[i].left for i in orders.tolist()])
             self._groups.append(
                 _Group(
                     orders,
@@ -157,13 +161,16 @@ class Many:
                     high,
                     place[order[low:high]],
                     part[low:high],
-                    (each * left[:, None]).T,
+                    left.T,
                 )
             )
             low = high
 
     def alone(self, order: int, stock: Floats, prices: Floats | None = None) -> tuple[int, ...]:
-        """The packages of one order's cheapest plan in this stock, by cell; at prices, if any."""
+        """
+        The packages of one order's cheapest plan in this stock, by cell; at prices, if any. Each is
+        of another node; where only that makes the plan another, it is a good one, not proven.
+        """
         low, high = self._spans[order]
         if low == high:
             return ()
@@ -176,11 +183,42 @@ class Many:
             cost = cost + np.add.reduceat(units * prices[cells], begins)
         short = np.logical_or.reduceat(units > stock[cells], begins)
         cost = np.where(short, NEVER, cost)
-        part = self.part[low:high]
+        part, left = self.part[low:high], group.left[:, row].tolist()
         best = np.full(group.grid.size, NEVER)
         np.minimum.at(best, part, cost)
-        parts = division(group.grid, best, group.left[:, row].tolist())
-        first = [int(np.flatnonzero((part == some) & (cost == best[some]))[0]) for some in parts]
+        parts = division(group.grid, best, left)
+        found = [low + _first(part, some, cost, best) for some in parts]
+        if self.apart(found):
+            return tuple(sorted(found))
+        return self._once(order, found, cost, left)
+
+    def apart(self, packages: Sequence[int]) -> bool:
+        """Whether each is of another node."""
+        return len(set(self.node[list(packages)].tolist())) == len(packages)
+
+    def _once(
+        self, order: int, twice: Sequence[int], cost: Floats, left: Sequence[float]
+    ) -> tuple[int, ...]:
+        """
+        Of the nodes that a plan has twice one package at most, all of them together, and the rest
+        from others: the cheapest such plan.
+        """
+        low, high = self._spans[order]
+        grid, part = self._groups[self._group_of[order]].grid, self.part[low:high]
+        nodes, counts = np.unique(self.node[list(twice)], return_counts=True)
+        out = np.isin(self.node[low:high], nodes[counts > 1])
+        others = np.where(out, NEVER, cost)
+        best = np.full(grid.size, NEVER)
+        np.minimum.at(best, part, others)
+        plan = plan_of(grid, best, left)
+        whole = grid.size - 1
+        total = np.where(out, cost + plan[whole - part], NEVER)
+        first: list[int] = []
+        if total.min() < plan[whole]:
+            first = [int(total.argmin())]
+            whole -= int(part[first[0]])
+        rest = traced(grid, best, left, plan, whole)
+        first += [_first(part, some, others, best) for some in rest]
         return tuple(sorted(low + at for at in first))
 
     def total(self, order: int, packages: Sequence[int]) -> float:
@@ -217,7 +255,7 @@ class Many:
             return
         order = self.order[packages]
         starts = np.flatnonzero(np.diff(order, prepend=-1))
-        numbers, ends = packages.tolist(), [*starts[1:].tolist(), len(packages)]
+        numbers, ends = packages.tolist(), np.append(starts, len(packages))[1:].tolist()
         for begin, end in zip(starts.tolist(), ends, strict=True):
             yield int(order[begin]), tuple(sorted(numbers[begin:end]))
 
@@ -289,13 +327,25 @@ def division(grid: Lattice, best: Floats, left: Sequence[float]) -> list[int]:
     """
     if grid.size == 2:  # noqa: PLR2004  # one portion
         return [1] if best[1] < left[0] else []
+    return traced(grid, best, left, plan_of(grid, best, left), grid.size - 1)
+
+
+def plan_of(grid: Lattice, best: Floats, left: Sequence[float]) -> Floats:
+    """What the cheapest plan of each part costs."""
     plan = np.zeros(grid.size)
     kinds = {unit: kind for kind, unit in enumerate(grid.weights)}
     for step in grid.steps:
         sums = best[step.taken] + plan[step.rest]
         behind = plan[step.low - step.unit : step.high - step.unit] + left[kinds[step.unit]]
         np.minimum(np.minimum.reduceat(sums, step.starts), behind, out=plan[step.low : step.high])
-    whole, parts = grid.size - 1, []
+    return plan
+
+
+def traced(
+    grid: Lattice, best: Floats, left: Sequence[float], plan: Floats, whole: int
+) -> list[int]:
+    """The packages' parts in the cheapest plan of the part `whole`."""
+    parts = []
     while whole:
         kind = bisect_right(grid.weights, whole) - 1
         unit = grid.weights[kind]
@@ -306,6 +356,22 @@ def division(grid: Lattice, best: Floats, left: Sequence[float]) -> list[int]:
         parts.append(int(taken[(best[taken] + plan[whole - taken]).argmin()]))
         whole -= parts[-1]
     return parts
+
+
+def _first(part: Ints, some: int, cost: Floats, best: Floats) -> int:
+    """The place of the part's best package."""
+    return int(np.flatnonzero((part == some) & (cost == best[some]))[0])
+
+
+def _alike(offers: Sequence[Offer]) -> tuple[Ints, Ints]:
+    """`each` and `skus` of these as an array each; where one has fewer SKUs, there is 0 of them."""
+    most = max(len(offer.skus) for offer in offers)
+    each = np.zeros((len(offers), len(offers[0].counts), most), np.int64)
+    skus = np.zeros((len(offers), most), np.int64)
+    for number, offer in enumerate(offers):
+        each[number, :, : len(offer.skus)] = offer.each
+        skus[number, : len(offer.skus)] = offer.skus
+    return each, skus
 
 
 def cheapest_of(offer: Offer, keep: int) -> Offer:

@@ -9,16 +9,16 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from domain.sourcing import batch
-from domain.sourcing.batch import Effort
+from domain.sourcing.batch import UNLIMITED, Capacity, Effort
 from domain.sourcing.kernel import packages_of
-from domain.sourcing.many import Many, Offer, cheapest_of
+from domain.sourcing.lattice import Ints, lattice
+from domain.sourcing.many import Offer, cheapest_of
 from domain.sourcing.posing import posed
 from domain.sourcing.problem import Candidate, Plan, Problem
 from domain.sourcing.weighing import THOUSANDTHS
 
 KEPT: Final = 24  # of the packages of each part of an order: the cheapest ones
-LEFT: Final = 5.0  # so many times the dearest package is what a unit costs that finds no node
-UNLIMITED: Final = 1e9
+LEFT: Final = 10.0  # so many times the dearest package is what a unit costs that finds no node
 TAKEN: Final = "what it has goes to other orders of the batch"
 FULL: Final = "its room for today goes to other orders of the batch"
 
@@ -58,7 +58,7 @@ class Together:
     the batch did not know costs that order alone, two never get the same unit, and each decision
     can be made again from its own problem.
 
-    An order that is too large for the batch, or has kits or locations with priorities, is planned
+    An order that is too large for the batch, or whose locations have priorities, is planned
     nothing: it gets what the others leave. Blocks for as long as the effort takes.
     """
 
@@ -132,26 +132,28 @@ def _planned(problems: Sequence[Problem], effort: Effort) -> list[Takes]:
         return takes
     left = LEFT * max(1.0, *(float(abs(made.cost).max()) for made in offers.values()))
     of_all = [made._replace(left=left) for made in offers.values()]
-    many = Many(of_all, len(skus), len(names), counted=True)
-    found = batch.solve(many, _there_is(problems, many, skus, names), effort)
-    for number, packages in zip(offers, found.plans, strict=True):
-        cells, units = many.taken(np.array(packages, np.int64))
+    free, capacity = _shared(problems, rows, places)
+    found = batch.solve(of_all, free, effort, capacity=capacity)
+    for (number, made), plan in zip(offers.items(), found.plans, strict=True):
         stock: Counter[tuple[str, str]] = Counter()
-        for cell, count in zip(many.cells[cells].tolist(), units.tolist(), strict=True):
-            if cell < len(skus) * len(names):
-                row, place = divmod(cell, len(names))
-                stock[names[place], skus[row]] += round(count)
+        digits = lattice(made.counts).digits
+        for package in plan:
+            units = digits[:, made.part[package]] @ made.each
+            for row, count in zip(made.skus.tolist(), units.tolist(), strict=True):
+                if count:
+                    stock[names[made.node[package]], skus[row]] += count
         takes[number] = Takes.of(stock)
     return takes
 
 
 def offer(problem: Problem, rows: Mapping[str, int], places: Mapping[str, int]) -> Offer | None:
     """
-    All packages that the order could be sent in, in the first pass; None where it cannot be told
-    so. `rows` and `places` number SKUs and nodes. Costs are the packages' points, in minor units.
+    The cheapest packages that the order could be sent in, in the first pass; None where it cannot
+    be told so. `rows` and `places` number SKUs and nodes. Costs are the packages' points, in whole
+    minor units; what is left costs nothing, until it is said.
     """
     question, _ = posed(problem)
-    if not question.usable or question.bundles or question.rank:
+    if not question.usable or question.rank:
         return None
     packages = packages_of(question)
     if packages is None:
@@ -159,36 +161,40 @@ def offer(problem: Problem, rows: Mapping[str, int], places: Mapping[str, int]) 
     place, part, points = packages.counted()
     if not len(place):
         return None
-    here = np.array([places[c.node] for c in sorted(question.usable, key=lambda c: c.node)])
-    skus = [question.items[index].sku for kind in packages.kinds for index in kind.needs]
+    here = np.array([places[node] for node in sorted(c.node for c in question.usable)])
+    skus = sorted({item.sku for item in question.items})
+    each = np.zeros((len(packages.kinds), len(skus)), np.int64)
+    for row, kind in zip(each, packages.kinds, strict=True):
+        for index, need in kind.needs.items():
+            row[skus.index(question.items[index].sku)] += need
     made = Offer(
         counts=tuple(kind.count for kind in packages.kinds),
-        each=np.ones(len(skus), np.int64),
+        each=each,
         skus=np.array([rows[sku] for sku in skus]),
         node=here[place],
         part=part,
-        cost=np.asarray(points * (question.weighing.unit / THOUSANDTHS), np.float64),
+        cost=np.rint(points * (question.weighing.unit / THOUSANDTHS)),
         left=0.0,
     )
     return cheapest_of(made, KEPT)
 
 
-def _there_is(
-    problems: Sequence[Problem], many: Many, skus: Sequence[str], names: Sequence[str]
-) -> np.ndarray:
-    """By cell: the most units that any of the orders sees there, and places of a day."""
-    units: dict[tuple[str, str], int] = {}
-    room: dict[str, float] = {}
+def _shared(
+    problems: Sequence[Problem], rows: Mapping[str, int], places: Mapping[str, int]
+) -> tuple[Ints, Capacity]:
+    """The most units that any of the orders sees, by SKU and node; and what nodes may take on."""
+    free = np.zeros((len(rows), len(places)), np.int64)
+    packages, units = (np.full(len(places), UNLIMITED) for _ in range(2))
     for problem in problems:
         for candidate in problem.candidates:
-            limit = UNLIMITED if candidate.capacity_left is None else candidate.capacity_left
-            room[candidate.node] = limit
+            place = places[candidate.node]
             for sku, count in candidate.stock.items():
-                key = candidate.node, sku
-                units[key] = max(count, units.get(key, 0))
-    there = []
-    for cell in many.cells.tolist():
-        row, place = divmod(cell, len(names))
-        node = names[place]
-        there.append(room[node] if row == len(skus) else units.get((node, skus[row]), 0))
-    return np.array(there, np.float64)
+                if sku in rows:
+                    free[rows[sku], place] = max(free[rows[sku], place], count)
+            for room, limit in (
+                (packages, candidate.capacity_left),
+                (units, candidate.units_left),
+            ):
+                if limit is not None:
+                    room[place] = min(room[place], max(0, limit))
+    return free, Capacity(packages, units)

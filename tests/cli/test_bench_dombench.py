@@ -172,7 +172,7 @@ def test_exact_costs_what_every_division_tried_by_hand_costs_at_least(small: Mar
 @pytest.mark.parametrize("parts", [False, True])
 def test_no_policy_costs_less_than_the_bound(small: Market, *, parts: bool) -> None:
     orders = path(small, 11 + SCORED)
-    bound = lower_bound(small, orders.asked, small.stock, passes=60, parts=parts)
+    bound = lower_bound(small, orders.asked, passes=60, parts=parts)
     policies: list[Policy] = [peers.Ranked("nearest"), peers.Brokering(), Exact("exact")]
     if parts:
         policies += [peers.RankedParts("magento"), peers.FewestSplits(), peers.TwoPass()]
@@ -210,7 +210,7 @@ def test_the_benchmark_runs_through_and_draws(tmp_path_factory: pytest.TempPathF
 
 
 def test_a_batch_costs_no_more_than_one_order_after_the_other() -> None:
-    quick = Effort(passes=30, kept=30, perturbed=4, generations=2, rounds=5)
+    quick = Effort(passes=30, kept=30, perturbed=4, rounds=5)
     metrics = batch.measured(5, TINY, 1.0, quick)
     assert metrics["cost_to_sequential_rho_1"].value <= 1
     assert metrics["cost_to_bound_rho_1"].value >= 1

@@ -22,7 +22,7 @@ LEFT = 3000.0
 def single(costs: list[float]) -> Offer:
     nodes = np.arange(len(costs))
     one = np.array([1])
-    return Offer((1,), one, one * 0, nodes, np.ones_like(nodes), np.array(costs), LEFT)
+    return Offer((1,), one[None], one * 0, nodes, np.ones_like(nodes), np.array(costs), LEFT)
 
 
 def test_the_chance_that_a_node_runs_dry() -> None:
