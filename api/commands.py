@@ -45,7 +45,10 @@ async def cancel(
 async def resolve(
     order_id: str, access: Operates, services: Serving, body: ResolveAttention | None = None
 ) -> Done:
-    """Decide what waits for a person: retry, skip, reroute or cancel. An empty body means retry."""
+    """
+    Decide what waits for a person: retry, skip, reroute, approve or cancel. An empty body means
+    retry.
+    """
     await _own(services, access, order_id)
     asked = body or ResolveAttention()
     request = Resolve(action=asked.action, note=asked.note, item=asked.item, by=actor(access))

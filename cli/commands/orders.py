@@ -99,7 +99,7 @@ def resolve(
     item: Annotated[str, typer.Option(help="Which of several attention items.")] = "",
     note: Note = "",
 ) -> None:
-    """Decide what waits for a person: retry, skip, reroute or cancel."""
+    """Decide what waits for a person: retry, skip, reroute, approve or cancel."""
     from workflows import client
     from workflows.messages import Resolve
 

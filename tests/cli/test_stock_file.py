@@ -115,6 +115,7 @@ COUNTED = "SELECT count(*) FROM stock WHERE counted_by LIKE 'load:%'"
 RUNNING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
 
 
+@pytest.mark.long
 async def test_a_killed_load_goes_on_and_keeps_all_good_rows(
     shop: AsyncEngine, postgres_url: str, tmp_path: Path
 ) -> None:

@@ -125,6 +125,7 @@ def test_mended_again_the_auditor_finds_nothing(demo: Demo) -> None:
     assert checked["shop_orders"] > 0
 
 
+@pytest.mark.long
 def test_a_demo_in_which_rows_were_corrupted_does_not_end_well(tmp_path: Path) -> None:
     """All kinds at once, in the tables of a demo under way: its own auditor must see them."""
     running = crossdock(tmp_path, "demo", "--orders", "10", "--json")

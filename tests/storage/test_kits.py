@@ -243,6 +243,7 @@ KITS = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.long
 @settings(
     max_examples=12,
     deadline=None,

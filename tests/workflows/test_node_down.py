@@ -7,6 +7,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import pytest
+
 from domain.errors import Conflict, NotFound, Outage
 from domain.fulfillments import FulfillmentStatus, LineQuantity, NodeEventType
 from domain.orders import OrderStatus
@@ -69,6 +71,7 @@ KINDS = (
 )
 
 
+@pytest.mark.long
 async def test_a_node_down_with_fifty_fulfillments_doubles_none(play: Play) -> None:
     """All in one world, so that what one order gives back another may get."""
     shelf = {"A": {"mug": 2 * FULFILLMENTS}, "B": {"mug": FULFILLMENTS}, "C": {"mug": 400}}

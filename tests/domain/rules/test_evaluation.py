@@ -310,6 +310,6 @@ def test_the_sample_rules_hold_together() -> None:
     assert {c.name: c.nodes for c in found.policy.constraints} == {
         "no-more-than-three": None,
         "stores-keep-two": ("ST-A",),
-        "own-houses-first": ("DC-A", "DC-B", "ST-A"),
+        "vendors-last": ("DC-A", "DC-B", "ST-A"),
     }
     assert (found.partial.next, found.partial.allocate) == ("last-resort", True)
