@@ -104,7 +104,15 @@ class Supervisor:
                 await ready[name].wait()
         began = time.monotonic()
         await self._start(service)
-        await self._until_ready(service)
+        try:
+            await self._until_ready(service)
+        except Refused:
+            # Temporal finds ports of its own, which somebody else may take a moment before it does.
+            if service.once or self._children[service.name].returncode is None:
+                raise
+            self._tell(f"{service.name} ended while it started; once more")
+            await self._start(service)
+            await self._until_ready(service)
         ready[service.name].set()
         self._tell(f"{service.name} is ready ({time.monotonic() - began:.1f} s)")
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -73,6 +74,35 @@ async def test_a_process_that_dies_is_back_within_ten_seconds(site: Site) -> Non
         assert record.processes[1].restarts == 0
         assert record.processes[0].pid != first.pid
     assert not psutil.pid_exists(record.processes[0].pid)
+
+
+async def test_what_ends_while_it_starts_is_started_once_more(site: Site, tmp_path: Path) -> None:
+    mark = tmp_path / "tried"
+    fails_first = f"""
+import pathlib, sys, time
+mark = pathlib.Path({str(mark)!r})
+tries = len(mark.read_text()) if mark.exists() else 0
+mark.write_text('x' * (tries + 1))
+sys.exit('the port is taken') if tries < FAILURES else time.sleep(60)
+"""
+
+    async def ready() -> bool:
+        await asyncio.sleep(0.3)
+        return mark.exists() and mark.read_text() == "xx" and wanted == 1
+
+    for wanted in (1, 2):
+        mark.unlink(missing_ok=True)
+        command = [sys.executable, "-c", fails_first.replace("FAILURES", str(wanted))]
+        one = Service("one", partial(list, command), ready)
+        supervisor = Supervisor(site, site.choose_ports(), [one], lambda _: None)
+        try:
+            if wanted == 1:
+                await supervisor.up()
+            else:
+                with pytest.raises(Refused, match="one did not start: the port is taken"):
+                    await supervisor.up()
+        finally:
+            await supervisor.down()
 
 
 async def test_each_starts_in_its_turn_and_a_one_off_has_to_succeed(
