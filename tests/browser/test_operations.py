@@ -56,7 +56,9 @@ async def test_an_order_stuck_at_a_dead_node_is_found_understood_and_rerouted(
     assert '{"action": "reroute", "note": "why"}' in details
 
     typo = await ui.send_update("resolve", '{"action": "fly"}')
-    await typo.get_by_text("Input should be 'retry', 'skip', 'reroute' or 'cancel'").wait_for()
+    await typo.get_by_text(
+        "Input should be 'retry', 'skip', 'reroute', 'approve' or 'cancel'"
+    ).wait_for()
     await ui.open(order_id)
     other = await ui.send_update("resolve", '{"action": "skip", "item": "lunch"}')
     await other.get_by_text("lunch does not wait for a decision").wait_for()
