@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -19,7 +19,7 @@ from domain.orders import DeliveryMethod, Order
 from domain.promises import GRACE
 from domain.records import OrderState
 from domain.rules.facts import Case
-from domain.rules.judging import Posed, decide_by, pose
+from domain.rules.judging import Posed, cool_down, decide_by, pose
 from domain.rules.sets import Version
 from domain.sourcing.build import Particulars, build
 from domain.sourcing.certifying import certified
@@ -27,7 +27,7 @@ from domain.sourcing.policy import Policy
 from domain.sourcing.problem import Decision, Plan, Problem
 from domain.sourcing.record import Quoted, Record, Seen
 from domain.sourcing.replay import decide
-from storage import cooling, decisions, prices, promises, records, rules, snapshot
+from storage import cooling, decisions, open_orders, prices, promises, records, rules, snapshot
 from storage.database import transaction
 from storage.promises import Claimed
 from storage.snapshot import NOTHING, Back, Snapshot
@@ -53,7 +53,7 @@ class Sourcing(ports.Sourcing):
             if made is not None:
                 return _sourced(made)
             [asked] = await ask(conn, request)
-        if not request.alone and (wait := await asyncio.to_thread(asked.waits)) is not None:
+        if not request.alone and (wait := asked.waits()) is not None:
             async with transaction(self._engine) as conn:
                 until = await cooling.enter(conn, *wait, request.model_dump(mode="json"))
             return Sourced(decision_id="", solver="", plan=Plan(assignments=()), wait_until=until)
@@ -105,10 +105,7 @@ class Asked:
             return self.request.together, _GATHERED
         if self.claimed is not None or self.case.order.method is not DeliveryMethod.SHIP:
             return None
-        judged = self.pose().judged
-        if judged is None or judged.cool_down is None:
-            return None
-        return f"{judged.policy.rules}/{judged.profile}", judged.cool_down
+        return cool_down(self.active, self.case, self.request.rules)
 
     def decide(self, left: Callable[[Problem], Problem] = lambda problem: problem) -> Decision:
         """Of a problem with no more than is `left` for it."""
@@ -148,7 +145,7 @@ async def ask(
     transaction that sees but one. With what comes `back`. Raises NotFound(order).
     """
     active, now = await rules.active(conn), datetime.now(UTC)
-    open_orders = await records.open_by_node(conn) if _counts_orders(active) else {}
+    open_now = await open_orders.by_node_for(conn, active)
     orders = [await _order(conn, request.order_id) for request in requests]
     skus: dict[str, set[str]] = {}
     for request, (order, _) in zip(requests, orders, strict=True):
@@ -170,7 +167,7 @@ async def ask(
         known = Particulars(
             price_minor={line.line_id: line.unit_price_minor for line in order.lines},
             rejections=_rejections(state),
-            open_orders=open_orders,
+            open_orders=open_now,
             **await _priced(conn, network, case),
         )
         claimed = await promises.of_order(conn, order)
@@ -195,12 +192,6 @@ async def _priced(conn: AsyncConnection, network: Snapshot, case: Case) -> dict[
         for node, shelf in network.stock.items()
     }
     return {"prices": network.prices, "stock_minor": book.of(there)}
-
-
-def _counts_orders(active: Iterable[Version]) -> bool:
-    """Whether some rule asks; counting costs as much as fulfillments are open."""
-    profiles = (profile for version in active for profile in version.rules.profiles)
-    return any(rule.kind == "max_orders" for profile in profiles for rule in profile.rules)
 
 
 def _rejections(state: OrderState) -> dict[str, int]:

@@ -12,7 +12,7 @@ from activities.house import House
 from connectors.channels import POLLED, PolledChannel
 from domain.errors import Refused
 from domain.orders import order_id as id_of
-from storage import inbox, network, records
+from storage import inbox, network, open_orders
 from storage.database import transaction
 from workflows import ports
 from workflows.addressing import order_workflow_id
@@ -44,7 +44,7 @@ class Upkeep(ports.Upkeep):
             status = workflow.status.name.lower() if workflow.status else "gone"
             ended.setdefault(workflow.id.removeprefix(order_workflow_id("")), status)
         async with transaction(house.engine) as conn:
-            abandoned = await records.open_among(conn, ended)
+            abandoned = await open_orders.among(conn, ended)
         found = []
         for order in abandoned:
             status = ended[order.order_id]

@@ -12,7 +12,7 @@ from connectors.channels import shopify_orders
 from domain.fulfillments import Fulfillment, NodeEvent, NodeEventType
 from domain.orders import order_id as id_of
 from domain.records import OrderEvent
-from storage import inbox, records
+from storage import inbox, open_orders, records
 from storage.inbox import wake_backordered as wake_backordered  # noqa: PLC0414 - from here, too
 from storage.shortages import Affected, StockException
 from workflows.messages import NodeDown
@@ -114,7 +114,7 @@ async def store_shopify(
 
 async def tell_node_down(conn: AsyncConnection, said: NodeDown, call: str) -> int:
     """Have every order with work at the node look elsewhere. How many there are."""
-    orders = await records.open_orders_at(conn, said.node)
+    orders = await open_orders.at_node(conn, said.node)
     for order_id in orders:
         body = {**said.model_dump(mode="json"), "order_id": order_id}
         delivery = f"{call}:{order_id}"

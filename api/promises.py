@@ -23,9 +23,8 @@ from domain.geography import locate
 from domain.orders import DeliveryMethod, Order, reservation_id
 from domain.promises import Promise, destination, promised_packages, units_by_sku
 from domain.quoting import Cart, Cutoff, Offer, Quote, ShipOption, quote
-from domain.rules.sets import Version
 from domain.supply import Coming
-from storage import availability, promises, rules, snapshot, stock, supplies
+from storage import availability, open_orders, promises, rules, snapshot, stock, supplies
 from storage.asks import Ask
 from storage.availability import Sale
 from storage.batching import Batcher
@@ -52,9 +51,7 @@ async def promise(body: QuoteCart, access: WritesOrders, services: Serving, door
     """
     if not sees_order(access, body.channel):
         raise Forbidden(f"this key may not quote for channel {body.channel}")
-    cart, now, may, active = await _read(services, body)
-    as_of = services.clock()
-    ruled = Ruled(body, cart, now, active, as_of)
+    cart, now, may, ruled = await _read(services, body)
     made = await solved(lambda: _quoted(now, cart, may, ruled, services))
     if not made.ship and not made.pickup:
         raise Unfit(_no_option(body, cart, made), code="no_option")
@@ -97,11 +94,9 @@ class Sellable(NamedTuple):
     ask: Ask
 
 
-async def _read(
-    services: Services, body: QuoteCart
-) -> tuple[Cart, Snapshot, Sellable, tuple[Version, ...]]:
+async def _read(services: Services, body: QuoteCart) -> tuple[Cart, Snapshot, Sellable, Ruled]:
     """
-    The cart by the catalogue's names, what the network and its stock are now, and the rules.
+    The cart by the catalogue's names, what the network and its stock are now, what rules say of it.
     """
     async with transaction(services.read_engine) as conn:
         lines = await sold.units_of(conn, body.lines, body.line_ids())
@@ -113,6 +108,7 @@ async def _read(
         stocked = skus if pickup else ()
         coming = await supplies.unclaimed(conn, skus)
         active = await rules.active(conn)
+        open_now = await open_orders.by_node_for(conn, active)
         sale = await availability.open_sale(
             conn,
             pool,
@@ -139,7 +135,7 @@ async def _read(
         stores=body.stores,
         within_miles=body.within_miles,
     )
-    return cart, now, may, active
+    return cart, now, may, Ruled(body, cart, now, active, open_now, services.clock())
 
 
 def _to_ship(sale: Sale, ask: Ask, skus: Iterable[str]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Final, Self
 
@@ -69,37 +70,38 @@ class QuoteCart(Closed):
         return [line.line_id or str(i) for i, line in enumerate(self.lines, start=1)]
 
 
+@dataclass
 class Ruled:
     """What the active rule sets say of the cart's order, by each method."""
 
-    def __init__(
-        self,
-        body: QuoteCart,
-        cart: Cart,
-        now: Snapshot,
-        active: Sequence[Version],
-        as_of: datetime,
-    ) -> None:
-        self._body, self._cart, self._now, self._active = body, cart, now, active
-        self.as_of = as_of
-        prices = [line.unit_price_minor for line in body.lines]
-        self.known = Particulars(price_minor=dict(zip(body.line_ids(), prices, strict=True)))
-        self._policies: dict[DeliveryMethod, Policy] = {}
+    body: QuoteCart
+    cart: Cart
+    now: Snapshot
+    active: Sequence[Version]
+    open_orders: dict[str, int]
+    as_of: datetime
+    _policies: dict[DeliveryMethod, Policy] = field(default_factory=dict, init=False)
+
+    @property
+    def known(self) -> Particulars:
+        prices = [line.unit_price_minor for line in self.body.lines]
+        by_line = dict(zip(self.body.line_ids(), prices, strict=True))
+        return Particulars(price_minor=by_line, open_orders=self.open_orders)
 
     def policies(self, method: DeliveryMethod) -> Policy:
         if method not in self._policies:
             case = Case(
                 order=self._order(method),
-                units=self._cart.lines,
-                snapshot=self._now,
+                units=self.cart.lines,
+                snapshot=self.now,
                 now=self.as_of,
             )
-            self._policies[method] = policy_of(self._active, case)
+            self._policies[method] = policy_of(self.active, case)
         return self._policies[method]
 
     def _order(self, method: DeliveryMethod) -> Order:
-        body = self._body
-        cards = self._now.rate_cards
+        body = self.body
+        cards = self.now.rate_cards
         return Order(
             channel=body.channel,
             channel_order_id="quote",
@@ -115,7 +117,7 @@ class Ruled:
                 )
                 for name, line in zip(body.line_ids(), body.lines, strict=True)
             ),
-            ship_to=self._cart.ship_to,
+            ship_to=self.cart.ship_to,
             method=method,
             pickup_node="any" if method is DeliveryMethod.PICKUP else None,
             segment=body.segment,

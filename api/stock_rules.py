@@ -20,7 +20,7 @@ from api.security import ReadsStock, WritesStock, actor, whole_network
 from api.services import Serving
 from domain.errors import Invalid
 from domain.stock_rules import Rule, RuleKind, Subject
-from storage import matching, records, stock_rules, stock_watch
+from storage import matching, open_orders, stock_rules, stock_watch
 from storage.access import Access
 from storage.database import transaction
 from storage.reads import Page
@@ -180,7 +180,7 @@ def _all_channels(access: Access) -> None:
 async def _wake(conn: AsyncConnection, subjects: Sequence[Subject]) -> None:
     """Orders that wait for a SKU of these rules; a wide rule speaks of all that orders wait for."""
     named = {subject.sku for subject in subjects}
-    skus = await records.awaited_skus(conn) if "" in named else named
+    skus = await open_orders.awaited_skus(conn) if "" in named else named
     await wake_backordered(conn, skus, uuid4().hex)
 
 

@@ -20,7 +20,7 @@ from domain.sourcing.policy import Policy
 from domain.sourcing.problem import Outcome, Plan, Problem
 from domain.sourcing.solver import solve
 from domain.values import Value
-from storage import records, rules, snapshot
+from storage import open_orders, records, rules, snapshot
 from storage.database import transaction
 
 
@@ -59,7 +59,7 @@ async def tried(
         sets = await _sets(conn, name, version)
         units = await sold.units_of(conn, order.lines, [line.line_id for line in order.lines])
         seen = await snapshot.sourcing(conn, [unit.sku for unit in units], order.channel)
-        open_orders = await records.open_by_node(conn)
+        open_now = await open_orders.by_node_for(conn, sets)
     case = Case(order=order, units=units, snapshot=seen, now=now, promise_by=order.deliver_by)
     prices = {line.line_id: line.unit_price_minor for line in order.lines}
     ships = order.method is DeliveryMethod.SHIP
@@ -78,7 +78,7 @@ async def tried(
             firm_node=None if ships else order.pickup_node,
             method=order.method,
             policy=policy,
-            known=Particulars(price_minor=prices, open_orders=open_orders),
+            known=Particulars(price_minor=prices, open_orders=open_now),
         )
 
     return await solved(lambda: _decided(sets, case, built, name or ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Final
+from typing import Final, get_args
 
 from domain.orders import PartOf
 from domain.sourcing.policy import PROFILES, Constraint, Kind, Policy, Weights
@@ -89,27 +89,7 @@ def with_rules(chance: Random, problem: Problem) -> Problem:
     )
 
 
-_KINDS: Final[tuple[Kind, ...]] = (
-    "min_stock",
-    "location_priority",
-    "max_nodes",
-    "max_packages",
-    "max_distance",
-    "max_rejects",
-    "max_orders",
-    "offline",
-    "ship_complete_lines",
-    "ship_complete_order",
-    "value_floor",
-    "never_split",
-    "keep_together",
-    "ship_alone",
-    "capability",
-    "firm_node",
-    "preferred_node",
-    "local_radius",
-    "exclude",
-)
+_KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 _VALUES: Final[dict[Kind, tuple[int | None, ...]]] = {
     "min_stock": (1, 2),
     "max_nodes": (1, 2, 3),

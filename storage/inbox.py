@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.fulfillments import NodeEvent, NodeEventType
 from domain.records import OrderEvent
 from domain.values import Value
-from storage import capacity, leases, records
+from storage import capacity, leases, open_orders, records
 from storage.leases import Waiting
 from storage.tables import inbox
 
@@ -142,7 +142,7 @@ async def wake_backordered(conn: AsyncConnection, skus: Collection[str], call: s
     In the transaction that frees the units, or brings them, while it holds their pool: whoever is
     short of them then is seen.
     """
-    orders = await records.backordered_for(conn, sorted(skus)) if skus else []
+    orders = await open_orders.backordered_for(conn, sorted(skus)) if skus else []
     for order_id in orders:
         body = {"order_id": order_id}
         await put(conn, "supply", f"{call}:{order_id}", "supply", body, order_id=order_id)

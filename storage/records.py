@@ -5,12 +5,11 @@ A change may arrive twice, and after a later one: events and messages are known 
 an older state never replaces a newer one.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, or_, select, text, update
-from sqlalchemy.dialects.postgresql import array
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,7 +25,7 @@ from domain.fulfillments import (
 from domain.orders import TERMINAL, Order
 from domain.records import Change, Message, OrderEvent, OrderState
 from domain.values import Value
-from storage.tables import WAITS_FOR_SUPPLY, fulfillments, order_events, orders, outbox
+from storage.tables import fulfillments, order_events, orders, outbox
 
 _ASKED_BACK = frozenset(
     {
@@ -37,7 +36,6 @@ _ASKED_BACK = frozenset(
 )
 _UNANSWERED = frozenset({RequestStatus.UNSUBMITTED, RequestStatus.SUBMITTED, RequestStatus.UNKNOWN})
 _RECEIVED = frozenset({RequestStatus.SUBMITTED, RequestStatus.ACCEPTED, RequestStatus.REJECTED})
-_STILL_OPEN = [s.value for s in FulfillmentStatus if s not in ENDED]
 
 
 class Acceptance(Value):
@@ -51,14 +49,6 @@ class Acceptance(Value):
     state: OrderState
     last_change: str
     same_payload: bool
-
-
-class OpenOrder(Value):
-    """An order that is not over. `since` is its last change."""
-
-    order_id: str
-    accepted_at: datetime
-    updated_at: datetime
 
 
 async def accept(conn: AsyncConnection, order: Order, run: str, change: Change) -> Acceptance:
@@ -235,13 +225,6 @@ async def held(conn: AsyncConnection, order_id: str) -> bool:
     return bool((await conn.execute(query)).scalar())
 
 
-async def open_among(conn: AsyncConnection, order_ids: Collection[str]) -> tuple[Order, ...]:
-    """Those of these orders that have not ended, as they were accepted."""
-    o = orders.c
-    query = select(o.body).where(o.order_id.in_(order_ids), o.terminal_at.is_(None))
-    return tuple(Order.model_validate(body) for body in (await conn.execute(query)).scalars())
-
-
 async def state(conn: AsyncConnection, order_id: str) -> OrderState | None:
     query = select(orders.c.state).where(orders.c.order_id == order_id)
     body = (await conn.execute(query)).scalar()
@@ -259,56 +242,6 @@ async def submitted(conn: AsyncConnection, fulfillment_id: str) -> bool:
     query = select(fulfillments.c.submitted_at)
     row = (await conn.execute(query.where(fulfillments.c.fulfillment_id == fulfillment_id))).first()
     return row is not None and row.submitted_at is not None
-
-
-async def open_orders_at(conn: AsyncConnection, node: str) -> list[str]:
-    """The orders with a fulfillment at the node that has not ended, oldest first."""
-    at_node = select(fulfillments.c.order_id).where(
-        fulfillments.c.node == node, fulfillments.c.status.in_(_STILL_OPEN)
-    )
-    query = select(orders.c.order_id).where(orders.c.order_id.in_(at_node))
-    return list((await conn.execute(query.order_by(orders.c.accepted_at))).scalars())
-
-
-async def open_by_node(conn: AsyncConnection) -> dict[str, int]:
-    """How many fulfillments each node has that have not ended."""
-    query = select(fulfillments.c.node, func.count().label("open"))
-    still_open = query.where(fulfillments.c.status.in_(_STILL_OPEN)).group_by(fulfillments.c.node)
-    return {row.node: row.open for row in await conn.execute(still_open)}
-
-
-async def backordered_for(conn: AsyncConnection, skus: Collection[str]) -> list[str]:
-    """
-    The orders that wait for one of these SKUs, first come first: what is short of them, and what no
-    node could fulfill.
-    """
-    short = orders.c.state["short"].has_any(array(sorted(skus)))
-    wanted = [orders.c.state["lines"].contains([{"sku": sku}]) for sku in sorted(skus)]
-    stuck = and_(orders.c.attention.contains(["no_node"]), or_(*wanted))
-    query = select(orders.c.order_id).where(text(WAITS_FOR_SUPPLY), or_(short, stuck))
-    rows = await conn.execute(query.order_by(orders.c.accepted_at, orders.c.order_id))
-    return list(rows.scalars())
-
-
-async def awaited_skus(conn: AsyncConnection) -> set[str]:
-    """Every SKU that `backordered_for` would find an order for."""
-    rows = await conn.execute(
-        text(
-            "SELECT jsonb_object_keys(state -> 'short') FROM orders WHERE terminal_at IS NULL"
-            " UNION SELECT l ->> 'sku' FROM orders, jsonb_array_elements(state -> 'lines') AS l"
-            " WHERE terminal_at IS NULL AND attention @> '{no_node}'"
-        )
-    )
-    return set(rows.scalars())
-
-
-async def open_order_ids(conn: AsyncConnection) -> tuple[OpenOrder, ...]:
-    """Every order that is not over, oldest first."""
-    query = select(orders.c.order_id, orders.c.accepted_at, orders.c.updated_at)
-    rows = await conn.execute(
-        query.where(orders.c.terminal_at.is_(None)).order_by(orders.c.accepted_at)
-    )
-    return tuple(OpenOrder.model_validate(dict(row)) for row in rows.mappings())
 
 
 def _row(change: Change) -> dict[str, Any]:

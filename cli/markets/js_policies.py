@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -59,7 +60,7 @@ def season(market: Market, path: Ints, policy: Policy) -> float:
     return cost
 
 
-class Remembered:
+class Remembered(ABC):
     """
     A policy whose choice does not change while what it chose is there: it is made once for each
     basket and region, and again when a place of it runs dry. `forget` when its ground changes.
@@ -77,8 +78,9 @@ class Remembered:
             known = self._plans[basket, region] = self.choose(basket, region, stock)
         return known
 
+    @abstractmethod
     def choose(self, basket: int, region: int, stock: Ints) -> Sequence[int]:
-        raise NotImplementedError
+        """The place of each item, in this stock."""
 
     def forget(self) -> None:
         self._plans.clear()

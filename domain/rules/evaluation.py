@@ -38,14 +38,13 @@ class Told(Value):
 class Judged(Value):
     """
     What a rule set says about an order. `policy` is what the plan is made by; `review`: it waits
-    for approval; `cool_down`, `release_after` and `stability_minor` are its profile's. `partial`
-    and `nothing` are what happens where some units, or all, find no node.
+    for approval; `release_after` and `stability_minor` are its profile's. `partial` and `nothing`
+    are what happens where some units, or all, find no node.
     """
 
     profile: str
     policy: Policy
     review: bool
-    cool_down: timedelta | None = None
     release_after: timedelta | None = None
     stability_minor: int = STABILITY_MINOR
     partial: Outcome
@@ -95,7 +94,6 @@ def evaluate(version: Version, case: Case) -> Judged | None:
             constraints=tuple(constraints),
         ),
         review=profile.review,
-        cool_down=profile.cool_down,
         release_after=profile.release_after,
         stability_minor=profile.stability_minor,
         partial=outcomes["partial"],

@@ -30,10 +30,29 @@ def pose(
     active: Sequence[Version], case: Case, build: Callable[[Policy], Problem], name: str = ""
 ) -> Posed:
     """By the set of that name, which holds whatever its dates; else by the one it comes to."""
-    named = next((version for version in active if version.rules.name == name), None)
-    version = named or choose(active, case.order, case.now)
+    version = _version(active, case, name)
     judged = evaluate(version, case) if version else None
     return Posed(build(judged.policy if judged else BUILT_IN), judged)
+
+
+def cool_down(
+    active: Sequence[Version], case: Case, name: str = ""
+) -> tuple[str, timedelta] | None:
+    """
+    The set's version and profile whose orders are sourced together, and how long one waits for
+    others; None where it does not.
+    """
+    version = _version(active, case, name)
+    order = case.order
+    profile = version and version.rules.profile(order.channel, order.method, order.segment)
+    if not version or not profile or profile.cool_down is None:
+        return None
+    return f"{version.label}/{profile.name}", profile.cool_down
+
+
+def _version(active: Sequence[Version], case: Case, name: str) -> Version | None:
+    named = next((version for version in active if version.rules.name == name), None)
+    return named or choose(active, case.order, case.now)
 
 
 def policy_of(active: Sequence[Version], case: Case) -> Policy:

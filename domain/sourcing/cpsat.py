@@ -58,7 +58,7 @@ class Model:
             self._cp.add(_sum(taken) <= item.quantity)
         self._keep_kits_whole()
         self._keep_limits()
-        self._fixed(self._all_units(), highest=True, known=self._most_units())
+        self._fixed(self._all_units(), highest=True, known=question.most_units)
         if question.rank:
             self._fixed(_sum(question.rank_of(c) * self._of(c).used for c in question.usable))
         self._cp.minimize(_sum(points))
@@ -314,26 +314,6 @@ class Model:
         cp.add(question.units - units <= question.units * some_left)
         cp.add(units <= question.units * some_sent)
         cp.add(left >= floor * (some_left + some_sent - 1))
-
-    def _most_units(self) -> int | None:
-        """How many units can be served; None where there is more to it than stock."""
-        limits, question = self._question.limits, self._question
-        few = limits.nodes is not None and limits.nodes < len(question.usable)
-        plain = not (
-            limits.everything or limits.whole or limits.floor or limits.cartons is not None
-        )
-        needy = any(x.traits.needs or x.traits.out or x.traits.held for x in self._items)
-        if self._bundles or few or needy or question.room or not plain:
-            return None
-        wanted: dict[str, int] = {}
-        shelves: dict[str, dict[str, int]] = {}
-        for index, item in enumerate(self._items):
-            wanted[item.sku] = wanted.get(item.sku, 0) + item.quantity
-            shelf = shelves.setdefault(item.sku, {})
-            for candidate in question.usable:
-                free = question.free[candidate.node][index]
-                shelf[candidate.node] = max(shelf.get(candidate.node, 0), free)
-        return sum(min(units, sum(shelves[sku].values())) for sku, units in wanted.items())
 
     def _fixed(
         self, goal: cp_model.LinearExpr, *, highest: bool = False, known: int | None = None

@@ -69,6 +69,25 @@ class Question:
     def units(self) -> int:
         return sum(item.quantity for item in self.items)
 
+    @property
+    def most_units(self) -> int | None:
+        """How many units can be served; None where there is more to it than stock."""
+        limits = self.limits
+        few = limits.nodes is not None and limits.nodes < len(self.usable)
+        tied = limits.everything or limits.whole or limits.floor or limits.cartons is not None
+        needy = any(x.traits.needs or x.traits.out or x.traits.held for x in self.items)
+        if self.bundles or self.room or few or tied or needy:
+            return None
+        wanted: dict[str, int] = {}
+        shelves: dict[str, dict[str, int]] = {}
+        for index, item in enumerate(self.items):
+            wanted[item.sku] = wanted.get(item.sku, 0) + item.quantity
+            shelf = shelves.setdefault(item.sku, {})
+            for candidate in self.usable:
+                free = self.free[candidate.node][index]
+                shelf[candidate.node] = max(shelf.get(candidate.node, 0), free)
+        return sum(min(units, sum(shelves[sku].values())) for sku, units in wanted.items())
+
     def kits_at(self, candidate: Candidate, bundle: Bundle) -> int:
         free = self.free[candidate.node]
         return min(bundle.kits, *(free[index] // need for index, need in bundle.needs.items()))

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from activities.sourcing import Sourcing
@@ -26,9 +25,9 @@ from storage.asks import Ask
 from storage.database import transaction
 from storage.signals import Signal
 from storage.tables import metadata
+from tests.sample_house import NETWORK, furnish
 from workflows.ports import SourceOrder
 
-NETWORK = sample.network()
 STORES = [node for node in NETWORK.nodes if node.pickup]
 SHOPPERS = [order.ship_to.postal_code for order in sample.demo_orders(NETWORK, 200)]
 GOODS = [product.sku for product in NETWORK.products if product.sku.startswith("NF-")]
@@ -39,17 +38,7 @@ Offered = ShipOption | PickupOption
 @pytest.fixture
 async def house(engine: AsyncEngine) -> AsyncEngine:
     """The sample network with plenty in stock, committed; emptied before each test."""
-    names = ", ".join(table.name for table in metadata.sorted_tables)
-    async with transaction(engine) as conn:
-        await conn.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
-        for node in NETWORK.nodes:
-            await network.put_node(conn, node)
-        await network.put_products(conn, NETWORK.products)
-        await network.put_rate_cards(conn, NETWORK.rate_cards)
-        for node in NETWORK.nodes:
-            lines = [(sku, units) for (sku, at), units in NETWORK.stock.items() if at == node.code]
-            if lines := [line for line in lines if line[1]]:
-                await stock.receive(conn, "sample", node.code, lines, "sample", "test")
+    await furnish(engine)
     return engine
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from activities.sourcing import Sourcing
@@ -18,30 +17,19 @@ from domain.sourcing.explain import why
 from domain.sourcing.replay import replay
 from domain.sourcing.solver import best_with, cheapest_plan
 from domain.sourcing.steps import applied
-from storage import decisions, network, records, stock
+from storage import decisions, records
 from storage.database import transaction
 from storage.decisions import Stored
-from storage.tables import metadata
+from tests.sample_house import NETWORK, furnish
 from workflows.ports import SourceOrder
 
-NETWORK = sample.network()
 ORDERS = 60
 
 
 @pytest.fixture(scope="module")
 async def decided(engine: AsyncEngine) -> tuple[Stored, ...]:
     """The demo's first orders, each sourced twice: the second time a node of the plan is out."""
-    names = ", ".join(table.name for table in metadata.sorted_tables)
-    async with transaction(engine) as conn:
-        await conn.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
-        for node in NETWORK.nodes:
-            await network.put_node(conn, node)
-        await network.put_products(conn, NETWORK.products)
-        await network.put_rate_cards(conn, NETWORK.rate_cards)
-        for node in NETWORK.nodes:
-            lines = [(sku, units) for (sku, at), units in NETWORK.stock.items() if at == node.code]
-            if lines := [line for line in lines if line[1]]:
-                await stock.receive(conn, "sample", node.code, lines, "sample", "test")
+    await furnish(engine)
     for order in _orders():
         await _source(engine, order)
     async with transaction(engine) as conn:

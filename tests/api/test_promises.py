@@ -1,77 +1,41 @@
-"""Quotes over HTTP at fixed clocks: dates, cut-offs, stores, tokens, and what is refused."""
+"""Quotes over HTTP at fixed clocks: dates, cut-offs, stores, and what is refused."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import httpx
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import solving
 from domain.orders import Units
-from storage import reservations, supplies
+from domain.rules.sets import RuleSet
+from storage import records, reservations, rules, supplies
 from storage.asks import Ask
 from storage.database import transaction
 from storage.supplies import Supply
-from storage.tables import metadata
-from tests.api.conftest import Api, MakeKey, serving
-from tests.api.promising import an_order, cart, local, open_shop
+from storage.tables import metadata, promises
+from tests.api.conftest import Api, MakeKey
+from tests.api.promising import cart, local
+from tests.api.quoting import (
+    MUGS,
+    TUESDAY,
+    At,
+    Json,
+    at,
+    option,
+    quoted,
+    refused,
+    shop,
+    utc,
+)
+from tests.domain.rules.written import a_profile, a_rule, a_set
+from tests.samples import a_change, a_share
+from tests.samples import an_order as order_of
 
-TUESDAY = local("2026-09-01T09:00")
-MUGS = ("MUG", 2)
-At = Callable[[datetime], AbstractAsyncContextManager[httpx.AsyncClient]]
-Json = dict[str, Any]
-
-
-@pytest.fixture(scope="module", autouse=True)
-async def shop(api: Api) -> None:
-    await open_shop(api.services.engine)
-
-
-@pytest.fixture
-def at(api: Api, key: MakeKey) -> At:
-    """A client of an API at whose place it is that time."""
-
-    @asynccontextmanager
-    async def client(now: datetime) -> AsyncIterator[httpx.AsyncClient]:
-        headers = await key("orders:write")
-        async with (
-            serving(api.services, clock=lambda: now) as url,
-            httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as http,
-        ):
-            yield http
-
-    return client
-
-
-async def quoted(at: At, now: datetime, body: Json) -> Json:
-    async with at(now) as http:
-        answer = await http.post("/v1/promises", json=body)
-    assert answer.status_code == 200, answer.text
-    found: Json = answer.json()
-    return found
-
-
-async def refused(at: At, body: Json, now: datetime = TUESDAY) -> tuple[str, Json]:
-    """The code, and the message by field."""
-    async with at(now) as http:
-        answer = await http.post("/v1/promises", json=body)
-    assert answer.status_code == 422, answer.text
-    problem = answer.json()
-    return problem["code"], {e["field"]: e["message"] for e in problem.get("errors", ())}
-
-
-def option(quote: Json, service: str) -> Json:
-    return next(o for o in quote["ship"] if o["service"] == service)
-
-
-def utc(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
+__all__ = ["at", "shop"]
 
 
 async def test_each_service_and_each_store_near_by_is_an_option(at: At) -> None:
@@ -330,101 +294,6 @@ async def counts(engine: AsyncEngine) -> dict[str, int]:
         }
 
 
-async def a_token(at: At, now: datetime = TUESDAY, seconds: int = 600) -> Json:
-    quote = await quoted(at, now, cart(MUGS, token_seconds=seconds))
-    return option(quote, "ground")
-
-
-async def placed(at: At, now: datetime, body: Json) -> tuple[int, str, str]:
-    """The status, the code, and the detail; the one field that is wrong begins it."""
-    async with at(now) as http:
-        answer = await http.post("/v1/orders", json=body)
-    problem = answer.json()
-    assert all(problem["detail"].startswith(e["field"]) for e in problem.get("errors", ()))
-    return answer.status_code, problem["code"], problem["detail"]
-
-
-async def test_a_token_ends_with_its_time_or_with_the_cut_off(at: At) -> None:
-    cutoff = local("2026-09-01T14:00")
-    early = await a_token(at, TUESDAY)
-    late = await a_token(at, cutoff - timedelta(seconds=9))
-
-    assert early["token_expires_at"] == utc(TUESDAY + timedelta(seconds=600))
-    assert late["token_expires_at"] == utc(cutoff)
-
-
-@pytest.mark.parametrize(
-    ("later", "change", "code", "said"),
-    [
-        pytest.param(600, {}, "promise_expired", "it ended at 2026-09-01T14:10:00Z", id="late"),
-        pytest.param(
-            9, {"promise_token": "pr_x"}, "promise_unknown", "no such thing", id="unknown"
-        ),
-        pytest.param(9, {"channel": "other"}, "promise_unknown", "channel other", id="foreign"),
-        pytest.param(
-            9,
-            {"lines": [{"line_id": "1", "sku": "MUG", "quantity": 3}]},
-            "promise_mismatch",
-            "other goods: 2 of MUG",
-            id="another-cart",
-        ),
-        pytest.param(
-            9,
-            {"ship_to": {"postal_code": "60601"}},
-            "promise_mismatch",
-            "another address (US  75201)",
-            id="another-address",
-        ),
-        pytest.param(
-            9,
-            {"method": "pickup", "pickup_node": "ST-DAL"},
-            "promise_mismatch",
-            "ship, not pickup",
-            id="another-method",
-        ),
-        pytest.param(
-            9,
-            {"deliver_by": "2026-09-02T01:00:00Z"},
-            "promise_mismatch",
-            "deliver_by: leave it out: the promise is for 2026-09-03T01:00:00Z",
-            id="another-date",
-        ),
-    ],
-)
-async def test_a_token_that_does_not_fit_is_refused(
-    at: At, later: int, change: Json, code: str, said: str
-) -> None:
-    offer = await a_token(at)
-    body = {**an_order(f"misfit-{code}", MUGS, promise_token=offer["token"]), **change}
-    status, given, detail = await placed(at, TUESDAY + timedelta(seconds=later), body)
-
-    assert (status, given) == (422, code)
-    assert said in detail
-    if "deliver_by" not in change:
-        assert detail.startswith("promise_token: ")
-        assert detail.endswith("quote the cart again (POST /v1/promises), or leave the token out")
-
-
-async def test_a_token_is_one_orders_and_stays_its_own_after_its_time(at: At) -> None:
-    """Temporal is away here: 503 says that the token was good."""
-    offer = await a_token(at)
-    mine, other = (an_order(number, MUGS, promise_token=offer["token"]) for number in ("me", "you"))
-
-    assert (await placed(at, TUESDAY + timedelta(seconds=599), mine))[0] == 503
-    assert (await placed(at, TUESDAY + timedelta(hours=3), mine))[0] == 503
-    status, code, detail = await placed(at, TUESDAY, other)
-    assert (status, code) == (422, "promise_used")
-    assert "order api-me has it" in detail
-
-
-async def test_tokens_that_nobody_claimed_are_swept_away(at: At, engine: AsyncEngine) -> None:
-    await a_token(at, datetime(2026, 1, 6, 15, tzinfo=UTC))
-    await a_token(at)
-    async with transaction(engine) as conn:
-        old = text("SELECT count(*) FROM promises WHERE expires_at < '2026-01-07'")
-        assert (await conn.execute(old)).scalar_one() == 0
-
-
 async def test_quotes_wait_their_turn_and_no_longer(
     at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -455,14 +324,42 @@ async def test_what_is_short_is_quoted_as_of_when_it_comes(api: Api, at: At) -> 
             await supplies.put(conn, coming, "test")
     body = cart(("HAT", 6), MUGS, methods=["ship"], token_seconds=60)
     made = await quoted(at, TUESDAY, body)
-    for option in made["ship"]:
-        assert datetime.fromisoformat(option["available_from"]) == TUESDAY + timedelta(days=9)
-        assert datetime.fromisoformat(option["ship_by"]) >= TUESDAY + timedelta(days=9)
-        assert option["deliver_latest"] > option["ship_by"]
-        assert option["cutoff"]["seconds"] > timedelta(days=8).total_seconds()
-        assert option["token"] is None
+    for offer in made["ship"]:
+        assert datetime.fromisoformat(offer["available_from"]) == TUESDAY + timedelta(days=9)
+        assert datetime.fromisoformat(offer["ship_by"]) >= TUESDAY + timedelta(days=9)
+        assert offer["deliver_latest"] > offer["ship_by"]
+        assert offer["cutoff"]["seconds"] > timedelta(days=8).total_seconds()
+        assert offer["token"] is None
     assert made["ship"]
     [short] = made["short"]
     assert (short["sku"], short["available"]) == ("HAT", 0)
     code, _ = await refused(at, cart(("HAT", 21), methods=["ship"]))
     assert code == "no_option"
+
+
+async def test_a_node_with_too_many_open_orders_is_in_no_quote(api: Api, at: At) -> None:
+    body = cart(("MUG", 1), methods=["ship"], token_seconds=60)
+    before = await quoted(at, TUESDAY, body)
+    busy = order_of("busy")
+    share = a_share("web-busy-F1", "DC-DAL", {"1": 1}, order_id=busy.order_id)
+    few = RuleSet.model_validate(
+        a_set("few", a_profile("few", a_rule("few", "max_orders", value=1)))
+    )
+    async with transaction(api.services.engine) as conn:
+        await records.accept(conn, busy, "run", a_change(busy, fulfillments=(share,)))
+        await rules.save(conn, few, "ann")
+        await rules.activate(conn, "few", 1, "ann")
+    after = await quoted(at, TUESDAY, body)
+    async with transaction(api.services.engine) as conn:
+        await rules.archive(conn, "few", 1, "ann")
+
+    assert await nodes_of(api.services.engine, before) == {"DC-DAL"}
+    assert await nodes_of(api.services.engine, after) == {"DC-NYC"}
+
+
+async def nodes_of(engine: AsyncEngine, quote: Json) -> set[str]:
+    """Where what the tokens promise comes from."""
+    tokens = [offer["token"] for offer in quote["ship"]]
+    async with transaction(engine) as conn:
+        bodies = await conn.execute(select(promises.c.body).where(promises.c.token.in_(tokens)))
+        return {package["node"] for body in bodies.scalars() for package in body["packages"]}

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.fulfillments import NodeEvent, NodeEventType
 from domain.orders import Units
-from storage import inbox, records, reservations, stock
+from storage import inbox, open_orders, records, reservations, stock
 from storage.asks import Ask
 from storage.database import transaction
 from tests.samples import NOON, a_change, a_share, an_order
@@ -59,7 +59,7 @@ async def test_the_first_goods_of_a_product_find_the_order_that_just_missed_them
         await looked.wait()
         async with transaction(world) as conn:
             await stock.receive(conn, "r1", "DC-A", [("A", 3)], "receipt", "test")
-            return await records.backordered_for(conn, ["A"])
+            return await open_orders.backordered_for(conn, ["A"])
 
     _, woken = await asyncio.gather(reserve(), receive())
     assert woken == ["web-1"]

@@ -16,7 +16,7 @@ from domain.fulfillments import (
 )
 from domain.orders import OrderStatus
 from domain.records import Attention, Message, OrderEvent
-from storage import inbox, outbox, reads, records
+from storage import inbox, open_orders, outbox, reads, records
 from tests.samples import NOON, a_change, a_share, an_order
 
 RECEIVED = OrderEvent(type="received", summary="3 units", actor="channel:web", cause="1")
@@ -88,12 +88,10 @@ async def test_what_waits_can_be_found(conn: AsyncConnection) -> None:
     ):
         order = an_order(number)
         await records.accept(conn, order, "run", a_change(order, int(number), **state))
-    assert await records.backordered_for(conn, ["A"]) == ["web-1", "web-5"]
-    assert await records.backordered_for(conn, ["B", "A"]) == ["web-1", "web-2", "web-5"]
-    assert await records.open_orders_at(conn, "DC-A") == ["web-3"]
-    assert await records.open_orders_at(conn, "DC-B") == []
-    open_ids = [order.order_id for order in await records.open_order_ids(conn)]
-    assert open_ids == ["web-1", "web-2", "web-3", "web-5"]
+    assert await open_orders.backordered_for(conn, ["A"]) == ["web-1", "web-5"]
+    assert await open_orders.backordered_for(conn, ["B", "A"]) == ["web-1", "web-2", "web-5"]
+    assert await open_orders.at_node(conn, "DC-A") == ["web-3"]
+    assert await open_orders.at_node(conn, "DC-B") == []
     for code in ("no_node", ""):  # empty is any
         found = await reads.find_orders(conn, attention=code)
         assert [order.order_id for order in found.items] == ["web-5"]
@@ -112,7 +110,7 @@ async def test_goods_that_come_in_pass_over_the_orders_that_do_not_wait(
     await conn.execute(text("DROP INDEX ix_orders_open"))
     sync = conn.sync_connection
     event.listen(sync, "before_cursor_execute", explained, retval=True)
-    plan = await records.backordered_for(conn, ["A", "B"])
+    plan = await open_orders.backordered_for(conn, ["A", "B"])
     assert any("ix_orders_waits_for_supply" in line for line in plan), plan
 
 
