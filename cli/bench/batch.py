@@ -25,7 +25,7 @@ SUMMARY: Final = (
     "orders sourced together: cost over the bound, 5,000 orders; --size L: 10,000 x 500"
 )
 
-EFFORT: Final = Effort(rounds=200)
+EFFORT: Final = Effort(rounds=150)
 BOUND_PASSES: Final = 250
 LIMITS: Final = {AMPLE: 1.014, TIGHT: 1.06}  # stretch: 1.010 and 1.03
 LARGE: Final = Size(dcs=15, stores=485, skus=10_000, orders=10_000)
