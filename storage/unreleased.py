@@ -33,10 +33,13 @@ SELECT node, sku, on_hand - allocated + units AS free FROM stock JOIN (
   JOIN allocation_lines AS l USING (fulfillment_id)
   WHERE fulfillment_id = ANY(:ids) GROUP BY a.node, l.sku) AS back USING (node, sku)
 """)
-# A place of another day than today comes back to that day.
+# A place of another day than today comes back to that day. Of what has no limit nothing is told.
 _ROOM: Final = text(f"""
-SELECT node, greatest(l.orders - coalesce(c.used, 0) + back.places, 0) AS orders,
-  greatest(l.units - coalesce(c.units, 0) + back.units, 0) AS units
+SELECT node,
+  CASE WHEN l.orders IS NOT NULL
+    THEN greatest(l.orders - coalesce(c.used, 0) + back.places, 0) END AS orders,
+  CASE WHEN l.units IS NOT NULL
+    THEN greatest(l.units - coalesce(c.units, 0) + back.units, 0) END AS units
 FROM ({capacity.LIMITS}) AS l LEFT JOIN node_capacity AS c USING (node, day)
 JOIN (SELECT a.node, a.capacity_day AS day, count(*) AS places, sum(lines.units) AS units
   FROM allocations AS a CROSS JOIN LATERAL (

@@ -47,7 +47,9 @@ def always_open() -> Calendar:
     return Calendar(timezone="UTC", weekdays=days, cutoff=cutoff, **whole)
 
 
-async def housed(engine: AsyncEngine, units: dict[str, int], **profile: Any) -> AsyncEngine:
+async def housed(
+    engine: AsyncEngine, units: dict[str, int], limit: int | None = 9, **profile: Any
+) -> AsyncEngine:
     """Two nodes with so many units, and rules by which allocated work waits four hours."""
     names = ", ".join(table.name for table in metadata.sorted_tables)
     patient = a_profile("patient", release_after=timedelta(hours=4), **profile)
@@ -56,7 +58,7 @@ async def housed(engine: AsyncEngine, units: dict[str, int], **profile: Any) -> 
         await network.put_products(conn, sample.network().products)
         await network.put_rate_cards(conn, sample.network().rate_cards)
         for code in (NEAR.code, DEAR.code):
-            one = {"calendar": always_open(), "capacity_per_day": 9, "units_per_day": 9}
+            one = {"calendar": always_open(), "capacity_per_day": limit, "units_per_day": limit}
             await network.put_node(conn, NODES[code].model_copy(update=one))
             if units.get(code):
                 await stock.receive(conn, "sample", code, [(SKU, units[code])], "sample", "test")
@@ -208,8 +210,11 @@ async def sound(engine: AsyncEngine, held: dict[str, int]) -> None:
     assert places == sorted(node for node, units in held.items() for _ in range(units))
 
 
-async def test_an_order_moves_to_a_cheaper_node_that_got_stock(engine: AsyncEngine) -> None:
-    house = await housed(engine, {DEAR.code: 3})
+@pytest.mark.parametrize("limit", [9, None])
+async def test_an_order_moves_to_a_cheaper_node_that_got_stock(
+    engine: AsyncEngine, limit: int | None
+) -> None:
+    house = await housed(engine, {DEAR.code: 3}, limit)
     (life,) = await placed(house, AUSTIN)
     first = life.waiting
     assert first.node == DEAR.code
