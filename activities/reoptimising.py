@@ -133,6 +133,7 @@ def _told(chances: Sequence[Chance], moving: set[int]) -> tuple[Better, ...]:
             before=_ways(chance.before) if chance.before else {},
             after=_ways(chance.after),
             saves_minor=chance.saves // _THOUSANDTHS,
+            currency=chance.problem.currency,
             moves=number in moving,
         )
         told.append(better)

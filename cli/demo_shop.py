@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any, Final
 
 import httpx
@@ -14,6 +16,7 @@ from domain.orders import DeliveryMethod, order_id
 
 # How long a node is `slow`: longer than the demo takes to cancel its order or take it down.
 _SLOW_MS: Final = 25_000
+_TRIES: Final = 12  # more, where a machine is too busy to answer in time
 
 
 class Shop:
@@ -78,6 +81,13 @@ class Shop:
     async def _ask(self, method: str, url: str, token: str, body: dict[str, Any]) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {token}"}
         answer = await self._http.request(method, url, json=body, headers=headers)
+        for _ in range(_TRIES):
+            if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+                break
+            await asyncio.sleep(float(answer.headers.get("Retry-After", 5)))
+            answer = await self._http.request(method, url, json=body, headers=headers)
+            if answer.status_code == HTTPStatus.CONFLICT:
+                return {}  # it had been taken, its answer came too late
         if answer.is_error:
             raise Refused(f"{method} {url}: {answer.status_code} {answer.text[:300]}")
         found: dict[str, Any] = answer.json()

@@ -280,6 +280,7 @@ class Better(Value):
     before: dict[str, str]
     after: dict[str, str]
     saves_minor: int
+    currency: str
     moves: bool
 
 

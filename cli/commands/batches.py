@@ -9,6 +9,7 @@ import typer
 
 from cli.printing import console, table
 from cli.target import installation, run
+from domain.money import Money
 
 if TYPE_CHECKING:
     from storage.cooling import Waiting
@@ -58,7 +59,8 @@ def reoptimise(
     listed = table("order", "is sent by", "could be", "saves", "")
     for one in found.orders:
         ways = (", ".join(f"{n} {s}" for n, s in way.items()) for way in (one.before, one.after))
-        listed.add_row(one.order_id, *ways, str(one.saves_minor), "moves" if one.moves else "stays")
+        saves = str(Money(minor=one.saves_minor, currency=one.currency))
+        listed.add_row(one.order_id, *ways, saves, "moves" if one.moves else "stays")
     console().print(listed)
     would = "would move" if dry_run else "move"
     typer.echo(f"{found.looked_at} orders looked at, {found.moved} {would}")
