@@ -253,7 +253,10 @@ async def test_who_does_not_come_to_its_turn_is_told_to_come_again(
     ("body", "field"),
     [
         ({"order": {"nodes": [{}] * 200_000}}, "order.nodes"),
-        ({"problem": {"candidates": [{"options": [{}] * 200_000}]}}, "problem.candidates.0.options"),
+        (
+            {"problem": {"candidates": [{"options": [{}] * 200_000}]}},
+            "problem.candidates.0.options",
+        ),
         ({"order": {"stock": {"A": {str(n): -1 for n in range(100_000)}}}}, "order.stock.A"),
         ({"order": {str(n): 1 for n in range(100_000)}}, "order"),
         ({"explain": [1] * 300_000}, "explain"),
