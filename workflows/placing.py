@@ -155,7 +155,7 @@ class Placing(Leftover):
             if self._lost_races % RACES == 0:
                 await self._no_node()
             return False
-        self._lost_races = 0
+        self._lost_races, self._left_since = 0, None
         for f in fulfillments:
             self._drive(f, fresh=True)
         return True

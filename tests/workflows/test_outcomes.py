@@ -85,6 +85,27 @@ async def test_what_found_no_node_for_so_long_is_cancelled(
     assert world.problems() == []
 
 
+@pytest.mark.parametrize("then", ["queue", "backorder"])
+async def test_goods_that_help_nobody_do_not_begin_the_wait_anew(
+    play: Play, then: Literal["queue", "backorder"]
+) -> None:
+    world = nothing_found(Outcome(then=then, cancel_after=timedelta(days=2)))
+    async with play(world) as story:
+        await story.submit()
+        await story.reached("optimize_source", 2)
+        if then == "backorder":
+            await story.recorded("short")
+        else:
+            await story.until("no_node")
+        await story.later(timedelta(days=1.5))
+        await story.supply()
+        await story.reached("optimize_source", 3)
+        await story.later(timedelta(days=1))
+        state = await story.end()
+    assert state.status is OrderStatus.CANCELLED
+    assert world.problems() == []
+
+
 async def test_what_rules_cancel_at_once_does_not_wait(play: Play) -> None:
     world = nothing_found(Outcome(then="cancel"))
     async with play(world) as story:
