@@ -186,12 +186,8 @@ async def _priced(conn: AsyncConnection, network: Snapshot, case: Case) -> dict[
     """What a unit is worth where there is some, by the book that holds; a pickup has no choice."""
     if network.prices is None or case.order.method is not DeliveryMethod.SHIP:
         return {}
-    book = await prices.book(conn, network.prices)
-    there = {
-        node: {sku: shelf[sku] for sku in case.asked if sku in shelf}
-        for node, shelf in network.stock.items()
-    }
-    return {"prices": network.prices, "stock_minor": book.of(there)}
+    worth = await prices.of_stock(conn, network.prices, network.stock, case.asked)
+    return {"prices": network.prices, "stock_minor": worth}
 
 
 def _rejections(state: OrderState) -> dict[str, int]:

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from api import examples
+from api.bounds import keep_in_bounds
 from domain.fulfillments import FulfillmentStatus
 from domain.orders import Address, Line, Order, OrderStatus
 from domain.records import Action
@@ -63,6 +64,7 @@ class Closed(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _can_be_kept(cls, sent: Any) -> Any:
+        keep_in_bounds(cls, sent)
         _storable(sent)
         return sent
 

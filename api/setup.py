@@ -7,7 +7,6 @@ import re
 from datetime import date, time
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
-from zoneinfo import available_timezones
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +21,7 @@ from api import examples
 from api.schemas import Closed, Code, Minor, Note, Text, Units
 from domain.calendars import public_holidays
 from domain.errors import Invalid
+from domain.geography import timezones
 from domain.network import Calendar, Component, Node, Product, RateCard, Zone
 from storage.network import Channel
 
@@ -43,7 +43,7 @@ Url = Annotated[str, Field(max_length=500, pattern=r"^(https?://\S+)?$"), AfterV
 
 
 def _timezone(name: str) -> str:
-    if name not in available_timezones():
+    if name not in timezones():
         raise ValueError("not a time zone, such as America/Chicago")
     return name
 

@@ -20,7 +20,7 @@ from domain.sourcing.policy import Policy
 from domain.sourcing.problem import Outcome, Plan, Problem
 from domain.sourcing.solver import solve
 from domain.values import Value
-from storage import open_orders, records, rules, snapshot
+from storage import open_orders, prices, records, rules, snapshot
 from storage.database import transaction
 
 
@@ -60,9 +60,17 @@ async def tried(
         units = await sold.units_of(conn, order.lines, [line.line_id for line in order.lines])
         seen = await snapshot.sourcing(conn, [unit.sku for unit in units], order.channel)
         open_now = await open_orders.by_node_for(conn, sets)
+        ships = order.method is DeliveryMethod.SHIP
+        book = seen.prices if ships else None
+        skus = {unit.sku for unit in units}
+        worth = await prices.of_stock(conn, book, seen.stock, skus) if book else {}
     case = Case(order=order, units=units, snapshot=seen, now=now, promise_by=order.deliver_by)
-    prices = {line.line_id: line.unit_price_minor for line in order.lines}
-    ships = order.method is DeliveryMethod.SHIP
+    known = Particulars(
+        price_minor={line.line_id: line.unit_price_minor for line in order.lines},
+        open_orders=open_now,
+        stock_minor=worth,
+        prices=book or "",
+    )
 
     def built(policy: Policy) -> Problem:
         return build(
@@ -78,7 +86,7 @@ async def tried(
             firm_node=None if ships else order.pickup_node,
             method=order.method,
             policy=policy,
-            known=Particulars(price_minor=prices, open_orders=open_now),
+            known=known,
         )
 
     return await solved(lambda: _decided(sets, case, built, name or ""))

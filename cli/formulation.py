@@ -256,7 +256,7 @@ class _Formulation:
             case "firm_node":
                 return not named
             case "max_distance":
-                return named and node.miles > value
+                return named and (node.miles > value or node.miles < 0)
             case "max_orders":
                 most = max(
                     (r.value or 0 for r in self._of("max_orders") if _names(r, node)), default=0

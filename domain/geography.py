@@ -56,6 +56,12 @@ def miles_between(a: tuple[float, float], b: tuple[float, float]) -> float:
     return 2 * EARTH_RADIUS_MILES * asin(sqrt(min(1.0, h)))
 
 
+@lru_cache(maxsize=1)
+def timezones() -> frozenset[str]:
+    """The names of all time zones; reading them takes tens of milliseconds, so it is done once."""
+    return frozenset(available_timezones())
+
+
 @lru_cache(maxsize=65_536)
 def _locate_us(postal_code: str, country: str, region: str) -> Place | None:
     if re.fullmatch(r"\d{5}(-?\d{4})?", postal_code):
@@ -83,17 +89,12 @@ def _middle_of_state(state: str) -> Place | None:
     return _middle(rows, "state")
 
 
-@lru_cache(maxsize=1)
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
-
-
 def _middle(rows: list[dict[str, object]], precision: Precision) -> Place | None:
     """The mean point of the rows that carry one, and their commonest time zone."""
     known = [
         (float(str(row["lat"])), float(str(row["long"])), str(row["timezone"]))
         for row in rows
-        if row["lat"] and row["timezone"] in _zones()
+        if row["lat"] and row["timezone"] in timezones()
     ]
     known = [row for row in known if row[0] or row[1]]
     if not known:

@@ -1,6 +1,6 @@
 """Books of shadow prices: kept as they were fitted, one of them at work at most, and told of."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final, Literal
 
@@ -164,6 +164,19 @@ async def book(conn: AsyncConnection, version: str) -> Book:
         _read.pop(next(iter(_read)))
     made = _read[version] = Book(Prices.unpacked(bytes(row.packed)), row.unpriced)
     return made
+
+
+async def of_stock(
+    conn: AsyncConnection,
+    version: str,
+    stock: Mapping[str, Mapping[str, int]],
+    skus: Collection[str],
+) -> dict[str, dict[str, int]]:
+    """By node and SKU what a unit of these is worth where there is some, by this book."""
+    there = {
+        node: {sku: shelf[sku] for sku in skus if sku in shelf} for node, shelf in stock.items()
+    }
+    return (await book(conn, version)).of(there)
 
 
 _STOCKED: Final = text("""

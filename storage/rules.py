@@ -1,5 +1,6 @@
 """Rule sets: kept in versions that never change, activated one at a time, and told of."""
 
+import asyncio
 import hashlib
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -63,7 +64,7 @@ async def save(conn: AsyncConnection, rules: RuleSet, actor: str) -> Kept:
     Raises Flawed, by the field, where the set cannot be, or could leave an order without a next
     step: `next` must name a set that is there, active or newest.
     """
-    check(rules)
+    await asyncio.to_thread(check, rules)
     await conn.execute(_LOCK)
     check_graph(rules, await _newest(conn, without=rules.name))
     body = rules.model_dump_json()
@@ -87,11 +88,14 @@ async def activate(
     An archived one may come back. Raises NotFound, and Flawed(overlap) where another active set
     matches the same orders, or where orders could be left without a next step.
     """
+    kept = await get(conn, name, version)
+    if kept.status == "active":
+        return kept
+    await asyncio.to_thread(check, kept.rules)  # which never change, so before others have to wait
     await conn.execute(_LOCK)
     kept = await get(conn, name, version)
     if kept.status == "active":
         return kept
-    check(kept.rules)
     standing = {one.rules.name: one for one in await active(conn)}
     check_together([one.rules for one in standing.values()], kept.rules)
     if name in standing:

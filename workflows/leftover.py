@@ -28,6 +28,7 @@ class Leftover(Conversation):
     def __init__(self, start: StartOrder) -> None:
         super().__init__(start)
         self._rules = ""  # the rule set that judges what another one left over
+        self._left_since: datetime | None = None  # units without a node, one decision after another
 
     def _interrupted(self) -> bool:
         return self._book.cancelling or bool(self._book.state.holds)
@@ -79,9 +80,10 @@ class Leftover(Conversation):
         if outcome.then == "cancel" and after is None:
             await self._let_go("no node can fulfill it, and rules say not to wait")
             return
-        by = None if after is None else workflow.now() + after
+        since = self._left_since = self._left_since or workflow.now()
+        by = None if after is None else since + after
         if outcome.then == "backorder":
-            await self._wait_for_stock(by or workflow.now() + self._book.patience.backorder)
+            await self._wait_for_stock(by or since + self._book.patience.backorder)
         else:
             await self._no_node(outcome.queue, by)
 

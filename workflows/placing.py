@@ -134,12 +134,13 @@ class Placing(Leftover):
         if sourced.wait_until is not None:
             self._alone = not await self._decided_with_others(sourced.wait_until)
             return
-        self._alone, self._rules, self._together = False, "", ""
+        self._alone, self._together = False, ""
         if self._interrupted() or not await self._approved(sourced):
             return
         some, whole = bool(sourced.plan.assignments), not sourced.plan.unsourced
         if some and (whole or sourced.outcome.allocate) and not await self._placed(sourced):
             return
+        self._rules = ""  # not before: what comes to nothing is judged by the same set again
         if not (some and whole):
             await self._left(sourced.outcome)
 
@@ -154,7 +155,7 @@ class Placing(Leftover):
             if self._lost_races % RACES == 0:
                 await self._no_node()
             return False
-        self._lost_races = 0
+        self._lost_races, self._left_since = 0, None
         for f in fulfillments:
             self._drive(f, fresh=True)
         return True

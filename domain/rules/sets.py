@@ -7,10 +7,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from unicodedata import category
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
 
+from domain.geography import timezones
 from domain.orders import DeliveryMethod
 from domain.sourcing.policy import PROFILES, Kind, Weights
 from domain.values import Value
@@ -32,7 +33,7 @@ def _clean(text: str) -> str:
 
 
 def _timezone(name: str) -> str:
-    if name not in available_timezones():
+    if name not in timezones():
         raise ValueError("not a time zone, such as America/Chicago")
     return name
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from domain.sourcing.policy import PREFERENCES, Constraint
 from domain.sourcing.problem import Assignment, Candidate, Demand, Plan, Problem
-from domain.sourcing.rulings import speaks_of, unsplit
+from domain.sourcing.rulings import speaks_of, too_far, unsplit
 
 
 def broken(problem: Problem, plan: Plan) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ class _Reading:
             case "firm_node" | "location_priority":
                 return named or not units or self._prior(rule, package.node)
             case "max_distance":
-                return not (named and units and candidate.miles > value)
+                return not (named and units and too_far(candidate, value))
             case "max_orders":
                 return not (named and units) or candidate.open_orders < self._most_orders(package)
             case "max_rejects":

@@ -70,7 +70,7 @@ class Constraint(Value):
     - location_priority: the nodes are of this priority, 1 (first) to 10. Nodes without one are out;
       fewest packages, then the lowest sum of priorities come before any cost. The first one holds.
     - max_nodes, max_packages (cartons): at most so many. The lowest holds.
-    - max_distance: at most so many miles. The lowest holds.
+    - max_distance: at most so many miles; abroad is farther than any. The lowest holds.
     - max_rejects: lines rejected so often, or more, are not sourced. The lowest holds.
     - max_orders: nodes with so many unshipped orders, or more, are out. The highest holds.
     - offline: the nodes are out.

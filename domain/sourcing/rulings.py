@@ -41,6 +41,11 @@ def unsplit(problem: Problem, rule: Constraint) -> bool:
     return listed and (rule.value is None or worth < rule.value)
 
 
+def too_far(candidate: Candidate, miles: int) -> bool:
+    """Abroad, which has no distance, is farther than any."""
+    return not 0 <= candidate.miles <= miles
+
+
 class Ruling:
     """A constraint whose nodes are looked up."""
 
@@ -62,8 +67,9 @@ def bars(rule: Ruling, candidate: Candidate, most_orders: int) -> str | None:
             return "offline"
         case "firm_node" if not named:
             return f"the order is bound to {', '.join(rule.rule.nodes or ())}"
-        case "max_distance" if named and candidate.miles > value:
-            return f"{candidate.miles} miles, more than {value}"
+        case "max_distance" if named and too_far(candidate, value):
+            miles = "abroad" if candidate.miles < 0 else f"{candidate.miles} miles"
+            return f"{miles}, more than {value}"
         case "max_orders" if named and candidate.open_orders >= most_orders:
             return f"{candidate.open_orders} open orders, {most_orders} at most"
     return None

@@ -5,16 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.network import RateCard, Zone
 from domain.rules.documents import load
-from storage import network, stock
+from domain.sourcing.prices import Prices
+from storage import network, prices, stock
 from storage.database import transaction
 from storage.tables import metadata
 from tests.api.conftest import Api, MakeKey, MakeOrder, an_order, body_of
+from tests.api.test_prices import EVIDENCE
 from tests.domain.rules.written import a_profile, a_rule, a_set, leads_to
 
 Json = dict[str, Any]
@@ -271,6 +274,26 @@ async def test_a_dry_run_tells_what_would_be_and_writes_nothing(
     live = (await post(http, boss, "try", order=invented)).json()
     assert live["judged"] == judged
     assert live["plan"]["cost"] == draft["plan"]["cost"]
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_a_dry_run_knows_the_prices_of_stock_that_a_decision_would(
+    http: httpx.AsyncClient, api: Api, boss: Headers
+) -> None:
+    order = body_of(an_order("none"))
+    free = (await post(http, boss, "try", order=order)).json()["plan"]
+    (node,) = {a["node"] for a in free["assignments"]}
+    one = np.ones((1, 1))
+    dear = Prices("poisson-tail", ("SKU-1",), (node,), one * 0, one * 10**6, one * 50)
+    async with transaction(api.services.engine) as conn:
+        version = await prices.keep(conn, dear, 0.0, 400, EVIDENCE)
+        assert await prices.settle(conn, version, "pricing", "")
+    try:
+        priced = (await post(http, boss, "try", order=order)).json()["plan"]
+    finally:
+        async with transaction(api.services.engine) as conn:
+            await conn.execute(text("TRUNCATE price_books, price_log"))
+    assert {a["node"] for a in priced["assignments"]}.isdisjoint({node})
 
 
 @pytest.mark.parametrize(

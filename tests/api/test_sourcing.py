@@ -247,3 +247,27 @@ async def test_who_does_not_come_to_its_turn_is_told_to_come_again(
         busy = await http.post(PATH, json=SOURCING, headers=headers)
     assert (busy.status_code, busy.json()["code"]) == (503, "outage")
     assert busy.headers["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"order": {"nodes": [{}] * 200_000}}, "order.nodes"),
+        (
+            {"problem": {"candidates": [{"options": [{}] * 200_000}]}},
+            "problem.candidates.0.options",
+        ),
+        ({"order": {"stock": {"A": {str(n): -1 for n in range(100_000)}}}}, "order.stock.A"),
+        ({"order": {str(n): 1 for n in range(100_000)}}, "order"),
+        ({"explain": [1] * 300_000}, "explain"),
+    ],
+)
+async def test_too_many_parts_are_told_before_what_is_wrong_with_each(
+    http: httpx.AsyncClient, headers: dict[str, str], body: Json, field: str
+) -> None:
+    answer = await http.post(PATH, json=body, headers=headers)
+
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["field"] == field
+    assert error["message"].startswith("should have at most ")

@@ -9,6 +9,7 @@ from domain.orders import Line, OrderStatus
 from domain.sourcing.problem import Outcome
 from tests.workflows.story import Play
 from tests.world import World
+from workflows import ports
 
 MUG_AND_TEE = (
     Line(line_id="1", sku="mug", quantity=2, unit_price_minor=500),
@@ -84,6 +85,27 @@ async def test_what_found_no_node_for_so_long_is_cancelled(
     assert world.problems() == []
 
 
+@pytest.mark.parametrize("then", ["queue", "backorder"])
+async def test_goods_that_help_nobody_do_not_begin_the_wait_anew(
+    play: Play, then: Literal["queue", "backorder"]
+) -> None:
+    world = nothing_found(Outcome(then=then, cancel_after=timedelta(days=2)))
+    async with play(world) as story:
+        await story.submit()
+        await story.reached("optimize_source", 2)
+        if then == "backorder":
+            await story.recorded("short")
+        else:
+            await story.until("no_node")
+        await story.later(timedelta(days=1.5))
+        await story.supply()
+        await story.reached("optimize_source", 3)
+        await story.later(timedelta(days=1))
+        state = await story.end()
+    assert state.status is OrderStatus.CANCELLED
+    assert world.problems() == []
+
+
 async def test_what_rules_cancel_at_once_does_not_wait(play: Play) -> None:
     world = nothing_found(Outcome(then="cancel"))
     async with play(world) as story:
@@ -119,6 +141,40 @@ async def test_units_that_have_a_node_leave_while_the_others_do_not(play: Play) 
         state = await story.end()
     assert state.status is OrderStatus.COMPLETED
     assert world.shipped_units() == 2
+    assert world.problems() == []
+
+
+class Handing(World):
+    """
+    The first set knows A alone, hands on what A has not, and cancels what is nothing for it; the
+    `last` one knows B too, where another order is faster at first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"A": {"mug": 2}, "B": {"tee": 1}})
+        self.judged: list[str] = []
+
+    def _decide(self, request: ports.SourceOrder) -> ports.Sourced:
+        self.judged.append(request.rules)
+        last, whole = request.rules == "last", len(request.units) > 1
+        self.unseen = set() if last else {"B"}
+        self.outcome = Outcome(then="next", next="last") if whole else Outcome(then="cancel")
+        self.stock["B"]["tee"] = 1
+        sourced = super()._decide(request)
+        self.stock["B"]["tee"] = int(self.judged.count("last") > 1)
+        return sourced
+
+
+async def test_what_a_set_was_handed_stays_its_own_when_another_order_is_faster(play: Play) -> None:
+    world = Handing()
+    async with play(world, lines=MUG_AND_TEE) as story:
+        await story.submit()
+        await story.until("F2:submitted")
+        await story.deliver(1)
+        await story.deliver(2)
+        state = await story.end()
+    assert world.judged == ["", "last", "last"]
+    assert (state.status, world.shipped_units()) == (OrderStatus.COMPLETED, 3)
     assert world.problems() == []
 
 

@@ -96,6 +96,16 @@ def test_a_set_has_so_many_rules_and_no_more() -> None:
     assert "500 at most" in flaws(a_set("web", *profiles))["profiles"]
 
 
+def test_outcomes_with_a_condition_count_as_rules_do() -> None:
+    several = [*({"when": "order.units > 1", "then": "review"} for _ in range(19)), WAITS]
+    outcomes = {"partial": several, "nothing": several}
+    profiles = [a_profile(f"p{i}", channels=[f"c{i}"], outcomes=outcomes) for i in range(14)]
+    check(rules("web", *profiles[:13]))
+    assert (
+        "have 532 rules and outcomes with a condition" in flaws(a_set("web", *profiles))["profiles"]
+    )
+
+
 def test_every_kind_of_rule_can_be_written() -> None:
     for kind, form in FORMS.items():
         when = 'node.kind == "store"' if form.nodes == "must" else ""

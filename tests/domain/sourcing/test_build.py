@@ -8,7 +8,7 @@ from domain.fulfillments import LineQuantity
 from domain.network import Node, Product, RateCard
 from domain.orders import Address, DeliveryMethod, Units
 from domain.sourcing.build import MILES_ABROAD, Particulars, build, cheapest
-from domain.sourcing.policy import Policy, Weights
+from domain.sourcing.policy import Constraint, Policy, Weights
 from domain.sourcing.problem import Candidate, Problem, ServiceOption
 from domain.sourcing.solver import solve
 
@@ -147,6 +147,20 @@ def test_an_address_abroad_is_served_by_the_last_zone() -> None:
     assert {c.miles for c in made.candidates} == {MILES_ABROAD}
     assert {option.zone for c in made.candidates for option in c.options} == {7}
     assert len(solve(made, "d").plan.assignments) == 1
+
+
+def test_an_address_abroad_is_farther_than_any_distance_that_a_rule_allows() -> None:
+    far = Constraint(name="near-by", kind="max_distance", value=20_000)
+    soft = far.model_copy(update={"hard": False})
+    abroad = Address(postal_code="K2P 1L4", country="CA")
+    barred, relaxed = (
+        solve(problem(ship_to=abroad, policy=Policy(constraints=(rule,))), "d")
+        for rule in (far, soft)
+    )
+
+    assert barred.plan.assignments == ()
+    assert set(barred.eliminated.values()) >= {"rule near-by: abroad, more than 20000"}
+    assert (len(relaxed.plan.assignments), relaxed.relaxed) == (1, ("near-by",))
 
 
 def test_a_pickup_is_served_by_its_store_from_what_was_held_there() -> None:
