@@ -23,6 +23,7 @@ from domain.lifecycle import over
 from domain.money import Money
 from domain.orders import GONE, Bucket, DeliveryMethod, Order, OrderStatus
 from domain.records import OrderState
+from domain.sourcing.answers import against
 from domain.sourcing.problem import Decision
 from storage.backorders import Awaited
 from storage.intake import IntakeEntry
@@ -302,8 +303,8 @@ def _reasoned(decision: Decision) -> str:
         return f"{said}."
     if runner_up is None or runner_up.gap_minor is None:
         return f"{said}; no other set of nodes could serve it."
-    more = Money(minor=runner_up.gap_minor, currency=currency)
-    return f"{said}; the next best, {_joined(runner_up.nodes)}, would cost {more} more."
+    gap = against(runner_up.gap_minor, currency)
+    return f"{said}; the next best, {_joined(runner_up.nodes)}, {gap}."
 
 
 def _doubted(decision: Decision) -> str:

@@ -74,6 +74,14 @@ def answers(record: Record) -> tuple[Answer, ...]:
     )
 
 
+def against(gap_minor: int, currency: str) -> str:
+    """What another plan would cost, beside the one that was decided on."""
+    gap = Money(minor=abs(gap_minor), currency=currency)
+    if gap_minor < 0:
+        return f"would cost {gap} less, but something else counts for more"
+    return f"would cost {gap} more" if gap_minor else "would cost the same"
+
+
 _Told = tuple[str, dict[str, Any]]
 
 
@@ -89,13 +97,14 @@ def _split(decision: Decision) -> _Told:
     if _left(one) > _left(plan):
         most = _units(problem) - _left(one)
         facts["most_units_of_one_node"] = most
-        return f"{split} No one node had it all: the best had {most} of {_units(problem)}.", facts
+        told = f"No one node could send it all: the most from one was {most} of {_units(problem)}."
+        return f"{split} {told}", facts
     gap = one.cost.total - plan.cost.total
     whole = one.assignments[0].node
     facts |= {"one_node": whole, "one_node_cost_minor": one.cost.total, "gap_minor": gap}
-    if gap <= 0:
+    if gap <= 0 and decision.promise and decision.promise.kept:
         return f"{split} {whole} alone would have cost no more; as it was promised.", facts
-    return f"{split} From {whole} alone it would cost {_money(problem, gap)} more.", facts
+    return f"{split} From {whole} alone it {against(gap, problem.currency)}.", facts
 
 
 def _farther(decision: Decision) -> _Told:
@@ -126,7 +135,7 @@ def _farther(decision: Decision) -> _Told:
         return f"{told} The nearest, {near.node}, is out: {_reason(decision, near)}.", facts
     gap = other.cost.total - plan.cost.total
     facts["best_nearer"] = {"node": able.node, "miles": able.miles, "gap_minor": gap}
-    cost = _against(problem, gap)
+    cost = against(gap, problem.currency)
     return f"{told} A package from {able.node} ({able.miles} miles) {cost}.", facts
 
 
@@ -242,12 +251,12 @@ def _service(record: Record) -> _Told:
 
 
 def _services_told(problem: Problem, others: Mapping[str, Mapping[str, int]]) -> str:
-    against = (
-        f"{name} {_against(problem, other['gap_minor'])}"
+    said = (
+        f"{name} {against(other['gap_minor'], problem.currency)}"
         + (f", {_count(other['days_late'], 'day', 'days')} late" if other["days_late"] else "")
         for name, other in others.items()
     )
-    return _joined(against) or "no other service could bring it"
+    return _joined(said) or "no other service could bring it"
 
 
 def _not_shipped(decision: Decision) -> _Told:
@@ -294,9 +303,8 @@ def _nodes(decision: Decision) -> _Told:
             "cost_minor": second.cost.total,
             "gap_minor": decision.gap_minor,
         }
-        told += (
-            f" Next best: {_joined(names)}, for {_money(problem, decision.gap_minor or 0)} more."
-        )
+        gap = against(decision.gap_minor or 0, problem.currency)
+        told += f" The next best, {_joined(names)}, {gap}."
     by_reason: dict[str, list[str]] = {}
     for node, reason in decision.eliminated.items():
         by_reason.setdefault(reason, []).append(node)
@@ -354,12 +362,6 @@ def _options(problem: Problem, package: Assignment) -> list[ServiceOption]:
     """What the problem knows of the package's service."""
     options = next((c.options for c in problem.candidates if c.node == package.node), ())
     return [option for option in options if option.service == package.service]
-
-
-def _against(problem: Problem, gap: int) -> str:
-    if gap < 0:
-        return f"would cost {_money(problem, -gap)} less, but something else counts for more"
-    return f"would cost {_money(problem, gap)} more" if gap else "would cost the same"
 
 
 def _reason(decision: Decision, candidate: Candidate) -> str:

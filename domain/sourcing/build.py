@@ -301,6 +301,11 @@ def _barred(
         return "offline"
     if firm_node is not None and node.code != firm_node:
         return f"the order is bound to {firm_node}"
+    return not_by(node, method)
+
+
+def not_by(node: Node, method: DeliveryMethod) -> str | None:
+    """Why nothing leaves the node by this method, if so."""
     if method is DeliveryMethod.PICKUP and not node.pickup:
         return "offers no pickup"
     if method is DeliveryMethod.SHIP and not node.ships:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal
 
 from domain.money import Money
-from domain.sourcing.build import options_of
+from domain.sourcing.build import not_by, options_of
 from domain.sourcing.problem import Candidate, Plan, Problem, ServiceOption
 from domain.sourcing.record import Record
 from domain.sourcing.solver import best_with, passes, passes_with
@@ -88,9 +88,7 @@ def why(record: Record, node: str) -> Counterfactual:
         others=tuple(changes[1:]),
         text="",
     )
-    return found.model_copy(
-        update={"text": _told(found, currency, better=best.worth < other.worth)}
-    )
+    return found.model_copy(update={"text": _told(found, currency, _beside(admitted, best, other))})
 
 
 def wins(problem: Problem, node: str) -> bool:
@@ -183,7 +181,7 @@ class _Case:
         options = candidate.options or services(self._record, self._node)
         if candidate.eliminated is not None:
             bare = candidate.eliminated in FOLLOWS
-            text = "" if bare else f"it had not been out ({candidate.eliminated})"
+            text = "" if bare else f"it had not been out ({self._barred(candidate.eliminated)})"
             yield Step(kind="open", text=text, options=() if candidate.options else options)
         if not options and (far := _farthest(problem)):
             text = f"it had been no farther than {far.node} ({far.miles} miles)"
@@ -205,6 +203,15 @@ class _Case:
             yield Step(kind="limit", text=text)
         for rule in _rules(problem)[:MOST_RULES]:
             yield Step(kind="rule", text=f"there had been no rule {rule}", rule=rule)
+
+    def _barred(self, reason: str) -> str:
+        """The reason that is recorded, and what would bar the node if that did not."""
+        seen = self._record.seen
+        node = next((n for n in seen.nodes if n.code == self._node), None) if seen else None
+        if seen is None or node is None:
+            return reason
+        also = ["offline" if node.status == "offline" else None, not_by(node, seen.method)]
+        return "; ".join(dict.fromkeys([reason, *filter(None, also)]))
 
     def _cheaper(self, steps: tuple[Step, ...]) -> tuple[Step, ...] | None:
         """
@@ -286,7 +293,7 @@ def _lacking(problem: Problem, candidate: Candidate) -> dict[str, int]:
 
 def _stock(units: dict[str, int]) -> Step:
     some = {sku: n for sku, n in units.items() if n}
-    said = ", ".join(f"{n} more of {sku}" for sku, n in some.items())
+    said = " and ".join(f"{n} more of {sku}" for sku, n in some.items())
     return Step(kind="stock", text=f"it had had {said}", units=some)
 
 
@@ -313,9 +320,19 @@ def _money(minor: int, currency: str) -> str:
     return str(Money(minor=minor, currency=currency))
 
 
-def _told(found: Counterfactual, currency: str, *, better: bool) -> str:
+def _beside(problem: Problem, best: Plan, other: Plan) -> str:
+    """What to say where plans are not compared by their money alone, and that alone misleads."""
+    gap, better = best.cost.total - other.cost.total, best.worth < other.worth
+    if (gap > 0 and better) or (gap < 0 and not better):
+        return ", but something else counts for more"
+    _, each = lever(problem)
+    against = best.rank > other.rank or best.objective - other.objective > gap * each
+    return ", and something else counts against it too" if against and not better else ""
+
+
+def _told(found: Counterfactual, currency: str, beside: str) -> str:
     costs = f"the best plan with it {{}} {_money(found.cost_minor or 0, currency)}, "
-    costs += _compared(found, currency, better=better)
+    costs += _compared(found, currency) + ("" if found.more_units else beside)
     if not found.assumed:
         told = f"{found.node} was not chosen: {costs.format('costs')}."
     else:
@@ -335,7 +352,7 @@ def _joined(steps: Iterable[Step]) -> str:
     return " and ".join(step.text for step in steps if step.text)
 
 
-def _compared(found: Counterfactual, currency: str, *, better: bool) -> str:
+def _compared(found: Counterfactual, currency: str) -> str:
     gap = found.gap_minor or 0
     if found.more_units:
         units = "1 unit" if found.more_units == 1 else f"{found.more_units} units"
@@ -343,6 +360,5 @@ def _compared(found: Counterfactual, currency: str, *, better: bool) -> str:
     if gap == 0:
         return "the same as without it"
     if gap < 0:
-        but = "" if better else ", but something else counts for more"
-        return f"{_money(-gap, currency)} less than without it{but}"
+        return f"{_money(-gap, currency)} less than without it"
     return f"{_money(gap, currency)} more than without it"

@@ -55,6 +55,21 @@ def test_a_promised_plan_is_told_as_such() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("gap", "told"),
+    [
+        (150, "would cost 1.50 USD more."),
+        (0, "would cost the same."),
+        (-150, "would cost 1.50 USD less, but something else counts for more."),
+    ],
+)
+def test_the_next_best_is_told_with_what_it_costs(gap: int, told: str) -> None:
+    decision = a_decision(an_order("1"))
+    decision = decision.model_copy(update={"runner_up": decision.plan, "gap_minor": gap})
+
+    assert story.why(decision).sentence.endswith(f"the next best, DC-DAL, {told}")
+
+
 def test_two_solvers_that_differ_are_told() -> None:
     decision = a_decision(an_order("1"))
     other = Certificate(

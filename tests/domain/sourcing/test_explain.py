@@ -6,9 +6,10 @@ import pytest
 
 from cli.random_problems import random_problem, with_rules
 from domain.network import RateCard, Zone
-from domain.orders import Address
+from domain.orders import Address, DeliveryMethod
 from domain.sourcing.cpsat import Model
 from domain.sourcing.explain import Counterfactual, why
+from domain.sourcing.policy import Constraint, Policy
 from domain.sourcing.posing import posed
 from domain.sourcing.problem import Candidate, Decision, Plan, Problem
 from domain.sourcing.record import Record, Seen
@@ -167,6 +168,49 @@ def test_a_node_that_was_out_has_the_services_that_the_network_gives_it() -> Non
     assert [option.base_minor for option in step.options] == [1]
     assert found.plan is not None
     assert found.plan.assignments[0].cost.shipping == 1
+
+
+def test_all_that_bars_a_node_is_told_and_not_only_the_first() -> None:
+    bound = "the order is bound to N1"
+    problem = _barred(two_nodes(stock=(1, 1), base=(500, 820)), "N0", eliminated=bound, options=())
+    seen = Seen(
+        nodes=(a_node("N0", status="offline"), a_node("N1", pickup=True)),
+        rate_cards=(),
+        ship_to=Address(country="US"),
+        method=DeliveryMethod.PICKUP,
+    )
+    found = why(Record(decision=solve(problem, "o/1"), seen=seen), "N0")
+
+    [step] = found.assumed
+    assert step.text == f"it had not been out ({bound}; offline; offers no pickup)"
+    assert step.text in found.text
+
+
+@pytest.mark.parametrize(("value", "told"), [(0, False), (400, True)])
+def test_what_counts_beside_money_is_told(value: int, told: bool) -> None:  # noqa: FBT001
+    rule = Constraint(name="vendors-last", kind="preferred_node", value=value, nodes=("N0",))
+    problem = two_nodes(stock=(1, 1), base=(500, 820))
+    problem = problem.model_copy(update={"policy": Policy(constraints=(rule,))})
+    decision = solve(problem, "o/1")
+    [node] = left_out(decision)
+    found = why(Record(decision=decision), node)
+
+    assert found.gap_minor is not None
+    assert [step.minor for step in found.change] == [found.gap_minor + value + 1]
+    assert ("more than without it, and something else counts against it too" in found.text) == told
+
+
+def test_a_node_that_would_win_though_it_costs_more_says_so() -> None:
+    rule = Constraint(name="ours-first", kind="preferred_node", value=400, nodes=("N1",))
+    problem = _barred(two_nodes(stock=(1, 1), base=(500, 820)), "N1", eliminated="offline")
+    problem = problem.model_copy(update={"policy": Policy(constraints=(rule,))})
+    found = why(Record(decision=solve(problem, "o/1")), "N1")
+
+    assert found.change == found.assumed
+    assert (
+        "3.20 USD more than without it, but something else counts for more,"
+        " and it would have been chosen." in found.text
+    )
 
 
 def test_a_limit_on_nodes_is_told_where_it_binds() -> None:
