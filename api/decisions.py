@@ -14,7 +14,8 @@ from api.security import ReadsOrders, no_order, sees_order
 from api.services import Services, Serving
 from api.solving import solved
 from domain.errors import NotFound
-from domain.sourcing.answers import Answer, answers
+from domain.sourcing.allowance import allowed
+from domain.sourcing.answers import MOST_WORK, Answer, answers
 from domain.sourcing.explain import Counterfactual, why
 from domain.sourcing.problem import Decision, Problem
 from domain.values import Value
@@ -68,7 +69,7 @@ async def decided(
     of it is answered from the record of that time; what another choice would have cost is solved.
     """
     stored = await _records(services, access, order_id)
-    return await solved(lambda: tuple(_view(one) for one in stored))
+    return await solved(lambda: _views(stored))
 
 
 @router.get("/{order_id}/decisions/{round}")
@@ -115,6 +116,11 @@ def _of_round(stored: tuple[Stored, ...], order_id: str, round: int) -> Stored:
         if one.record.decision.problem.round == round:
             return one
     raise NotFound(f"order {order_id} has no decision {round}")
+
+
+def _views(stored: tuple[Stored, ...]) -> tuple[DecisionView, ...]:
+    with allowed(MOST_WORK):
+        return tuple(_view(one) for one in stored)
 
 
 def _view(stored: Stored) -> DecisionView:

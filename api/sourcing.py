@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, FailFast, Field, model_validator
 
 from api import examples
 from api.problems import Unfit
@@ -22,6 +22,7 @@ from domain.kits import exploded
 from domain.network import Kit, Node, Product, RateCard
 from domain.orders import DeliveryMethod, PartOf, Units
 from domain.rules.checks import FORMS
+from domain.sourcing.allowance import allowed
 from domain.sourcing.answers import Answer, answers
 from domain.sourcing.build import LATE_DAY_MINOR, SPLIT_FEE_MINOR, build
 from domain.sourcing.explain import Counterfactual, why
@@ -40,7 +41,9 @@ MOST_PAIRS: Final = 20_000
 MOST_PAIRS_LONG: Final = 4_000
 SHORT: Final = 12  # units
 MOST_SERVICES: Final = 20
+MOST_SHELVES: Final = 100_000
 MOST_EXPLAINED: Final = 5
+MOST_WORK: Final = 20.0  # of all that is explained, in CP-SAT's deterministic time
 MOST_MINOR: Final = 10**10
 _ID: Final = "stateless"
 
@@ -112,7 +115,7 @@ class PosedCandidate(Candidate):
     capacity_left: Annotated[int, Field(ge=0, le=10**9)] | None
     order_cost_minor: Signed
     unit_cost_minor: Signed
-    options: Annotated[tuple[PosedService, ...], Field(max_length=MOST_SERVICES)]
+    options: Annotated[tuple[PosedService, ...], FailFast(), Field(max_length=MOST_SERVICES)]
     eliminated: Text | None = None
     line_cost_minor: Signed = 0
     labour_minor: Signed = 0
@@ -168,7 +171,9 @@ class PosedProblem(Problem, Closed):
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
     promise_by: Instant | None = None
     demands: Annotated[tuple[PosedDemand, ...], Field(min_length=1, max_length=MOST_LINES)]
-    candidates: Annotated[tuple[PosedCandidate, ...], Field(min_length=1, max_length=MOST_NODES)]
+    candidates: Annotated[
+        tuple[PosedCandidate, ...], FailFast(), Field(min_length=1, max_length=MOST_NODES)
+    ]
     split_fee_minor: Minor = SPLIT_FEE_MINOR
     late_day_minor: Minor = LATE_DAY_MINOR
     max_nodes: Annotated[int, Field(ge=1, le=MOST_NODES)] | None = None
@@ -224,7 +229,7 @@ class PosedOrder(Closed):
     promise_by: Instant | None = None
     method: DeliveryMethod = DeliveryMethod.SHIP
     pickup_node: NodeCode | None = None
-    nodes: Annotated[tuple[PosedNode, ...], Field(min_length=1, max_length=MOST_NODES)]
+    nodes: Annotated[tuple[PosedNode, ...], FailFast(), Field(min_length=1, max_length=MOST_NODES)]
     stock: Annotated[
         dict[NodeCode, Annotated[dict[Code, Count], Field(max_length=1000)]],
         Field(max_length=MOST_NODES),
@@ -238,6 +243,18 @@ class PosedOrder(Closed):
     late_day_minor: Minor = LATE_DAY_MINOR
     max_nodes: Annotated[int, Field(ge=1, le=MOST_NODES)] | None = None
     policy: PosedPolicy = PosedPolicy()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_more_shelves(cls, sent: Any) -> Any:
+        """Before they are read: each that is wrong would be noted."""
+        stock = sent.get("stock") if isinstance(sent, dict) else None
+        shelves = stock.values() if isinstance(stock, dict) else ()
+        if (count := sum(len(s) for s in shelves if isinstance(s, dict))) > MOST_SHELVES:
+            raise ValueError(
+                f"stock: {count} counts; send {MOST_SHELVES} at most, of the SKUs that are ordered"
+            )
+        return sent
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
@@ -302,11 +319,13 @@ async def source(body: SolveSourcing, _: Sources, services: Serving) -> Sourced:
 
     Give a problem as the solver takes it, or an order with its own nodes, stock and rates. The same
     body gives the same answer (of an order: with its `as_of`). Work is bounded by count: at most
-    100 lines, 1,000 nodes, 4,000 lines × nodes (20,000 where at most 12 units are asked for).
+    100 lines, 1,000 nodes, 4,000 lines × nodes (20,000 where at most 12 units are asked for). What
+    of the explanations takes more work than is allowed says so. One such request is worked on at a
+    time.
     """
     _bounded(body)
     now = services.clock()
-    return await solved(lambda: _sourced(_decided(body, now), body.explain))
+    return await solved(lambda: _sourced(_decided(body, now), body.explain), strange=True)
 
 
 def _bounded(body: SolveSourcing) -> None:
@@ -379,11 +398,12 @@ def _of_order(order: PosedOrder, now: datetime) -> tuple[Problem, Seen]:
 
 
 def _sourced(record: Record, explain: tuple[str, ...]) -> Sourced:
-    return Sourced(
-        decision=record.decision,
-        answers=answers(record),
-        why=tuple(why(record, node) for node in explain),
-    )
+    with allowed(MOST_WORK):
+        return Sourced(
+            decision=record.decision,
+            answers=answers(record),
+            why=tuple(why(record, node) for node in explain),
+        )
 
 
 def _known(policy: Policy, *, nodes: Collection[str], lines: Collection[str]) -> None:

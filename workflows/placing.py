@@ -141,7 +141,9 @@ class Placing(Leftover):
         if some and (whole or sourced.outcome.allocate) and not await self._placed(sourced):
             return
         self._rules = ""  # not before: what comes to nothing is judged by the same set again
-        if not (some and whole):
+        if some and whole:
+            self._left_since = None
+        else:
             await self._left(sourced.outcome)
 
     def _moving(self) -> bool:
@@ -155,7 +157,7 @@ class Placing(Leftover):
             if self._lost_races % RACES == 0:
                 await self._no_node()
             return False
-        self._lost_races, self._left_since = 0, None
+        self._lost_races = 0
         for f in fulfillments:
             self._drive(f, fresh=True)
         return True

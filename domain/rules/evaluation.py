@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 from domain.orders import Order
 from domain.rules.conditions import Condition, Facts, Flawed, condition
-from domain.rules.facts import FIELDS, SCOPES, Case, Fact, Scope
+from domain.rules.facts import FIELDS, SCOPES, Case, Fact, Scope, worth
 from domain.rules.sets import STABILITY_MINOR, Outcome, Profile, Rule, Version
 from domain.sourcing.policy import Constraint, Policy
 from domain.values import Value
@@ -138,6 +138,9 @@ class _Bench:
 
     def of(self, rule: Rule) -> tuple[list[Constraint], Told]:
         """The constraints that a rule makes of this case, and what became of its condition."""
+        small = rule.value if rule.kind == "never_split" else None
+        if small is not None and worth(self._case) >= small:  # also what left
+            return [], Told(name=rule.name, when=rule.when, state="not_met")
         if not rule.when:
             return [_constraint(rule, None, None)], Told(name=rule.name, when="", state="met")
         asked = _understood(rule.when)

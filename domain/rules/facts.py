@@ -92,6 +92,11 @@ def _hours_left(case: Case, _: object) -> int:
     return (case.promise_by - case.now) // timedelta(hours=1)
 
 
+def worth(case: Case) -> int:
+    """What the order's lines cost, whatever of them is decided on."""
+    return sum(line.quantity * line.unit_price_minor for line in case.order.lines)
+
+
 def _goods(case: Case, read: Callable[[Product], str]) -> list[str]:
     return sorted({read(case.product(units.sku)) for units in case.units})
 
@@ -105,7 +110,7 @@ _OF_ORDER: Final[Mapping[str, Field]] = {
     "order.goods_minor": Field(
         "int",
         "what its lines cost, minor units",
-        lambda c, _: sum(line.quantity * line.unit_price_minor for line in c.order.lines),
+        lambda c, _: worth(c),
     ),
     "order.lines": Field("int", "how many lines it has", lambda c, _: len(c.order.lines)),
     "order.units": Field("int", "how many units want a node", lambda c, _: sum(c.asked.values())),

@@ -6,11 +6,12 @@ What a counterfactual says (another service, one node only) is another solve, ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
 from domain.money import Money
+from domain.sourcing.allowance import Spent, allowed
 from domain.sourcing.build import PICKUP
 from domain.sourcing.explain import services
 from domain.sourcing.problem import Assignment, Candidate, Decision, Plan, Problem, ServiceOption
@@ -18,6 +19,7 @@ from domain.sourcing.record import Record
 from domain.sourcing.solver import best_with, cheapest_plan
 from domain.values import Value
 
+MOST_WORK: Final = 10.0  # of all answers, in CP-SAT's deterministic time: about as many seconds
 MOST_TRIED: Final = 3  # nodes that are nearer
 MOST_TRIED_SERVICES: Final = 8  # over all packages
 
@@ -56,18 +58,22 @@ class Answer(Value):
 
 
 def answers(record: Record) -> tuple[Answer, ...]:
-    """All nine, always in this order. Blocks for a handful of solves."""
-    told = {
-        "why_split": _split(record.decision),
-        "why_farther": _farther(record.decision),
-        "what_cost": _cost(record.decision),
-        "what_stock": _stock(record.decision),
-        "when_delivered": _delivered(record.decision),
-        "why_service": _service(record),
-        "why_not_shipped": _not_shipped(record.decision),
-        "which_nodes": _nodes(record.decision),
-        "which_rules": _rules(record.decision),
-    }
+    """
+    All nine, always in this order. Blocks for a handful of solves; what takes more work than is
+    allowed is said to, instead of its answer.
+    """
+    with allowed(MOST_WORK):
+        told = {
+            "why_split": _within(lambda: _split(record.decision)),
+            "why_farther": _within(lambda: _farther(record.decision)),
+            "what_cost": _cost(record.decision),
+            "what_stock": _stock(record.decision),
+            "when_delivered": _delivered(record.decision),
+            "why_service": _within(lambda: _service(record)),
+            "why_not_shipped": _not_shipped(record.decision),
+            "which_nodes": _nodes(record.decision),
+            "which_rules": _rules(record.decision),
+        }
     return tuple(
         Answer(question=question, asked=asked, text=told[question][0], facts=told[question][1])
         for question, asked in ASKED.items()
@@ -83,6 +89,13 @@ def against(gap_minor: int, currency: str) -> str:
 
 
 _Told = tuple[str, dict[str, Any]]
+
+
+def _within(answer: Callable[[], _Told]) -> _Told:
+    try:
+        return answer()
+    except Spent:
+        return "What else there was takes more work to find than an answer may take.", {}
 
 
 def _split(decision: Decision) -> _Told:

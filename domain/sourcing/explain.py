@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal
 
 from domain.money import Money
+from domain.sourcing.allowance import Spent, allowed
 from domain.sourcing.build import not_by, options_of
 from domain.sourcing.problem import Candidate, Plan, Problem, ServiceOption
 from domain.sourcing.record import Record
@@ -19,6 +20,7 @@ from domain.sourcing.steps import Step, applied, lever, of
 from domain.values import Value
 
 Standing = Literal["chosen", "unchosen", "eliminated"]
+MOST_WORK: Final = 30.0  # of one question, in CP-SAT's deterministic time: about as many seconds
 MOST_RULES: Final = 20  # of one problem, that are tried one after the other
 DOUBLINGS: Final = 12  # of what a package costs less, where the gap alone does not do
 # Reasons that go with what the node lacks: another step says it.
@@ -50,7 +52,21 @@ class Counterfactual(Value):
 
 
 def why(record: Record, node: str) -> Counterfactual:
-    """Raises KeyError where the decision knows no such node. Blocks for some tens of solves."""
+    """
+    Raises KeyError where the decision knows no such node. Blocks for some tens of solves; where
+    they take more work than is allowed, it says so and nothing else.
+    """
+    try:
+        with allowed(MOST_WORK):
+            return _why(record, node)
+    except Spent:
+        reason = record.decision.eliminated.get(node, "")
+        told = f"{node} is not in the plan: {reason}."
+        text = f"{told} What it would have cost takes more work to find than an answer may take."
+        return Counterfactual(node=node, standing="eliminated", reason=reason, text=text)
+
+
+def _why(record: Record, node: str) -> Counterfactual:
     decision = record.decision
     problem, plan = decision.problem, decision.plan
     currency = problem.currency

@@ -189,6 +189,10 @@ def _ruled(kind: str, **says: Any) -> Json:
         (_ruled("exclude", nodes=["NOWHERE"]), "order.policy.constraints.0.nodes"),
         (_ruled("ship_alone", lines=["9"]), "order.policy.constraints.0.lines"),
         (_ruled("magic"), "order.policy.constraints.0.kind"),
+        (
+            an_order(stock={f"N{n}": dict.fromkeys(map(str, range(501)), 1) for n in range(200)}),
+            "order.stock",
+        ),
         (an_order(stock={"NOWHERE": {"MUG": 1}}), "order.stock"),
         (an_order(rate_cards=[]), "order.rate_cards"),
         (an_order(method="pickup"), "order.pickup_node"),
@@ -243,8 +247,10 @@ async def test_who_does_not_come_to_its_turn_is_told_to_come_again(
     http: httpx.AsyncClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(solving, "_PATIENCE", timedelta(milliseconds=50))
-    async with solving._turn, solving._turn:
+    async with solving._strange_turn:
         busy = await http.post(PATH, json=SOURCING, headers=headers)
+    async with solving._turn, solving._turn:  # those of our own orders
+        assert (await http.post(PATH, json=SOURCING, headers=headers)).status_code == 200
     assert (busy.status_code, busy.json()["code"]) == (503, "outage")
     assert busy.headers["Retry-After"] == "1"
 

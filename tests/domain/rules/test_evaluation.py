@@ -65,6 +65,16 @@ def test_a_condition_on_the_order_makes_its_rule_or_none() -> None:
     assert [(t.name, t.state) for t in found.told[:2]] == [("few", "met"), ("many", "not_met")]
 
 
+@pytest.mark.parametrize(("value", "holds"), [(3_601, True), (3_600, False), (700, False)])
+def test_never_split_goes_by_what_the_whole_order_is_worth(value: int, holds: bool) -> None:  # noqa: FBT001
+    """3,600: also of what is left of it, when a part has been shipped."""
+    rule = a_rule("small", "never_split", value=value)
+    rest = (Units(line_id="2", sku="ICE", quantity=1),)
+    for case in (mixed(), a_case(MIXED, STORE, DC, units=rest, **SEEN)):
+        assert bool(made(case, rule)) == holds
+        assert judged(case, rule).told[0].state == ("met" if holds else "not_met")
+
+
 def test_a_condition_on_nodes_names_them() -> None:
     (near,) = made(mixed(), a_rule("r", "exclude", "node.kind == 'dc' && node.miles > 500"))
     assert (near.nodes, near.lines) == (("DC-B",), None)
