@@ -11,8 +11,9 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from api import solving, sourcing
+from api import solving
 from api.examples import SOURCING
+from api.posed import MOST_LINES
 from domain.sourcing.answers import ASKED
 from domain.sourcing.problem import Problem
 from domain.sourcing.solver import solve
@@ -212,7 +213,7 @@ async def test_more_work_than_is_taken_is_refused_with_what_would_be(
     http: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
     demand = {"sku": "A", "quantity": 1, "weight_g": 100}
-    lines = [{"line_id": str(n), **demand} for n in range(sourcing.MOST_LINES)]
+    lines = [{"line_id": str(n), **demand} for n in range(MOST_LINES)]
     body = _problem_with(demands=lines)
     candidate = body["problem"]["candidates"][0]
     body["problem"]["candidates"] = [
