@@ -117,8 +117,9 @@ ROADS: dict[Road, tuple[str, ...]] = {
 PARTNERS = ("dispatch", "recall")
 
 
-async def test_a_step_that_fails_is_done_once_and_an_outage_costs_ten_events(play: Play) -> None:
-    """Five minutes without a database pass beside the failures: they take the longest."""
+@pytest.mark.long
+async def test_an_outage_costs_ten_events(play: Play) -> None:
+    """Of five minutes without a database."""
 
     async def outage(step: str) -> None:
         world = World()
@@ -141,7 +142,14 @@ async def test_a_step_that_fails_is_done_once_and_an_outage_costs_ten_events(pla
         assert state.status is OrderStatus.COMPLETED
         assert world.problems() == []
 
-    async def story(road: Road, step: str, when: When, times: int) -> None:
+    await together({step: partial(outage, step) for step in ("ship", "record")}, at_once=2)
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.long)])
+async def test_a_step_that_fails_is_done_once(play: Play, times: int) -> None:
+    """Five times are more than a local activity has tries."""
+
+    async def story(road: Road, step: str, when: When) -> None:
         world = World()
         world.failures[step, when] = times
         order = PICKUP if road in (is_collected, is_not_collected) else {}
@@ -153,15 +161,11 @@ async def test_a_step_that_fails_is_done_once_and_an_outage_costs_ten_events(pla
         assert world.problems() == []
 
     await together(
-        {f"an outage at {step}": partial(outage, step) for step in ("ship", "record")}
-        | {
-            f"{road.__name__}: {step} fails {when}, {times} times": partial(
-                story, road, step, when, times
-            )
+        {
+            f"{road.__name__}: {step} fails {when}": partial(story, road, step, when)
             for road, steps in ROADS.items()
             for step in steps
             for when in ("before", "after")
-            for times in (1, 5)  # 5 are more than a local activity has tries
             if times == 1 or step not in PARTNERS
         },
         at_once=32,
