@@ -15,7 +15,7 @@ from domain.errors import Refused
 from domain.orders import DeliveryMethod, order_id
 
 # How long a node is `slow`: longer than the demo takes to cancel its order or take it down.
-_SLOW_MS: Final = 25_000
+_SLOW_MS: Final = 60_000
 _TRIES: Final = 12  # more, where a machine is too busy to answer in time
 
 
