@@ -15,6 +15,7 @@ from domain.sourcing.allowance import Spent, allowed
 from domain.sourcing.build import not_by, options_of
 from domain.sourcing.problem import Candidate, Plan, Problem, ServiceOption
 from domain.sourcing.record import Record
+from domain.sourcing.rulings import Ruling, speaks_of
 from domain.sourcing.solver import best_with, passes, passes_with
 from domain.sourcing.steps import Step, applied, lever, of
 from domain.values import Value
@@ -299,11 +300,20 @@ def _rules(problem: Problem) -> tuple[str, ...]:
 
 
 def _lacking(problem: Problem, candidate: Candidate) -> dict[str, int]:
-    """How many units more the node would need to have all that is asked for."""
+    """How many units more the node would need to have all that is asked for, and what must stay."""
     wanted: dict[str, int] = {}
+    stays: dict[str, int] = {}
+    keep = [Ruling(rule) for rule in problem.policy.constraints if rule.kind == "min_stock"]
     for demand in problem.demands:
-        wanted[demand.sku] = wanted.get(demand.sku, 0) + demand.quantity
-    short = {sku: units - candidate.stock.get(sku, 0) for sku, units in sorted(wanted.items())}
+        sku = demand.sku
+        wanted[sku] = wanted.get(sku, 0) + demand.quantity
+        for rule in keep:
+            if rule.names(candidate.node) and speaks_of(rule.rule, demand):
+                stays[sku] = max(stays.get(sku, 0), rule.rule.value or 0)
+    short = {
+        sku: units + stays.get(sku, 0) - candidate.stock.get(sku, 0)
+        for sku, units in sorted(wanted.items())
+    }
     return {sku: units for sku, units in short.items() if units > 0}
 
 

@@ -147,6 +147,18 @@ def test_what_bars_the_best_node_is_the_change(changes: dict[str, object], kind:
     assert_true(decision, found)
 
 
+@pytest.mark.parametrize(("there", "more"), [(0, 3), (2, 1)])
+def test_what_must_stay_at_a_node_is_more_of_its_stock(there: int, more: int) -> None:
+    """One step, and the rule holds; not one unit more, and no such rule."""
+    problem = two_nodes(stock=(there, 1), base=(500, 820))
+    keep = Constraint(name="keep-two", kind="min_stock", value=2, nodes=("N0",), hard=False)
+    ruled = problem.model_copy(update={"policy": Policy(constraints=(keep,))})
+    found = why(Record(decision=solve(ruled, "o/1")), "N0")
+
+    steps = [step for step in found.change if step.kind != "open"]
+    assert [(step.kind, list(step.units.values())) for step in steps] == [("stock", [more])]
+
+
 def test_a_node_that_was_out_has_the_services_that_the_network_gives_it() -> None:
     problem = _barred(
         two_nodes(stock=(1, 1), base=(500, 820)), "N0", eliminated="offline", options=()
