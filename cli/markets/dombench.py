@@ -114,11 +114,15 @@ class Market:
         return np.argsort(self.miles, axis=1, kind="stable")
 
     @cached_property
+    def days(self) -> Ints:
+        """That a package takes, by metro and node."""
+        return np.asarray(TRANSIT[self.zone] + self.store, np.int64)
+
+    @cached_property
     def fixed(self) -> dict[int, Ints]:
         """By promise, then metro and node: what a package costs before its lines and pounds."""
         package = BASE[self.zone] + np.array(PACK)[self.store] + SPLIT_FEE
-        days = TRANSIT[self.zone] + self.store
-        return {p: package + LATE_DAY * np.maximum(days - p, 0) for p in PROMISES}
+        return {p: package + LATE_DAY * np.maximum(self.days - p, 0) for p in PROMISES}
 
     @cached_property
     def per_lb(self) -> Ints:
@@ -170,25 +174,26 @@ def path(of: Market, seed: int, orders: int | None = None) -> Path:
     rng = np.random.Generator(np.random.PCG64(seed))
     count = of.size.orders if orders is None else orders
     lines = rng.choice(len(LINES), count, p=LINES) + 1
-    metro = rng.choice(METROS, count, p=of.share)
-    promise = rng.choice(PROMISES, count, p=PROMISED)
     total = int(lines.sum())
-    popular = rng.choice(of.size.skus, total, p=of.popularity)
     related = rng.random(count) < 0.5  # noqa: PLR2004
+    first = rng.choice(of.size.skus, count, p=of.popularity)
+    further = rng.choice(of.size.skus, total, p=of.popularity)
     within = rng.random(total) ** 2
     units = rng.choice(len(QUANTITIES), total, p=QUANTITIES) + 1
+    metro = rng.choice(METROS, count, p=of.share)
+    promise = rng.choice(PROMISES, count, p=PROMISED)
     kin = [np.flatnonzero(of.category == c) for c in range(int(of.category.max()) + 1)]
     asked, end = [], 0
     for number in range(count):
         begin, end = end, end + int(lines[number])
-        skus = popular[begin:end].copy()
+        skus = further[begin:end]
         if related[number]:
-            family = kin[of.category[skus[0]]]
-            skus[1:] = family[(within[begin + 1 : end] * len(family)).astype(np.int64)]
-        once, first = np.unique(skus, return_index=True)
-        asked.append(
-            Asked(number, int(metro[number]), int(promise[number]), once, units[begin:end][first])
-        )
+            family = kin[of.category[first[number]]]
+            skus = family[(within[begin:end] * len(family)).astype(np.int64)]
+        skus[0] = first[number]
+        once, line = np.unique(skus, return_inverse=True)
+        together = np.bincount(line, units[begin:end]).astype(np.int64)
+        asked.append(Asked(number, int(metro[number]), int(promise[number]), once, together))
     return Path(tuple(asked), (np.arange(count) + 0.5) / count)
 
 
@@ -208,19 +213,26 @@ def _spread(metros: Floats, share: Floats, count: int) -> list[int]:
 
 def _stocked(rng: np.random.Generator, size: Size) -> Flags:
     top = np.arange(size.skus)[:, None] < size.skus // 5
-    dc = np.arange(size.dcs + size.stores)[None] < size.dcs
-    chance = np.where(dc, np.where(top, 0.9, 0.6), np.where(top, 0.5, 0.1))
-    stocked = np.asarray(rng.random(chance.shape) < chance, np.bool_)
+    stocked = np.concatenate(
+        [
+            rng.random((size.skus, size.dcs)) < np.where(top, 0.9, 0.6),
+            rng.random((size.skus, size.stores)) < np.where(top, 0.5, 0.1),
+        ],
+        axis=1,
+    )
     nowhere = np.flatnonzero(~stocked[:, : size.dcs].any(axis=1))
     stocked[nowhere, rng.integers(0, size.dcs, len(nowhere))] = True
     return stocked
 
 
 def _stock(of: Market, rho: float, rng: np.random.Generator) -> Ints:
-    """70 % of the history's demand is the nearest stocking DC's, 30 % the nearest store's."""
-    demand = np.zeros((of.size.skus, METROS))
+    """
+    The history says how many of each SKU; they are asked for where people are, 70 % of them from
+    the nearest DC that carries it, 30 % from the nearest store.
+    """
+    sold = np.zeros(of.size.skus)
     for asked in path(of, of.seed + HISTORY, PERIODS * of.size.orders):
-        demand[asked.skus, asked.metro] += asked.units
+        sold[asked.skus] += asked.units
     need = np.zeros(of.stocked.shape)
     dcs, every = of.size.dcs, np.arange(of.size.skus)
     in_stores = of.stocked[:, dcs:]
@@ -229,7 +241,7 @@ def _stock(of: Market, rho: float, rng: np.random.Generator) -> Ints:
         for low, there, part in ((0, of.stocked[:, :dcs], 1 - share), (dcs, in_stores, share)):
             order = np.argsort(of.miles[metro, low : low + there.shape[1]], kind="stable")
             first = low + order[there[:, order].argmax(axis=1)]
-            need[every, first] += part * demand[:, metro]
+            need[every, first] += part * sold * of.share[metro]
     need /= PERIODS
     stock = np.floor(rho * need + 0.5 * np.sqrt(need) + rng.random(need.shape))
     return np.asarray(np.where(of.stocked, stock, 0), np.int64)

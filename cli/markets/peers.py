@@ -44,22 +44,16 @@ class RankedParts:
 
 class Brokering:
     """
-    The whole order at the nearest node that has it; where there is none, first the node that has
-    most of its lines, of several the oldest, and the rest line by line at the nearest.
+    Whole lines, of the nodes that are on time: the whole order at the nearest that has it, or else
+    again and again at the one that has most lines of what is left, the nearest of several. The
+    nodes that are late come after them, in the same way.
     """
 
     name = "brokering"
 
     def decide(self, asked: Asked, free: Ints, state: State) -> Sequence[Package]:
-        near = state.market.near[asked.metro]
-        has = free >= asked.units[:, None]
-        whole = np.all(has, axis=0)[near]
-        if whole.any():
-            return [Package(int(near[whole.argmax()]), asked.units)]
-        most = int(has.sum(axis=0).argmax())
-        rest = has[:, near]
-        chosen = np.where(rest.any(axis=1), near[rest.argmax(axis=1)], -1)
-        return list(_grouped(np.where(has[:, most], most, chosen), asked.units))
+        on_time = state.market.days[asked.metro] <= asked.promise
+        return _most_lines(asked, (np.where(on_time, free, 0), free), state)
 
 
 class SequentialBrokering:
@@ -117,7 +111,7 @@ class TwoPass:
         far = state.market.miles[asked.metro] > self._miles
         near = free.copy()
         near[:, far] = 0
-        first = _most_lines(asked, near, state)
+        first = _most_lines(asked, (near,), state)
         left, rest = asked.units.copy(), free.copy()
         for package in first:
             left -= package.units
@@ -127,17 +121,21 @@ class TwoPass:
         return list(_merged([*first, *second]))
 
 
-def _most_lines(asked: Asked, free: Ints, state: State) -> list[Package]:
-    """Again and again the node that has most of the whole lines left, the nearest of them."""
+def _most_lines(asked: Asked, frees: Sequence[Ints], state: State) -> list[Package]:
+    """
+    Again and again the node that has most of the whole lines left, the nearest of them; by what is
+    free in the first table as long as that has any, then in the next.
+    """
     near = state.market.near[asked.metro]
-    has = (free >= asked.units[:, None])[:, near]
     left = np.ones(len(asked.units), np.bool_)
     packages = []
-    while (covers := has[left].sum(axis=0)).any():
-        at = int(covers.argmax())
-        lines = has[:, at] & left
-        packages.append(Package(int(near[at]), np.where(lines, asked.units, 0)))
-        left &= ~lines
+    for free in frees:
+        has = (free >= asked.units[:, None])[:, near]
+        while (covers := has[left].sum(axis=0)).any():
+            at = int(covers.argmax())
+            lines = has[:, at] & left
+            packages.append(Package(int(near[at]), np.where(lines, asked.units, 0)))
+            left &= ~lines
     return packages
 
 

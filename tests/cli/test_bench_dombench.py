@@ -9,6 +9,8 @@ from cli.bench import batch, dombench
 from cli.markets import peers
 from cli.markets.bound import lower_bound
 from cli.markets.dombench import (
+    HISTORY,
+    PERIODS,
     PROMISES,
     SCORED,
     SIZES,
@@ -77,6 +79,23 @@ def test_a_market_is_as_described() -> None:
     assert (market(SIZES["S"], 11, 1.0).stock <= of.stock).all()
 
 
+def test_stock_follows_the_demand_of_the_history() -> None:
+    of = market(SIZES["S"], 11, 1.3)
+    sold = np.zeros(of.size.skus)
+    for one in path(of, 11 + HISTORY, PERIODS * of.size.orders):
+        sold[one.skus] += one.units
+    need, stock = sold / PERIODS, of.stock
+    often, dcs = need > 50, of.size.dcs
+    assert (stock.sum(axis=1)[often] > 1.3 * need[often]).all()
+    assert stock[often, :dcs].sum() / stock[often].sum() == pytest.approx(0.7, abs=0.05)
+
+
+def test_a_public_seed_makes_the_market_that_the_documented_figures_are_of() -> None:
+    of = market(SIZES["S"], 11, 1.3)
+    played = play(peers.Ranked("nearest"), of, path(of, 11 + SCORED))
+    assert (played.cost, played.packages) == (11_508_688, 7_665)
+
+
 def test_a_package_costs_its_zone_its_pounds_its_lines_and_its_days() -> None:
     of = market(SMALL, 11, 1.0)
     of = replace(of, weight=np.full(SMALL.skus, 1.5), nodes=of.nodes.copy())
@@ -109,12 +128,27 @@ def test_magentos_walk_takes_what_the_first_has_then_the_next(small: Market) -> 
 
 
 def test_brokering_prefers_one_node_then_the_one_with_most_lines(small: Market) -> None:
+    small = replace(small, nodes=small.metros[:1] + np.arange(8)[:, None])  # none is late
     whole, rank = near_to(small, [[1, 0, 1], [1, 1, 1]])
     assert decided(peers.Brokering(), small, [1, 1, 1], whole) == [(rank[1], [1, 1, 1])]
-    apart, rank = near_to(small, [[0, 0, 1], [1, 1, 0], [0, 0, 1]])
-    assert sorted(decided(peers.Brokering(), small, [1, 1, 1], apart)) == sorted(
-        [(rank[1], [1, 1, 0]), (rank[0], [0, 0, 1])]
-    )
+    apart, rank = near_to(small, [[0, 0, 1], [1, 1, 0], [0, 1, 1]])
+    assert decided(peers.Brokering(), small, [1, 1, 1], apart) == [
+        (rank[1], [1, 1, 0]),
+        (rank[0], [0, 0, 1]),
+    ]
+
+
+def test_brokering_goes_to_a_late_node_only_for_what_no_other_has(small: Market) -> None:
+    small = replace(small, nodes=small.metros[:1] + (100.0, 0.0) * np.arange(8)[:, None] ** 2)
+    late = int((small.days[0, small.near[0]] <= 2).argmin())
+    free, rank = near_to(small, [[1, 0, 0], [0, 1, 0], *[[0, 0, 0]] * (late - 2), [1, 1, 1]])
+    policy, state = peers.Brokering(), State(small, small.stock.copy())
+    packages = policy.decide(asked([1, 1, 1], promise=2), free, state)
+    assert [(package.node, package.units.tolist()) for package in packages] == [
+        (rank[0], [1, 0, 0]),
+        (rank[1], [0, 1, 0]),
+        (rank[late], [0, 0, 1]),
+    ]
 
 
 def test_hotwax_splits_only_what_no_node_has_whole(small: Market) -> None:
