@@ -98,14 +98,18 @@ def measure(seed: int, size: str = "S", plot: str = "") -> dict[str, Metric]:
 
 
 def reproduced(size: str) -> dict[str, Metric]:
-    """Points between the published means and ours, of whole lines at the same public seeds."""
+    """
+    Points between the published means and ours, of whole lines at the same public seeds; both to
+    the one decimal that is published.
+    """
     metrics: dict[str, Metric] = {}
     for (at, rho), published in PUBLISHED.items():
         if at != size:
             continue
         over = [_whole_lines(seed, size, rho) for seed in PUBLIC[size]]
         for name, figure in published._asdict().items():
-            off = abs(float(np.mean([each[name] for each in over])) - figure)
+            ours = round(float(np.mean([each[name] for each in over])), 1)
+            off = round(abs(ours - figure), 1)
             metrics[f"{name}_rho_{rho:g}_points_off"] = at_most(off, NEAR, "points")
     return metrics
 
