@@ -44,7 +44,8 @@ class OrderState(Value):
 
     `round` counts sourcing decisions, `reservations` the reservations made. `excluded` are nodes
     that may not be asked again, with the reason. `short` is what was missing when the order was
-    backordered.
+    backordered. `left_since` is when units were first left over by a decision, and not all of them
+    have had a node since.
     """
 
     order_id: str
@@ -61,6 +62,7 @@ class OrderState(Value):
     reservations: int = 0
     excluded: dict[str, str] = {}
     short: dict[str, int] = {}
+    left_since: datetime | None = None
     cancel: CancelRequest | None = None
 
 

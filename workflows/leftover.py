@@ -28,7 +28,6 @@ class Leftover(Conversation):
     def __init__(self, start: StartOrder) -> None:
         super().__init__(start)
         self._rules = ""  # the rule set that judges what another one left over
-        self._left_since: datetime | None = None  # units without a node, one decision after another
 
     def _interrupted(self) -> bool:
         return self._book.cancelling or bool(self._book.state.holds)
@@ -80,7 +79,8 @@ class Leftover(Conversation):
         if outcome.then == "cancel" and after is None:
             await self._let_go("no node can fulfill it, and rules say not to wait")
             return
-        since = self._left_since = self._left_since or workflow.now()
+        since = self._book.state.left_since or workflow.now()
+        self._book.adopt(self._book.state.model_copy(update={"left_since": since}))
         by = None if after is None else since + after
         if outcome.then == "backorder":
             await self._wait_for_stock(by or since + self._book.patience.backorder)

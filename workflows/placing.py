@@ -141,9 +141,7 @@ class Placing(Leftover):
         if some and (whole or sourced.outcome.allocate) and not await self._placed(sourced):
             return
         self._rules = ""  # not before: what comes to nothing is judged by the same set again
-        if some and whole:
-            self._left_since = None
-        else:
+        if not (some and whole):
             await self._left(sourced.outcome)
 
     def _moving(self) -> bool:
@@ -205,7 +203,10 @@ class Placing(Leftover):
                     after = with_fulfillment(state, f)
                     state = moved(after, f.lines, Bucket.RESERVED, Bucket.ALLOCATED)
                 promise = state.promise_by or max(f.deliver_by for f in made)
-                return state.model_copy(update={"promise_by": promise, "short": {}})
+                since = state.left_since if plan.unsourced else None
+                return state.model_copy(
+                    update={"promise_by": promise, "short": {}, "left_since": since}
+                )
 
             where = ", ".join(f"{f.node} by {f.service}" for f in fulfillments)
             change = self._book.change(

@@ -121,12 +121,13 @@ async def test_what_waits_for_stock_asks_nobody_and_goes_on_with_it(play: Play) 
         await story.reached("optimize_source", 2)
         state = await story.recorded("short")
         assert (state.attention, state.short) == ((), {"mug": 2})
+        assert state.left_since is not None
         world.receive("B", "mug", 2)
         await story.supply()
         await story.until("F2:submitted")
         await story.deliver(2)
         state = await story.end()
-    assert (state.status, state.short) == (OrderStatus.COMPLETED, {})
+    assert (state.status, state.short, state.left_since) == (OrderStatus.COMPLETED, {}, None)
     assert world.problems() == []
 
 
