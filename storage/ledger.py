@@ -162,14 +162,17 @@ async def lock_nodes(conn: AsyncConnection, codes: Collection[str]) -> dict[str,
 
 
 async def lock_pool(conn: AsyncConnection, skus: Collection[str]) -> dict[str, int]:
-    """What is available to sell of each SKU that was ever stocked."""
-    if not skus:
-        return {}
-    rows = await conn.execute(
-        text("SELECT sku, available FROM pool WHERE sku = ANY(:skus) ORDER BY sku FOR UPDATE"),
-        {"skus": list(set(skus))},
-    )
-    return {row.sku: row.available for row in rows}
+    """
+    What is available to sell of each SKU that was ever stocked. A row that somebody deleted is made
+    anew: who locked nothing here and asks again, its shelves locked, would ask in the wrong order.
+    """
+    found = await _locked_pool(conn, skus)
+    if lost := set(skus) - found.keys():
+        stocked = "SELECT DISTINCT sku FROM stock WHERE sku = ANY(:skus) ORDER BY sku"
+        query = text(f"INSERT INTO pool (sku) {stocked} ON CONFLICT DO NOTHING")
+        await conn.execute(query, {"skus": sorted(lost)})
+        found = await _locked_pool(conn, skus)
+    return found
 
 
 async def open_pool(conn: AsyncConnection, skus: Collection[str]) -> dict[str, int]:
@@ -184,7 +187,17 @@ async def open_pool(conn: AsyncConnection, skus: Collection[str]) -> dict[str, i
         ),
         {"skus": sorted(set(skus))},
     )
-    return await lock_pool(conn, skus)
+    return await _locked_pool(conn, skus)
+
+
+async def _locked_pool(conn: AsyncConnection, skus: Collection[str]) -> dict[str, int]:
+    if not skus:
+        return {}
+    rows = await conn.execute(
+        text("SELECT sku, available FROM pool WHERE sku = ANY(:skus) ORDER BY sku FOR UPDATE"),
+        {"skus": list(set(skus))},
+    )
+    return {row.sku: row.available for row in rows}
 
 
 async def hold_pool(conn: AsyncConnection, skus: Collection[str] | None) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from activities.auditing import mend
 from domain.errors import Conflict, NotFound
 from domain.orders import Units
-from storage import audit, repairs, reservations, stock
+from storage import audit, ledger, repairs, reservations, stock
 from storage.asks import Ask
 from storage.database import transaction
 from storage.repairs import POLICIES, Repair
@@ -143,6 +143,19 @@ async def test_a_repair_stays_on_record(shop: AsyncEngine) -> None:
         async with shop.connect() as conn:
             with pytest.raises(DBAPIError, match="decided once"):
                 await conn.execute(text(statement))
+
+
+async def test_what_is_not_there_is_locked_all_the_same(shop: AsyncEngine) -> None:
+    """Whoever gives back and then releases asks for the pool twice, with shelves in between."""
+    await by_hand(shop, "DELETE FROM pool")
+    async with transaction(shop) as conn, transaction(shop) as other:
+        assert await ledger.lock_pool(conn, ["A"]) == {"A": 0}
+        await other.execute(text("SET LOCAL lock_timeout = '100ms'"))
+        with pytest.raises(DBAPIError, match="lock timeout"):
+            await ledger.lock_pool(other, ["A"])
+        await other.rollback()
+    assert (await mend(shop, POLICIES))[0].after == {"sku": "A", "available": 10}
+    assert await clean(shop)
 
 
 async def test_repairs_and_orders_do_not_hurt_each_other(shop: AsyncEngine) -> None:
