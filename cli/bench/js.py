@@ -52,6 +52,7 @@ KNOWN: Final = {
     "small_05": (1.220, 1.154, 1.112, 1.039, 1.022, 1.012),
     "large": (1.443, 1.225, 1.162, 1.084, 1.019, 1.0113),
 }
+_KNOWN_OF: Final = {"small_075": 20, "small_05": 20, "large": 1}  # instances
 TARGETS: Final = {"small_075": 0.85, "small_05": 0.85, "large": 0.9}
 
 _STREAMS: Final = {name: number for number, name in enumerate(KNOWN)}
@@ -60,9 +61,14 @@ _FOUR_PACKAGES: Final = 4 * FIXED
 
 
 class Scale(NamedTuple):
-    """How much of it; `large` may be left out."""
+    """
+    How much of it; `large` may be left out. All policies meet the first `instances` of a setting,
+    of large the first one; peers meet all that are drawn.
+    """
 
     instances: int = 20
+    drawn: int = 400
+    large_drawn: int = 20
     processes: int = os.cpu_count() or 1
     small: Setting = SMALL
     large: Setting | None = LARGE
@@ -105,21 +111,24 @@ def measured(seed: int, scale: Scale) -> dict[str, Metric]:
             for name, setting, instances in _settings(scale)
         }
         for name in reversed(waiting):
-            metrics |= _metrics(name, [one.result() for one in waiting[name]])
+            played = [one.result() for one in waiting[name]]
+            metrics |= _metrics(name, [one for one in played if OURS in one.ratios], played)
     return metrics
 
 
 def _settings(scale: Scale) -> Iterator[tuple[str, Setting, int]]:
     """With the number of instances; what takes longest is first."""
     if scale.large:
-        yield "large", scale.large, 1
-    yield "small_05", scale.small._replace(carried=0.5), scale.instances
-    yield "small_075", scale.small._replace(carried=0.75), scale.instances
+        yield "large", scale.large, scale.large_drawn
+    yield "small_05", scale.small._replace(carried=0.5), scale.drawn
+    yield "small_075", scale.small._replace(carried=0.75), scale.drawn
 
 
 def _played(name: str, setting: Setting, stream: tuple[int, ...], scale: Scale) -> Played:
     drawn, path = _drawn(setting, stream)
-    return _large(drawn, path, scale) if name == "large" else _small(drawn, path, scale)
+    if name == "large":
+        return _large(drawn, path, scale, all_of_them=stream[-1] == 0)
+    return _small(drawn, path, scale, all_of_them=stream[-1] < scale.instances)
 
 
 def _drawn(setting: Setting, stream: tuple[int, ...]) -> tuple[Market, Ints]:
@@ -134,10 +143,13 @@ def counted(market: Market, path: Ints) -> Floats:
     return orders
 
 
-def _small(drawn: Market, path: Ints, scale: Scale) -> Played:
-    """Prices and bound by the item-based program."""
+def _small(drawn: Market, path: Ints, scale: Scale, *, all_of_them: bool) -> Played:
+    """Prices and bound by the item-based program. The peers, and perhaps who has prices."""
     desk, fluid = Desk(drawn.network), Fluid(drawn.network)
     bound, _ = Program(drawn, counted(drawn, path)).solve(drawn.stock)
+    peers = _peers(drawn, desk)
+    if not all_of_them:
+        return _against(drawn, path, bound, peers)
     program = Program(drawn, drawn.network.rate)
 
     def prices(stock: Ints, left: int) -> Floats:
@@ -147,8 +159,8 @@ def _small(drawn: Market, path: Ints, scale: Scale) -> Played:
         drawn,
         path,
         bound,
-        {
-            **_peers(drawn, desk),
+        peers
+        | {
             "duals_1": lambda: Priced(drawn, desk, prices(drawn.stock, drawn.periods)),
             RIVAL: lambda: Renewed(drawn, desk, prices, 10),
             OURS: lambda: Following(drawn, desk, fluid, scale.small_pace),
@@ -156,11 +168,15 @@ def _small(drawn: Market, path: Ints, scale: Scale) -> Played:
     )
 
 
-def _large(drawn: Market, path: Ints, scale: Scale) -> Played:
-    """Prices and bound by the plan-based dual, whose program would have millions of plans."""
+def _large(drawn: Market, path: Ints, scale: Scale, *, all_of_them: bool) -> Played:
+    """The same by the plan-based dual, whose program would have millions of plans."""
     desk, fluid = Desk(drawn.network, _FOUR_PACKAGES), Fluid(drawn.network, _FOUR_PACKAGES)
     mean = fluid.rate * drawn.periods
     orders = counted(drawn, path)[fluid.asked]
+    peers = _peers(drawn, desk)
+    if not all_of_them:
+        bound, _ = ascend(fluid, drawn.stock, orders, free(drawn), scale.again)
+        return _against(drawn, path, bound, peers)
     started = time.process_time()
     _, first = ascend(fluid, drawn.stock, mean, free(drawn), scale.ascent)
     solving = time.process_time() - started
@@ -176,8 +192,8 @@ def _large(drawn: Market, path: Ints, scale: Scale) -> Played:
         drawn,
         path,
         bound,
-        {
-            **_peers(drawn, desk),
+        peers
+        | {
             "duals_1": lambda: Priced(drawn, desk, first),
             RIVAL: lambda: Renewed(drawn, desk, prices, 10),
             OURS: lambda: Following(drawn, desk, fluid, scale.large_pace),
@@ -211,7 +227,8 @@ def _against(
     return played
 
 
-def _metrics(name: str, played: list[Played]) -> dict[str, Metric]:
+def _metrics(name: str, played: list[Played], drawn: list[Played]) -> dict[str, Metric]:
+    """What all policies `played`, and how near the peers are to what was known in all `drawn`."""
     ratios = {policy: statistics.fmean(one.ratios[policy] for one in played) for policy in TITLES}
     gap = (ratios[OURS] - 1) / max(ratios[RIVAL] - 1, 1e-9)
     metrics = {f"{name}_ratio": at_most(gap, TARGETS[name], "x")}
@@ -222,8 +239,14 @@ def _metrics(name: str, played: list[Played]) -> dict[str, Metric]:
             error = spread / math.sqrt(len(played))
             metrics[f"{name}_{policy}_error"] = Metric(value=error, unit="points")
     for policy, known in zip(TITLES, KNOWN[name], strict=False):
-        off = abs(ratios[policy] - known) * 100
+        seen = [one.ratios[policy] for one in drawn if policy in one.ratios]
+        mean = statistics.fmean(seen)
+        metrics[f"{name}_{policy}_expected"] = Metric(value=mean, unit="x bound")
+        off = abs(mean - known) * 100
         metrics[f"{name}_{policy}_off"] = at_most(off, 1, "points", decides=False)
+        if len(seen) > 1:  # of the difference: what was known is a mean of so few, too
+            error = statistics.stdev(seen) * 100 * math.sqrt(1 / _KNOWN_OF[name] + 1 / len(seen))
+            metrics[f"{name}_{policy}_off_error"] = Metric(value=error, unit="points")
     for policy in TITLES:
         seconds = sum(one.seconds[policy] for one in played)
         metrics[f"{name}_{policy}_s"] = Metric(value=seconds, unit="s")
@@ -231,16 +254,16 @@ def _metrics(name: str, played: list[Played]) -> dict[str, Metric]:
 
 
 def show(metrics: dict[str, Metric]) -> Table:
-    """A row for each policy: cost ÷ bound, with what was known of it and the seconds it took."""
+    """A row for each policy: cost ÷ bound, with that of all that were drawn, and what was known."""
     names = _shown(metrics)
-    table = printing.table("policy", *names, title="cost ÷ bound in hindsight (known; CPU s)")
+    table = printing.table("policy", *names, title="cost ÷ bound in hindsight (all drawn; known)")
     for number, (policy, title) in enumerate(TITLES.items()):
         cells = []
         for name in names:
             value = metrics[f"{name}_{policy}"].value
             known = f"{KNOWN[name][number]:.4f}" if number < len(KNOWN[name]) else "-"
-            seconds = metrics[f"{name}_{policy}_s"].value
-            cells.append(f"{value:.4f} ({known}; {seconds:.1f})")
+            drawn = metrics.get(f"{name}_{policy}_expected")
+            cells.append(f"{value:.4f} ({drawn.value if drawn else value:.4f}; {known})")
         table.add_row(title, *cells)
     gaps = [metrics[f"{name}_ratio"] for name in names]
     table.add_section()

@@ -41,6 +41,8 @@ from domain.sourcing.fluid import Desk, Floats, Fluid, Ints, Network
 TINY = SMALL._replace(items=6, largest=3, of_each_size=2, periods=200)
 QUICK = Scale(
     instances=2,
+    drawn=3,
+    large_drawn=2,
     processes=1,
     small=TINY,
     large=TINY._replace(centers=4, regions=12),
@@ -227,5 +229,9 @@ def test_the_benchmark_is_the_same_in_one_process_and_in_two_and_draws(
     measured = {name: metric for name, metric in again.items() if not name.endswith("_s")}
     assert measured == {name: report.metrics[name] for name in measured}
     assert len(measured) > 2 * len(js.TITLES)
+    # Peers meet one more instance than who has prices.
+    mean, more = (again[f"small_05_nearest{of}"].value for of in ("", "_expected"))
+    assert mean != more
+    assert again["small_05_duals_1"].value == again["small_05_duals_1_expected"].value
     assert "sequential brokering" in bench.table(report)
     assert "<svg" in (tmp_path / "js.svg").read_text()
