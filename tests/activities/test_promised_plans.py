@@ -161,7 +161,7 @@ def as_planned(offer: Offered) -> list[object]:
     return [(p.node, p.service, p.carrier, p.ship_by, p.deliver_by, p.cost) for p in offer.packages]
 
 
-@pytest.mark.parametrize("carts", [100, pytest.param(1000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("carts", [40, pytest.param(1000, marks=pytest.mark.long)])
 async def test_random_carts_get_the_plan_and_the_date_that_were_quoted(
     house: AsyncEngine, carts: int
 ) -> None:

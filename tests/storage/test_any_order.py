@@ -229,7 +229,7 @@ async def _crash(house: House) -> object:
     return await house.do(lambda conn: conn.execute(text(end)))
 
 
-@pytest.mark.parametrize("days", [5, pytest.param(15, marks=pytest.mark.long)])
+@pytest.mark.parametrize("days", [3, pytest.param(15, marks=pytest.mark.long)])
 def test_in_any_order_and_at_once_the_books_stay_true(postgres_url: str, days: int) -> None:
     machine: Any = type("Machine", (AnyOrder,), {"url": postgres_url})
     run_state_machine_as_test(

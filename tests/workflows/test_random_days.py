@@ -23,7 +23,7 @@ from tests.world import Manner, World
 from workflows.codec import data_converter
 from workflows.order import OrderWorkflow
 
-ORDERS = 40
+SEED = 20261121
 STEPS = 9
 MANNERS: tuple[Manner, ...] = ("obeys", "obeys", "obeys", "rejects", "dead", "keeps", "pending")
 SAID = (
@@ -167,10 +167,10 @@ async def act(story: Story, chance: random.Random) -> None:
         await chosen(story, chance)
 
 
-@pytest.mark.parametrize("seed", [20261121])
-async def test_random_days_end_and_add_up(play: Play, seed: int) -> None:
+@pytest.mark.parametrize("days", [16, pytest.param(80, marks=pytest.mark.long)])
+async def test_random_days_end_and_add_up(play: Play, days: int) -> None:
     async def day(number: int) -> None:
-        chance = random.Random(f"{seed}-{number}")  # noqa: S311 - a test's
+        chance = random.Random(f"{SEED}-{number}")  # noqa: S311 - a test's
         world = World({node: {"mug": chance.randrange(5), "tee": 3} for node in "ABC"})
         world.manners = {node: chance.choice(MANNERS) for node in "ABC"}
         lines = (
@@ -195,7 +195,7 @@ async def test_random_days_end_and_add_up(play: Play, seed: int) -> None:
             raise AssertionError("\n".join([*found, *story.told()]))
         await replayed(history)
 
-    await together({f"day {n}": partial(day, n) for n in range(ORDERS)}, at_once=24)
+    await together({f"day {n}": partial(day, n) for n in range(days)}, at_once=24)
 
 
 async def replayed(history: WorkflowHistory) -> None:
