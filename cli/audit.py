@@ -10,6 +10,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
 
 from cli import audit_partners
 from domain.values import Value
@@ -109,7 +110,7 @@ async def _compare(
         }
         checked = checked.model_copy(update=counts)
     if client is not None:
-        latest = await _workflows(client)
+        latest = await _certain(client, orders, await _workflows(client))
         findings += _against_temporal(orders, latest, datetime.now(UTC) - grace)
         checked = checked.model_copy(update={"workflows": len(latest)})
     return tuple(findings), checked
@@ -122,6 +123,24 @@ async def _workflows(client: Client) -> dict[str, WorkflowExecution]:
         known = latest.get(run.id)
         if known is None or known.start_time < run.start_time:
             latest[run.id] = run
+    return latest
+
+
+async def _certain(
+    client: Client, orders: Sequence[Standing], listed: Mapping[str, WorkflowExecution]
+) -> dict[str, WorkflowExecution]:
+    """The list lags behind: what it says against an order is asked of the workflow itself."""
+    latest = dict(listed)
+    for workflow_id, order in ((order_workflow_id(order.order_id), order) for order in orders):
+        run = latest.get(workflow_id)
+        runs = run is not None and run.status is WorkflowExecutionStatus.RUNNING
+        if runs is not order.terminal:
+            continue
+        try:
+            latest[workflow_id] = await client.get_workflow_handle(workflow_id).describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
     return latest
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecution
 from temporalio.testing import WorkflowEnvironment
 
-from cli.audit import AuditReport, audit
+from cli.audit import AuditReport, _workflows, audit
 from connectors.sandbox.store import Store
 from domain.fulfillments import Fulfillment, FulfillmentStatus, RequestStatus
 from domain.orders import Bucket, Line, LineState, OrderStatus, Units
@@ -189,6 +189,26 @@ async def test_a_closed_order_whose_workflow_runs_is_found(
 
     await stop(temporal, "web-1001")
     await stop(temporal, "web-1002")
+
+
+async def test_a_list_that_lags_behind_is_not_believed(
+    world: AsyncEngine, temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: dict[str, WorkflowExecution] = {}
+
+    async def late(_: Client) -> dict[str, WorkflowExecution]:
+        return listed
+
+    for order_id in ("web-1001", "web-1002"):
+        await start(temporal, order_id)
+    listed |= await _workflows(temporal)
+    monkeypatch.setattr("cli.audit._workflows", late)
+    await stop(temporal, "web-1001")
+    assert await found_by(world, temporal, None) == set()
+    listed.clear()
+    assert await found_by(world, temporal, None) == set()
+    await stop(temporal, "web-1002")
+    assert await found_by(world, temporal, None) == {(4, "web-1002")}
 
 
 async def test_a_workflow_without_an_order_is_found_after_its_grace(
