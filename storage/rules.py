@@ -10,8 +10,9 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Conflict, NotFound
-from domain.rules.checks import check, check_graph, check_together, targets
+from domain.rules.checks import check
 from domain.rules.sets import RuleSet, Version
+from domain.rules.together import check_graph, check_together, targets
 from domain.values import Value
 from storage.tables import rule_set_log, rule_sets
 

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.orders import DeliveryMethod
-from domain.rules.checks import FORMS, check, check_graph, check_together
+from domain.rules.checks import FORMS, check
 from domain.rules.conditions import Flawed
 from domain.rules.documents import read
 from domain.rules.sets import RuleSet, Span
+from domain.rules.together import check_graph, check_together
 from tests.domain.rules.written import OUTCOMES, WAITS, a_profile, a_rule, a_set, leads_to, rules
 
 

@@ -10,11 +10,11 @@ import pytest
 from domain.network import NodeKind, Product
 from domain.orders import Address, DeliveryMethod, Line, Order, PartOf, Units
 from domain.rules import evaluation
-from domain.rules.checks import check_together
 from domain.rules.documents import load, read
 from domain.rules.evaluation import Judged, choose, evaluate
 from domain.rules.facts import FAR, NOT_PROMISED, UNLIMITED, Case
 from domain.rules.sets import Then, Version
+from domain.rules.together import check_together
 from domain.sourcing.policy import PROFILES, Constraint
 from tests.domain.rules.written import WAITS, a_case, a_profile, a_rule, a_set, rules, version
 from tests.samples import NOON, a_node, an_order
