@@ -85,7 +85,7 @@ def cheapest(
     node, part, cost = packages_of(asked, free, market, cut)
     units = each[:, None] * grid.digits
     if per_unit is not None:
-        cost = cost + (units.T.astype(np.float64) @ per_unit)[part, node]
+        cost = cost + (units[:, part] * per_unit[:, node]).sum(axis=0)
     best = np.full(grid.size, NEVER)
     np.minimum.at(best, part, cost)
     found = []

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
+from scipy.special import pdtrc
 
 from domain.sourcing import dual
 from domain.sourcing.lattice import Ints
@@ -65,12 +66,10 @@ class Prices:
 def at_least(mean: Floats, count: Ints) -> Floats:
     """P(N >= count) of Poisson numbers N, elementwise; 1 for a count of 0."""
     mean, count = np.broadcast_arrays(np.asarray(mean, np.float64), count)
-    term = np.exp(-mean)
-    below = np.zeros(mean.shape)
-    for number in range(int(min(count.max(initial=0), mean.max(initial=0) * 2 + 40))):
-        below += np.where(number < count, term, 0.0)
-        term = term * mean / (number + 1)
-    return np.asarray(np.where(count > 0, np.clip(1.0 - below, 0.0, 1.0), 1.0), np.float64)
+    chance = np.where(count > 0, 0.0, 1.0)
+    some = (count > 0) & (mean > 0)  # few: most nodes never have a SKU
+    chance[some] = pdtrc(count[some] - 1, mean[some])
+    return chance
 
 
 def spread(cells: Ints, values: Floats, skus: int, nodes: int) -> Floats:

@@ -30,6 +30,11 @@ def test_the_chance_that_a_node_runs_dry() -> None:
     assert found == pytest.approx([1, 1 - exp(-2), 1 - 3 * exp(-2), 0])
 
 
+def test_of_what_sells_by_the_thousand_it_is_known_as_well() -> None:
+    found = at_least(np.full(4, 2000.0), np.array([1000, 2000, 2001, 3000]))
+    assert found == pytest.approx([1, 0.50297, 0.49405, 0], abs=1e-5)
+
+
 def test_the_dual_of_one_scarce_unit_is_what_the_second_best_would_pay() -> None:
     many = Many([single([800, 900]), single([800, 1500])], skus=1, nodes=2)
     found = dual.solve(many, np.array([1.0, 5.0]), passes=200)
