@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeUpdate
 
 from domain.errors import Refused
-from domain.fulfillments import ENDED, Fulfillment
-from domain.lifecycle import nodes, received, rolled_up
+from domain.fulfillments import Fulfillment
+from domain.lifecycle import received, rolled_up
 from domain.orders import TERMINAL, Order, OrderStatus
 from domain.records import (
     Action,
@@ -25,18 +24,16 @@ from domain.records import (
     OrderEvent,
     OrderState,
 )
-from workflows import addressing, details
+from workflows import details
 from workflows.clock import Clock
 from workflows.messages import Declined, Patience, Resolve
 from workflows.ports import Orders
+from workflows.searchable import Searchable
 from workflows.steps import step
 
 # The record has gone on without us, or knows another run of ours (we were reset to a late task).
 _BEHIND: Final = frozenset({"overtaken", "superseded"})
 _UNFULFILLED: Final = frozenset({OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED})
-# Not worth an event of history of their own: the one lasts a moment (where it lasts, a person is
-# asked, and that is), and of the other the order still is in fulfillment.
-_QUIET: Final = frozenset({OrderStatus.SOURCING, OrderStatus.PARTIALLY_SHIPPED})
 
 Result = TypeVar("Result")
 Request = TypeVar("Request")
@@ -92,7 +89,7 @@ class Book:
         self._base: str | None = None
         self._writing = asyncio.Lock()
         self._answers: dict[str, Resolve] = {}
-        self._published = _Searchable.of(self.state)
+        self._published = Searchable.of(self.state)
 
     # ---- reading
 
@@ -311,57 +308,11 @@ class Book:
 
     def _publish(self) -> None:
         """Upsert the search attributes that changed, together, and show the state as details."""
-        now = _Searchable.of(self.state)
+        now = Searchable.of(self.state)
         if now.wakes(self._published):
             workflow.upsert_search_attributes(now.updates(self._published))
             self._published = now
         workflow.set_current_details(details.markdown(self.state))
-
-
-@dataclass(frozen=True)
-class _Searchable:
-    """What the search attributes say of an order. Each upsert is an event of history."""
-
-    status: str
-    attention: tuple[str, ...]
-    nodes: tuple[str, ...]
-    promise_by: datetime | None
-    ship_by: datetime | None
-
-    @classmethod
-    def of(cls, state: OrderState) -> _Searchable:
-        to_ship = [f.ship_by for f in state.fulfillments if f.status not in ENDED]
-        return cls(
-            status=state.status.value,
-            attention=tuple(sorted({code for a in state.attention for code in a.codes})),
-            nodes=tuple(nodes(state)),
-            promise_by=state.promise_by,
-            ship_by=min(to_ship, default=None),
-        )
-
-    def wakes(self, before: _Searchable) -> bool:
-        """
-        Whether it is worth an event. The date by which to ship alone is not: it moves with every
-        shipment.
-        """
-        status = before.status if self.status in _QUIET else self.status
-        return replace(self, status=status, ship_by=before.ship_by) != before
-
-    def updates(self, before: _Searchable) -> list[SearchAttributeUpdate[Any]]:
-        updates: list[SearchAttributeUpdate[Any]] = []
-        if self.status != before.status:
-            updates.append(addressing.ORDER_STATUS.value_set(self.status))
-        if self.attention != before.attention:
-            reasons = addressing.ATTENTION_REASON
-            some = self.attention
-            updates.append(reasons.value_set(list(some)) if some else reasons.value_unset())
-        if self.nodes != before.nodes:
-            updates.append(addressing.NODES.value_set(list(self.nodes)))
-        if self.promise_by and self.promise_by != before.promise_by:
-            updates.append(addressing.PROMISE_BY.value_set(self.promise_by))
-        if self.ship_by and self.ship_by != before.ship_by:
-            updates.append(addressing.SHIP_BY.value_set(self.ship_by))
-        return updates
 
 
 async def _nothing() -> None:

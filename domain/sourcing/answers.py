@@ -6,17 +6,16 @@ What a counterfactual says (another service, one node only) is another solve, ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
-from domain.money import Money
 from domain.sourcing.allowance import Spent, allowed
 from domain.sourcing.build import PICKUP
 from domain.sourcing.explain import services
 from domain.sourcing.problem import Assignment, Candidate, Decision, Plan, Problem, ServiceOption
 from domain.sourcing.record import Record
 from domain.sourcing.solver import best_with, cheapest_plan
+from domain.sourcing.words import count, joined, moment, money
 from domain.values import Value
 
 MOST_WORK: Final = 10.0  # of all answers, in CP-SAT's deterministic time: about as many seconds
@@ -82,7 +81,7 @@ def answers(record: Record) -> tuple[Answer, ...]:
 
 def against(gap_minor: int, currency: str) -> str:
     """What another plan would cost, beside the one that was decided on."""
-    gap = Money(minor=abs(gap_minor), currency=currency)
+    gap = money(abs(gap_minor), currency)
     if gap_minor < 0:
         return f"would cost {gap} less, but something else counts for more"
     return f"would cost {gap} more" if gap_minor else "would cost the same"
@@ -106,7 +105,7 @@ def _split(decision: Decision) -> _Told:
     if len(used) < 2:  # noqa: PLR2004 - one package is no split
         return ("It comes in one package." if used else "Nothing of it ships."), facts
     one = cheapest_plan(problem.model_copy(update={"max_nodes": 1}))
-    split = f"It comes in {len(used)} packages, from {_joined(used)}."
+    split = f"It comes in {len(used)} packages, from {joined(used)}."
     if _left(one) > _left(plan):
         most = _units(problem) - _left(one)
         facts["most_units_of_one_node"] = most
@@ -142,7 +141,7 @@ def _farther(decision: Decision) -> _Told:
         return "No node is nearer.", facts
     tried = ((c, best_with(problem, c.node)) for c in nearer[:MOST_TRIED])
     able, other = next(((c, found) for c, found in tried if found), (None, None))
-    told = f"{_count(len(nearer), 'node is', 'nodes are')} nearer than {most} miles."
+    told = f"{count(len(nearer), 'node is', 'nodes are')} nearer than {most} miles."
     if able is None or other is None:
         near = nearer[0]
         return f"{told} The nearest, {near.node}, is out: {_reason(decision, near)}.", facts
@@ -166,10 +165,11 @@ def _cost(decision: Decision) -> _Told:
     }
     if not plan.assignments:
         return "Nothing of it ships.", facts
-    said = _joined(
-        f"{_money(problem, minor)} for {SAID.get(name, name)}" for name, minor in parts.items()
+    said = joined(
+        f"{money(minor, problem.currency)} for {SAID.get(name, name)}"
+        for name, minor in parts.items()
     )
-    return f"{_money(problem, plan.cost.total)}{f': {said}' if said else ''}.", facts
+    return f"{money(plan.cost.total, problem.currency)}{f': {said}' if said else ''}.", facts
 
 
 def _stock(decision: Decision) -> _Told:
@@ -191,12 +191,12 @@ def _stock(decision: Decision) -> _Told:
     said = [
         f"{sku}, {n} wanted: "
         + (
-            _joined(f"{c.stock[sku]} at {c.node}" for c in problem.candidates if c.stock.get(sku))
+            joined(f"{c.stock[sku]} at {c.node}" for c in problem.candidates if c.stock.get(sku))
             or "nowhere"
         )
         for sku, n in wanted.items()
     ]
-    return f"Free at {_at(problem.as_of)}: {'; '.join(said)}.", facts
+    return f"Free at {moment(problem.as_of)}: {'; '.join(said)}.", facts
 
 
 def _delivered(decision: Decision) -> _Told:
@@ -224,10 +224,9 @@ def _delivered(decision: Decision) -> _Told:
     said = "; ".join(map(_goes, plan.assignments))
     due = ""
     if problem.promise_by:
-        due = (
-            f" It was promised by {_at(problem.promise_by)}{': that is too late' if late else ''}."
-        )
-    return f"By {_at(last)}: {said}.{due}", facts
+        too_late = ": that is too late" if late else ""
+        due = f" It was promised by {moment(problem.promise_by)}{too_late}."
+    return f"By {moment(last)}: {said}.{due}", facts
 
 
 def _goes(package: Assignment) -> str:
@@ -235,8 +234,8 @@ def _goes(package: Assignment) -> str:
         return f"it can be collected at {package.node} then"
     return (
         f"{package.node} hands it to {package.carrier or package.service}"
-        f" by {_at(package.ship_by)}, and by {package.service} it is there"
-        f" by {_at(package.deliver_by)}"
+        f" by {moment(package.ship_by)}, and by {package.service} it is there"
+        f" by {moment(package.deliver_by)}"
     )
 
 
@@ -266,10 +265,10 @@ def _service(record: Record) -> _Told:
 def _services_told(problem: Problem, others: Mapping[str, Mapping[str, int]]) -> str:
     said = (
         f"{name} {against(other['gap_minor'], problem.currency)}"
-        + (f", {_count(other['days_late'], 'day', 'days')} late" if other["days_late"] else "")
+        + (f", {count(other['days_late'], 'day', 'days')} late" if other["days_late"] else "")
         for name, other in others.items()
     )
-    return _joined(said) or "no other service could bring it"
+    return joined(said) or "no other service could bring it"
 
 
 def _not_shipped(decision: Decision) -> _Told:
@@ -292,7 +291,7 @@ def _not_shipped(decision: Decision) -> _Told:
                 },
             }
         )
-        barred = _joined(
+        barred = joined(
             f"{n} has {c.stock[name]} ({_reason(decision, c) or 'in the plan'})"
             for n, c in there.items()
         )
@@ -308,7 +307,7 @@ def _nodes(decision: Decision) -> _Told:
         "left_out": decision.eliminated,
         "runner_up": None,
     }
-    told = f"{_count(len(problem.candidates), 'node was', 'nodes were')} looked at."
+    told = f"{count(len(problem.candidates), 'node was', 'nodes were')} looked at."
     if second is not None:
         names = list(dict.fromkeys(a.node for a in second.assignments))
         facts["runner_up"] = {
@@ -317,7 +316,7 @@ def _nodes(decision: Decision) -> _Told:
             "gap_minor": decision.gap_minor,
         }
         gap = against(decision.gap_minor or 0, problem.currency)
-        told += f" The next best, {_joined(names)}, {gap}."
+        told += f" The next best, {joined(names)}, {gap}."
     by_reason: dict[str, list[str]] = {}
     for node, reason in decision.eliminated.items():
         by_reason.setdefault(reason, []).append(node)
@@ -344,12 +343,12 @@ def _rules(decision: Decision) -> _Told:
     }
     policy = problem.policy
     names = dict.fromkeys(rule.name for rule in policy.constraints)
-    rules = f" with {_joined(names)}" if names else ""
+    rules = f" with {joined(names)}" if names else ""
     told = f"Rules {policy.rules or 'built in'}, profile {policy.profile}{rules}."
     if problem.max_nodes is not None:
-        told += f" At most {_count(problem.max_nodes, 'node', 'nodes')}."
+        told += f" At most {count(problem.max_nodes, 'node', 'nodes')}."
     if decision.relaxed:
-        told += f" Not kept, so that more could be served: {_joined(decision.relaxed)}."
+        told += f" Not kept, so that more could be served: {joined(decision.relaxed)}."
     if promise is not None:
         told += (
             " As it was promised."
@@ -387,20 +386,3 @@ def _left(plan: Plan) -> int:
 
 def _units(problem: Problem) -> int:
     return sum(demand.quantity for demand in problem.demands)
-
-
-def _money(problem: Problem, minor: int) -> str:
-    return str(Money(minor=minor, currency=problem.currency))
-
-
-def _at(when: datetime) -> str:
-    return f"{when:%a %d %b %H:%M} UTC"
-
-
-def _count(number: int, one: str, several: str) -> str:
-    return f"{number} {one if number == 1 else several}"
-
-
-def _joined(parts: Iterable[str]) -> str:
-    *most, last = list(parts) or [""]
-    return f"{', '.join(most)} and {last}" if most else last

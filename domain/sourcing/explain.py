@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal
 
-from domain.money import Money
 from domain.sourcing.allowance import Spent, allowed
 from domain.sourcing.build import not_by, options_of
 from domain.sourcing.problem import Candidate, Plan, Problem, ServiceOption
@@ -18,6 +17,7 @@ from domain.sourcing.record import Record
 from domain.sourcing.rulings import Ruling, speaks_of
 from domain.sourcing.solver import best_with, passes, passes_with
 from domain.sourcing.steps import Step, applied, lever, of
+from domain.sourcing.words import money
 from domain.values import Value
 
 Standing = Literal["chosen", "unchosen", "eliminated"]
@@ -78,7 +78,7 @@ def _why(record: Record, node: str) -> Counterfactual:
             plan=plan,
             cost_minor=plan.cost.total,
             gap_minor=0,
-            text=f"{node} is in the plan, which costs {_money(plan.cost.total, currency)}.",
+            text=f"{node} is in the plan, which costs {money(plan.cost.total, currency)}.",
         )
     of(problem, node)
     case = _Case(record, node)
@@ -245,7 +245,7 @@ class _Case:
         guess = max(0, *gaps) // each + 1
 
         def cut(minor: int) -> tuple[Step, ...]:
-            said = less.format(_money(minor, problem.currency))
+            said = less.format(money(minor, problem.currency))
             text = f"a package from it had {said}"
             return (*steps, Step(kind="cost", text=text, minor=minor))
 
@@ -342,10 +342,6 @@ def _nodes(plan: Plan) -> set[str]:
     return {assignment.node for assignment in plan.assignments}
 
 
-def _money(minor: int, currency: str) -> str:
-    return str(Money(minor=minor, currency=currency))
-
-
 def _beside(problem: Problem, best: Plan, other: Plan) -> str:
     """What to say where plans are not compared by their money alone, and that alone misleads."""
     gap, better = best.cost.total - other.cost.total, best.worth < other.worth
@@ -357,7 +353,7 @@ def _beside(problem: Problem, best: Plan, other: Plan) -> str:
 
 
 def _told(found: Counterfactual, currency: str, beside: str) -> str:
-    costs = f"the best plan with it {{}} {_money(found.cost_minor or 0, currency)}, "
+    costs = f"the best plan with it {{}} {money(found.cost_minor or 0, currency)}, "
     costs += _compared(found, currency) + ("" if found.more_units else beside)
     if not found.assumed:
         told = f"{found.node} was not chosen: {costs.format('costs')}."
@@ -386,5 +382,5 @@ def _compared(found: Counterfactual, currency: str) -> str:
     if gap == 0:
         return "the same as without it"
     if gap < 0:
-        return f"{_money(-gap, currency)} less than without it"
-    return f"{_money(gap, currency)} more than without it"
+        return f"{money(-gap, currency)} less than without it"
+    return f"{money(gap, currency)} more than without it"
