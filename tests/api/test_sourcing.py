@@ -278,3 +278,13 @@ async def test_too_many_parts_are_told_before_what_is_wrong_with_each(
     [error] = answer.json()["errors"]
     assert error["field"] == field
     assert error["message"].startswith("should have at most ")
+
+
+async def test_a_part_that_is_wrong_does_not_make_its_list_empty(
+    http: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    lines = [{"line_id": "1", "sku": "MUG", "quantity": 0}]
+    told = (await http.post(PATH, json=an_order(lines=lines), headers=headers)).json()
+    assert [error["field"] for error in told["errors"]] == ["order.lines.0.quantity"]
+    told = (await http.post(PATH, json=an_order(lines=[]), headers=headers)).json()
+    assert [error["field"] for error in told["errors"]] == ["order.lines"]
