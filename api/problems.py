@@ -175,6 +175,8 @@ def _field_error(item: Mapping[str, Any]) -> FieldError:
     """A rule over several fields says which one by starting with its name: `field: message`."""
     path = [str(part) for part in item["loc"] if part not in ("body", "query", "path", "header")]
     message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "missing" and not path:
+        return FieldError(field="", message="there is no body; send one as JSON")
     if item["type"] == "json_invalid":
         return FieldError(field="", message="the body is not JSON that can be read")
     if item["type"] == "value_error":

@@ -288,3 +288,11 @@ async def test_a_part_that_is_wrong_does_not_make_its_list_empty(
     assert [error["field"] for error in told["errors"]] == ["order.lines.0.quantity"]
     told = (await http.post(PATH, json=an_order(lines=[]), headers=headers)).json()
     assert [error["field"] for error in told["errors"]] == ["order.lines"]
+
+
+async def test_a_request_without_a_body_is_told_so(
+    http: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    answer = await http.post(PATH, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+    assert answer.json()["detail"] == "there is no body; send one as JSON"
