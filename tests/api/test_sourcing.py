@@ -296,3 +296,12 @@ async def test_a_request_without_a_body_is_told_so(
     answer = await http.post(PATH, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
     assert answer.json()["detail"] == "there is no body; send one as JSON"
+
+
+async def test_no_node_is_said_to_be_the_nearest_to_an_address_abroad(
+    http: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    abroad = {"postal_code": "10115", "country": "DE"}
+    told = (await http.post(PATH, json=an_order(ship_to=abroad), headers=headers)).json()
+    [farther] = [a["text"] for a in told["answers"] if a["question"] == "why_farther"]
+    assert farther == "How far the nodes are is not known: the address is abroad."
