@@ -93,6 +93,8 @@ def test_two_versions_and_a_file_are_compared(tmp_path: Path) -> None:
     assert (changed.exit_code, changed.output) == (1, "~ profiles[all].rules[few].value: 2 → 3\n")
     say("import", str(file))
     assert say("diff", "web@1", "web@2").output == changed.output
+    file.write_text(dump(rules("web", a_profile("all", review=True))))
+    assert "~ profiles[all].review: false → true\n" in say("diff", "web@2", str(file)).output
     (told,) = json.loads(say("diff", "web@1", "web@2", "--json").output)
     assert (told["before"], told["after"]) == (2, 3)
 
