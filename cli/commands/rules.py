@@ -227,8 +227,8 @@ def _then(found: Tried) -> str:
 
 
 def _told(said: Told) -> str:
-    nodes = "" if said.nodes is None else f" for {' '.join(said.nodes) or 'no node'}"
-    lines = "" if said.lines is None else f", lines {' '.join(said.lines) or 'none'}"
+    nodes = f" for {' '.join(said.nodes)}" if said.nodes else ""
+    lines = f", lines {' '.join(said.lines)}" if said.lines else ""
     error = f" ({said.error})" if said.error else ""
     when = f" when {' '.join(said.when.split())}" if said.when else ""
     return f"{said.name}{when}: {said.state.replace('_', ' ')}{nodes}{lines}{error}"

@@ -126,15 +126,17 @@ def test_what_is_wrong_is_one_line_with_field_and_cure(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("shop")
 def test_an_invented_order_is_tried(tmp_path: Path) -> None:
     near = a_rule("near", "exclude", 'node.code == "DC-A"')
+    far = a_rule("far", "exclude", 'node.code == "DC-X"')
     queue = {"then": "queue", "queue": "care"}
     outcomes = {"partial": [queue], "nothing": [queue]}
-    say("import", "-", given=dump(rules("web", a_profile("all", near, outcomes=outcomes))))
+    say("import", "-", given=dump(rules("web", a_profile("all", near, far, outcomes=outcomes))))
     order = an_order(ship_to=Address(postal_code="75202", country="US", region="TX"))
     file = tmp_path / "order.json"
     file.write_text(order.model_dump_json())
     told = say("try", str(file), "--with", "web@1").output
     assert "web@1, profile all: lowest_cost" in told
     assert 'near when node.code == "DC-A": met for DC-A' in told
+    assert 'far when node.code == "DC-X": not met\n' in told
     assert "3 units from DC-" in told
     assert told.endswith("nothing was written\n")
     lines = (order.lines[0].model_copy(update={"quantity": 99}),)
