@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _BY: Final = "crossdock rules"
 _MOST_BYTES: Final = 1024 * 1024
 Named = Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")]
+Numbered = Annotated[str, typer.Argument(help="NAME@VERSION.")]
 Why = Annotated[str, typer.Option(help="Why; kept in the history.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -118,7 +119,7 @@ def diff(
 
 
 @rules.command()
-def activate(named: Named, note: Why = "") -> None:
+def activate(named: Numbered, note: Why = "") -> None:
     """Have orders judged by a version from now on."""
     name, version = _numbered(named)
     kept = run(_activate(name, version, note))
@@ -126,7 +127,7 @@ def activate(named: Named, note: Why = "") -> None:
 
 
 @rules.command()
-def archive(named: Named, note: Why = "") -> None:
+def archive(named: Numbered, note: Why = "") -> None:
     """Have no order judged by a version any more."""
     name, version = _numbered(named)
     kept = run(_archive(name, version, note))

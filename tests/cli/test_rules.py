@@ -119,6 +119,8 @@ def test_what_is_wrong_is_one_line_with_field_and_cure(tmp_path: Path) -> None:
     assert refused("show", "none") == "there is no rule set none"
     assert refused("show", "web@x") == "web@x: write NAME or NAME@VERSION, such as web-standard@3"
     assert "say which version, such as web@1" in refused("activate", "web")
+    for command in ("activate", "archive"):
+        assert "NAME, or" not in say(command, "--help").output
     assert refused("try", "web-none") == "there is no order web-none"
     assert say("list", "--json").output == "[]\n"
 
