@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -149,7 +149,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     if _sent_no_json(request, error):
         message = "send the body as JSON, with Content-Type: application/json"
         return answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, CODES[415], message)
-    found = [_field_error(item) for item in error.errors()[:_MOST_ERRORS]]
+    found = [_field_error(item) for item in _true(error.errors())[:_MOST_ERRORS]]
     detail = "; ".join(f"{e.field}: {e.message}" if e.field else e.message for e in found[:3])
     return answer(HTTPStatus.UNPROCESSABLE_ENTITY, CODES[422], detail, errors=found)
 
@@ -160,10 +160,23 @@ def _sent_no_json(request: Request, error: RequestValidationError) -> bool:
     return body_unread and isinstance(error.body, bytes) and "json" not in content_type
 
 
+def _true(items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Without lists that are "too short" only because a part of them was wrong and left out."""
+    wrong = [tuple(item["loc"]) for item in items]
+    return [
+        item
+        for item, loc in zip(items, wrong, strict=True)
+        if item["type"] != "too_short"
+        or not any(len(other) > len(loc) and other[: len(loc)] == loc for other in wrong)
+    ]
+
+
 def _field_error(item: Mapping[str, Any]) -> FieldError:
     """A rule over several fields says which one by starting with its name: `field: message`."""
     path = [str(part) for part in item["loc"] if part not in ("body", "query", "path", "header")]
     message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "missing" and not path:
+        return FieldError(field="", message="there is no body; send one as JSON")
     if item["type"] == "json_invalid":
         return FieldError(field="", message="the body is not JSON that can be read")
     if item["type"] == "value_error":

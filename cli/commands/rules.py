@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _BY: Final = "crossdock rules"
 _MOST_BYTES: Final = 1024 * 1024
 Named = Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")]
+Numbered = Annotated[str, typer.Argument(help="NAME@VERSION.")]
 Why = Annotated[str, typer.Option(help="Why; kept in the history.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -118,7 +119,7 @@ def diff(
 
 
 @rules.command()
-def activate(named: Named, note: Why = "") -> None:
+def activate(named: Numbered, note: Why = "") -> None:
     """Have orders judged by a version from now on."""
     name, version = _numbered(named)
     kept = run(_activate(name, version, note))
@@ -126,7 +127,7 @@ def activate(named: Named, note: Why = "") -> None:
 
 
 @rules.command()
-def archive(named: Named, note: Why = "") -> None:
+def archive(named: Numbered, note: Why = "") -> None:
     """Have no order judged by a version any more."""
     name, version = _numbered(named)
     kept = run(_archive(name, version, note))
@@ -227,8 +228,8 @@ def _then(found: Tried) -> str:
 
 
 def _told(said: Told) -> str:
-    nodes = "" if said.nodes is None else f" for {' '.join(said.nodes) or 'no node'}"
-    lines = "" if said.lines is None else f", lines {' '.join(said.lines) or 'none'}"
+    nodes = f" for {' '.join(said.nodes)}" if said.nodes else ""
+    lines = f", lines {' '.join(said.lines)}" if said.lines else ""
     error = f" ({said.error})" if said.error else ""
     when = f" when {' '.join(said.when.split())}" if said.when else ""
     return f"{said.name}{when}: {said.state.replace('_', ' ')}{nodes}{lines}{error}"

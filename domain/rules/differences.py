@@ -78,4 +78,6 @@ def _told(value: Any) -> str:
         return "{" + ", ".join(said) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_told(part) for part in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
     return str(value) if value not in (None, "") else "nothing"

@@ -137,6 +137,8 @@ def _farther(decision: Decision) -> _Told:
     }
     if not used:
         return "Nothing of it ships.", facts
+    if any(miles.get(node, 0) < 0 for node in used):
+        return "How far the nodes are is not known: the address is abroad.", facts
     if not nearer:
         return "No node is nearer.", facts
     tried = ((c, best_with(problem, c.node)) for c in nearer[:MOST_TRIED])

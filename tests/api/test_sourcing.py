@@ -278,3 +278,30 @@ async def test_too_many_parts_are_told_before_what_is_wrong_with_each(
     [error] = answer.json()["errors"]
     assert error["field"] == field
     assert error["message"].startswith("should have at most ")
+
+
+async def test_a_part_that_is_wrong_does_not_make_its_list_empty(
+    http: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    lines = [{"line_id": "1", "sku": "MUG", "quantity": 0}]
+    told = (await http.post(PATH, json=an_order(lines=lines), headers=headers)).json()
+    assert [error["field"] for error in told["errors"]] == ["order.lines.0.quantity"]
+    told = (await http.post(PATH, json=an_order(lines=[]), headers=headers)).json()
+    assert [error["field"] for error in told["errors"]] == ["order.lines"]
+
+
+async def test_a_request_without_a_body_is_told_so(
+    http: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    answer = await http.post(PATH, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+    assert answer.json()["detail"] == "there is no body; send one as JSON"
+
+
+async def test_no_node_is_said_to_be_the_nearest_to_an_address_abroad(
+    http: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    abroad = {"postal_code": "10115", "country": "DE"}
+    told = (await http.post(PATH, json=an_order(ship_to=abroad), headers=headers)).json()
+    [farther] = [a["text"] for a in told["answers"] if a["question"] == "why_farther"]
+    assert farther == "How far the nodes are is not known: the address is abroad."

@@ -93,6 +93,8 @@ def test_two_versions_and_a_file_are_compared(tmp_path: Path) -> None:
     assert (changed.exit_code, changed.output) == (1, "~ profiles[all].rules[few].value: 2 → 3\n")
     say("import", str(file))
     assert say("diff", "web@1", "web@2").output == changed.output
+    file.write_text(dump(rules("web", a_profile("all", review=True))))
+    assert "~ profiles[all].review: false → true\n" in say("diff", "web@2", str(file)).output
     (told,) = json.loads(say("diff", "web@1", "web@2", "--json").output)
     assert (told["before"], told["after"]) == (2, 3)
 
@@ -117,6 +119,8 @@ def test_what_is_wrong_is_one_line_with_field_and_cure(tmp_path: Path) -> None:
     assert refused("show", "none") == "there is no rule set none"
     assert refused("show", "web@x") == "web@x: write NAME or NAME@VERSION, such as web-standard@3"
     assert "say which version, such as web@1" in refused("activate", "web")
+    for command in ("activate", "archive"):
+        assert "NAME, or" not in say(command, "--help").output
     assert refused("try", "web-none") == "there is no order web-none"
     assert say("list", "--json").output == "[]\n"
 
@@ -124,15 +128,17 @@ def test_what_is_wrong_is_one_line_with_field_and_cure(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("shop")
 def test_an_invented_order_is_tried(tmp_path: Path) -> None:
     near = a_rule("near", "exclude", 'node.code == "DC-A"')
+    far = a_rule("far", "exclude", 'node.code == "DC-X"')
     queue = {"then": "queue", "queue": "care"}
     outcomes = {"partial": [queue], "nothing": [queue]}
-    say("import", "-", given=dump(rules("web", a_profile("all", near, outcomes=outcomes))))
+    say("import", "-", given=dump(rules("web", a_profile("all", near, far, outcomes=outcomes))))
     order = an_order(ship_to=Address(postal_code="75202", country="US", region="TX"))
     file = tmp_path / "order.json"
     file.write_text(order.model_dump_json())
     told = say("try", str(file), "--with", "web@1").output
     assert "web@1, profile all: lowest_cost" in told
     assert 'near when node.code == "DC-A": met for DC-A' in told
+    assert 'far when node.code == "DC-X": not met\n' in told
     assert "3 units from DC-" in told
     assert told.endswith("nothing was written\n")
     lines = (order.lines[0].model_copy(update={"quantity": 99}),)
