@@ -77,7 +77,7 @@ def bring(
 ) -> None:
     """Keep a file's rule set as a new draft; what is wrong is told with line and field."""
     kept = run(_import(_read(file), activated=activated))
-    typer.echo(f"{_label(kept)} is {'a ' if kept.status == 'draft' else ''}{kept.status}")
+    _tell(kept)
 
 
 @rules.command()
@@ -122,8 +122,7 @@ def diff(
 def activate(named: Numbered, note: Why = "") -> None:
     """Have orders judged by a version from now on."""
     name, version = _numbered(named)
-    kept = run(_activate(name, version, note))
-    typer.echo(f"{_label(kept)} is {kept.status}")
+    _tell(run(_activate(name, version, note)))
 
 
 @rules.command()
@@ -164,6 +163,12 @@ def _numbered(named: str) -> tuple[str, int]:
     if version is None:
         raise Invalid(f"{named}: say which version, such as {named}@1; `rules list` shows them")
     return name, version
+
+
+def _tell(kept: Kept) -> None:
+    typer.echo(f"{_label(kept)} is {'a ' if kept.status == 'draft' else ''}{kept.status}")
+    for one in kept.unknown:
+        typer.echo(f"careful: {one}", err=True)
 
 
 def _label(kept: Kept) -> str:
