@@ -59,10 +59,9 @@ class Model:
             self._cp.add(_sum(taken) <= item.quantity)
         self._keep_kits_whole()
         self._keep_limits()
-        self._fixed(self._all_units(), highest=True, known=question.most_units)
-        if question.rank:
-            self._fixed(_sum(question.rank_of(c) * self._of(c).used for c in question.usable))
-        self._cp.minimize(_sum(points))
+        self._serve_most(question.most_units)
+        self._rank = _sum(question.rank_of(c) * self._of(c).used for c in question.usable)
+        self._points = _sum(points)
 
     @property
     def versions(self) -> dict[str, str]:
@@ -79,6 +78,15 @@ class Model:
             )
         if forced is not None:
             cp.add(self._nodes[forced].used == 1)
+        proven = self._proven
+        if self._question.rank:  # the best of these plans: others may be of a better one
+            cp.minimize(self._rank)
+            solver, status = _run(cp, self._work_limit)
+            if status == cp_model.INFEASIBLE:
+                return None
+            proven = proven and status == cp_model.OPTIMAL
+            cp.add(self._rank == round(solver.objective_value))
+        cp.minimize(self._points)
         solver, status = _run(cp, self._work_limit)
         if status == cp_model.INFEASIBLE:
             return None
@@ -87,7 +95,7 @@ class Model:
             for candidate in self._question.usable
             if solver.boolean_value(self._of(candidate).used)
         )
-        optimal = status == cp_model.OPTIMAL and self._proven
+        optimal = status == cp_model.OPTIMAL and proven
         work = solver.response_proto.deterministic_time
         bound = None
         if not optimal:
@@ -316,22 +324,18 @@ class Model:
         cp.add(units <= question.units * some_sent)
         cp.add(left >= floor * (some_left + some_sent - 1))
 
-    def _fixed(
-        self, goal: cp_model.LinearExpr, *, highest: bool = False, known: int | None = None
-    ) -> None:
-        """Every answer keeps to the goal at its best."""
-        best = bound = known
-        if best is None:
+    def _serve_most(self, known: int | None) -> None:
+        """Every answer serves as many units as can be served at all."""
+        most = bound = known
+        if most is None:
             cp = self._cp.clone()
-            cp.minimize(-goal if highest else goal)
+            cp.maximize(self._all_units())
             solver, status = _run(cp, self._work_limit)
-            self._proven = self._proven and status == cp_model.OPTIMAL
-            sign = -1 if highest else 1
-            best = sign * round(solver.objective_value)
-            bound = sign * ceil(solver.best_objective_bound - 1e-6)
-        if highest:
-            self._left_bound = max(0, self._question.units - (bound or 0))
-        self._cp.add(goal == best)
+            self._proven = status == cp_model.OPTIMAL
+            most = round(solver.objective_value)
+            bound = int(solver.best_objective_bound + 1e-6)
+        self._left_bound = max(0, self._question.units - (bound or 0))
+        self._cp.add(self._all_units() == most)
 
     def _load(self, solver: cp_model.CpSolver, candidate: Candidate) -> Load:
         node, question = self._of(candidate), self._question

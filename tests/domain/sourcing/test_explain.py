@@ -30,10 +30,8 @@ def worth(plans: tuple[Plan, ...] | None) -> tuple[int, int, int] | None:
 def assert_true_under_rules(decision: Decision, found: Counterfactual) -> None:
     problem, node = decision.problem, found.node
     admitted = applied(problem, node, found.assumed)
-    # CP-SAT looks for a package from the node among plans of the best rank only.
-    if all(rule.kind != "location_priority" for rule in admitted.policy.constraints):
-        cp_sat = partial(Model, work_limit=_MOST_WORK)
-        assert worth(passes_with(admitted, node, by=cp_sat)) == worth(passes_with(admitted, node))
+    cp_sat = partial(Model, work_limit=_MOST_WORK)
+    assert worth(passes_with(admitted, node, by=cp_sat)) == worth(passes_with(admitted, node))
     assert found.change, found.text
     for change in (found.change, *found.others):
         won = cheapest_plan(applied(problem, node, change))
