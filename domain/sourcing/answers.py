@@ -349,7 +349,9 @@ def _rules(decision: Decision) -> _Told:
     if problem.max_nodes is not None:
         told += f" At most {_count(problem.max_nodes, 'node', 'nodes')}."
     if decision.relaxed:
-        told += f" Not kept, so that more could be served: {_joined(decision.relaxed)}."
+        as_promised = promise is not None and promise.kept
+        why = "" if as_promised else ", so that more could be served"
+        told += f" Not kept{why}: {_joined(decision.relaxed)}."
     if promise is not None:
         told += (
             " As it was promised."
