@@ -103,6 +103,11 @@ class PosedCandidate(Candidate):
     open_orders: Annotated[int, Field(ge=0, le=10**9)] = 0
     units_left: Annotated[int, Field(ge=0, le=10**9)] | None = None
 
+    @model_validator(mode="after")
+    def _has_each_service_once(self) -> Self:
+        _once("options", "service", [option.service for option in self.options])
+        return self
+
 
 class PosedWeights(Weights):
     model_config = ConfigDict(extra="forbid")

@@ -174,6 +174,10 @@ def _ruled(kind: str, **says: Any) -> Json:
         (_problem_with(demands__0__line_id="2"), "problem.demands"),
         (_problem_with(candidates__0__node="NODE-01"), "problem.candidates"),
         (
+            _problem_with(candidates__3__options__1__service="ground"),
+            "problem.candidates.3.options",
+        ),
+        (
             _problem_with(candidates__0__order_cost_minor=10**12),
             "problem.candidates.0.order_cost_minor",
         ),
