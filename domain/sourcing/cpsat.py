@@ -10,6 +10,7 @@ from typing import Final
 
 from ortools.sat.python import cp_model
 
+from domain.errors import Invalid
 from domain.rates import (
     THOUSANDTHS_MM3_PER_IN3,
     UNITS_PER_G,
@@ -362,6 +363,7 @@ def _run(
 
     Measured: OR-Tools 9.15's presolve called a model infeasible that has a solution, by inclusions
     of linear rows. It looks for none, and what it calls infeasible is asked again without it.
+    Raises Invalid where the numbers are too large to be added up in 64 bits.
     """
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
@@ -382,6 +384,8 @@ def _run(
         solver.parameters.max_deterministic_time = float("inf")
         solver.parameters.stop_after_first_solution = True
         status = solver.solve(cp)
+    if status == cp_model.MODEL_INVALID:  # nothing else can be wrong with it
+        raise Invalid("quantities, weights or costs: too large to be compared exactly; lower them")
     if status not in {cp_model.OPTIMAL, cp_model.FEASIBLE, cp_model.INFEASIBLE}:
         raise RuntimeError(f"the sourcing model is broken: {solver.status_name(status)}")
     spend(solver.response_proto.deterministic_time)
