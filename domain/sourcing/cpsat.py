@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from math import ceil
+from operator import attrgetter
 from typing import Final
 
 from ortools.sat.python import cp_model
@@ -54,14 +55,16 @@ class Model:
         self._proven, self._left_bound = True, 0
         self._cp = cp_model.CpModel()
         self._nodes: dict[str, _Node] = {}
-        points = [term for candidate in question.usable for term in self._add_node(candidate)]
+        # Which of equal plans is found depends on the order of the nodes: not on the caller's.
+        usable = sorted(question.usable, key=attrgetter("node"))
+        points = [term for candidate in usable for term in self._add_node(candidate)]
         for index, item in enumerate(self._items):
             taken = [n.units[index] for n in self._nodes.values() if index in n.units]
             self._cp.add(_sum(taken) <= item.quantity)
         self._keep_kits_whole()
         self._keep_limits()
         self._serve_most(question.most_units)
-        self._rank = _sum(question.rank_of(c) * self._of(c).used for c in question.usable)
+        self._rank = _sum(question.rank_of(c) * self._of(c).used for c in usable)
         self._points = _sum(points)
 
     @property
