@@ -110,6 +110,18 @@ def test_a_change_of_cost_is_the_smallest() -> None:
     assert found.gap_minor == step.minor - 1 == decision.gap_minor
 
 
+def test_a_rule_without_which_it_wins_takes_no_lower_price_besides() -> None:
+    priorities = tuple(
+        Constraint(name="first", kind="location_priority", value=level, nodes=(node,))
+        for level, node in enumerate(("N0", "N1"), 1)
+    )
+    problem = two_nodes(stock=(1, 1), base=(820, 500))
+    ruled = problem.model_copy(update={"policy": Policy(constraints=priorities)})
+    found = why(Record(decision=solve(ruled, "o/1")), "N1")
+
+    assert [(step.kind, step.rule) for step in found.change] == [("rule", "first")]
+
+
 def _barred(problem: Problem, node: str, **changes: object) -> Problem:
     candidates = [
         Candidate.model_validate({**c.model_dump(), **changes}) if c.node == node else c
