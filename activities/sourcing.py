@@ -146,6 +146,7 @@ async def ask(
     """
     active, now = await rules.active(conn), datetime.now(UTC)
     open_now = await open_orders.by_node_for(conn, active)
+    open_now = {node: n - back.open_orders.get(node, 0) for node, n in open_now.items()}
     orders = [await _order(conn, request.order_id) for request in requests]
     skus: dict[str, set[str]] = {}
     for request, (order, _) in zip(requests, orders, strict=True):

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from domain.sourcing.allowance import Spent, allowed
 from domain.sourcing.build import PICKUP
 from domain.sourcing.explain import services
+from domain.sourcing.policy import Kind
 from domain.sourcing.problem import Assignment, Candidate, Decision, Plan, Problem, ServiceOption
 from domain.sourcing.record import Record
 from domain.sourcing.solver import best_with, cheapest_plan
@@ -33,6 +34,10 @@ Question = Literal[
     "which_nodes",
     "which_rules",
 ]
+# Rules by which an order that cannot leave whole may not leave at all.
+OF_WHAT_STAYS: Final[frozenset[Kind]] = frozenset(
+    {"ship_complete_lines", "ship_complete_order", "value_floor"}
+)
 SAID: Final = {"split": "splitting", "late": "lateness", "stock": "scarce stock"}
 ASKED: Final[Mapping[Question, str]] = {
     "why_split": "Why does it come in so many packages?",
@@ -107,7 +112,7 @@ def _split(decision: Decision) -> _Told:
     one = cheapest_plan(problem.model_copy(update={"max_nodes": 1}))
     split = f"It comes in {len(used)} packages, from {joined(used)}."
     if _left(one) > _left(plan):
-        most = _units(problem) - _left(one)
+        most = _units(problem) - _left(cheapest_plan(_in_parts(problem, max_nodes=1)))
         facts["most_units_of_one_node"] = most
         told = f"No one node could send it all: the most from one was {most} of {_units(problem)}."
         return f"{split} {told}", facts
@@ -117,6 +122,13 @@ def _split(decision: Decision) -> _Told:
     if gap <= 0 and decision.promise and decision.promise.kept:
         return f"{split} {whole} alone would have cost no more; as it was promised.", facts
     return f"{split} From {whole} alone it {against(gap, problem.currency)}.", facts
+
+
+def _in_parts(problem: Problem, max_nodes: int) -> Problem:
+    """From so many nodes, whatever stays behind."""
+    rules = tuple(r for r in problem.policy.constraints if r.kind not in OF_WHAT_STAYS)
+    policy = problem.policy.model_copy(update={"constraints": rules})
+    return problem.model_copy(update={"max_nodes": max_nodes, "policy": policy})
 
 
 def _farther(decision: Decision) -> _Told:
@@ -350,7 +362,9 @@ def _rules(decision: Decision) -> _Told:
     if problem.max_nodes is not None:
         told += f" At most {count(problem.max_nodes, 'node', 'nodes')}."
     if decision.relaxed:
-        told += f" Not kept, so that more could be served: {joined(decision.relaxed)}."
+        as_promised = promise is not None and promise.kept
+        why = "" if as_promised else ", so that more could be served"
+        told += f" Not kept{why}: {joined(decision.relaxed)}."
     if promise is not None:
         told += (
             " As it was promised."

@@ -185,6 +185,8 @@ class _Case:
         """Where no price would do: the first rule without which one does; else the fewest."""
         rules = tuple(step for step in self._possible() if step.kind == "rule")
         for step in rules:
+            if self._wins((*assumed, step)):
+                return [self._least(self._needed((*assumed, step), self._wins))]
             if found := self._cheaper((*assumed, step)):
                 return [self._least(found)]
         if found := self._cheaper((*assumed, *rules)):
@@ -233,7 +235,8 @@ class _Case:
     def _cheaper(self, steps: tuple[Step, ...]) -> tuple[Step, ...] | None:
         """
         With by how much it loses, and one more: no plan without it is as good then. Where two
-        passes ask for more than that, with the least that does; None where no price does.
+        passes ask for more than that, or it takes less, with the least that does; None where no
+        price does.
         """
         problem = applied(self._problem, self._node, steps)
         ours, others = passes_with(problem, self._node), _without(problem, self._node)
@@ -250,11 +253,15 @@ class _Case:
             return (*steps, Step(kind="cost", text=text, minor=minor))
 
         if self._wins(cut(guess)):
-            return cut(guess)
-        high = next((guess << n for n in range(1, DOUBLINGS) if self._wins(cut(guess << n))), None)
-        if high is None:
-            return None
-        low = high // 2
+            if guess == 1 or not self._wins(cut(guess - 1)):
+                return cut(guess)
+            low, high = 0, guess - 1
+        else:
+            more = (guess << n for n in range(1, DOUBLINGS) if self._wins(cut(guess << n)))
+            high = next(more, 0)
+            if not high:
+                return None
+            low = high // 2
         while low + 1 < high:
             middle = (low + high) // 2
             low, high = (low, middle) if self._wins(cut(middle)) else (middle, high)

@@ -26,7 +26,7 @@ from storage import audit, cooling, network, records, rules, stock
 from storage.database import transaction
 from storage.tables import allocations, inbox, metadata, node_capacity
 from storage.tables import stock as shelves
-from tests.domain.rules.written import a_profile
+from tests.domain.rules.written import a_profile, a_rule
 from tests.domain.rules.written import rules as a_set
 from tests.samples import an_order
 from workflows import client
@@ -250,9 +250,12 @@ async def test_what_saves_no_more_than_its_price_stays(engine: AsyncEngine) -> N
     assert not better.moves
 
 
-async def test_two_orders_swap_though_neither_could_move_alone(engine: AsyncEngine) -> None:
-    """Each got the one node that had stock when it came; there is no other unit."""
-    house = await housed(engine, {DEAR.code: 1})
+@pytest.mark.parametrize("limits", [[], [a_rule("calm", "max_orders", value=1)]])
+async def test_two_orders_swap_though_neither_could_move_alone(
+    engine: AsyncEngine, limits: list[dict[str, Any]]
+) -> None:
+    """Each got the one node that had stock when it came; there is no other unit, or no room."""
+    house = await housed(engine, {DEAR.code: 1}, rules=limits)
     first = Life(house, "1", AUSTIN)
     await first.reserved()
     assert await first.sourced()

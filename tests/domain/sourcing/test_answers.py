@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from domain.sourcing.answers import Question, answers
 from domain.sourcing.policy import Constraint, Policy, Weights
 from domain.sourcing.problem import Problem
@@ -42,6 +44,21 @@ def test_a_node_that_has_it_all_and_is_out_could_not_send_it() -> None:
         "It comes in 2 packages, from N0 and N1."
         " No one node could send it all: the most from one was 1 of 2."
     )
+
+
+@pytest.mark.parametrize("kind", ["ship_complete_order", "ship_complete_lines", "value_floor"])
+def test_what_one_node_could_send_is_told_also_where_it_may_not_go_by_itself(kind: str) -> None:
+    whole = Constraint.model_validate({"name": "whole", "kind": kind, "value": 10})
+    problem = two_nodes(stock=(3, 2), base=(500, 820), quantity=4)
+    [demand] = problem.demands
+    problem = problem.model_copy(
+        update={
+            "demands": (demand.model_copy(update={"price_minor": 5}),),
+            "policy": Policy(constraints=(whole,)),
+        }
+    )
+
+    assert "the most from one was 3 of 4" in told(problem, "why_split")
 
 
 def test_a_split_that_weights_want_is_not_said_to_be_promised() -> None:

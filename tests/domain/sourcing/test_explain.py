@@ -30,10 +30,8 @@ def worth(plans: tuple[Plan, ...] | None) -> tuple[int, int, int] | None:
 def assert_true_under_rules(decision: Decision, found: Counterfactual) -> None:
     problem, node = decision.problem, found.node
     admitted = applied(problem, node, found.assumed)
-    # CP-SAT looks for a package from the node among plans of the best rank only.
-    if all(rule.kind != "location_priority" for rule in admitted.policy.constraints):
-        cp_sat = partial(Model, work_limit=_MOST_WORK)
-        assert worth(passes_with(admitted, node, by=cp_sat)) == worth(passes_with(admitted, node))
+    cp_sat = partial(Model, work_limit=_MOST_WORK)
+    assert worth(passes_with(admitted, node, by=cp_sat)) == worth(passes_with(admitted, node))
     assert found.change, found.text
     for change in (found.change, *found.others):
         won = cheapest_plan(applied(problem, node, change))
@@ -110,6 +108,18 @@ def test_a_change_of_cost_is_the_smallest() -> None:
     tie = solve(applied(decision.problem, node, [less]), "o/1")
     assert tie.plan.cost.total == decision.plan.cost.total
     assert found.gap_minor == step.minor - 1 == decision.gap_minor
+
+
+def test_a_rule_without_which_it_wins_takes_no_lower_price_besides() -> None:
+    priorities = tuple(
+        Constraint(name="first", kind="location_priority", value=level, nodes=(node,))
+        for level, node in enumerate(("N0", "N1"), 1)
+    )
+    problem = two_nodes(stock=(1, 1), base=(820, 500))
+    ruled = problem.model_copy(update={"policy": Policy(constraints=priorities)})
+    found = why(Record(decision=solve(ruled, "o/1")), "N1")
+
+    assert [(step.kind, step.rule) for step in found.change] == [("rule", "first")]
 
 
 def _barred(problem: Problem, node: str, **changes: object) -> Problem:
