@@ -12,6 +12,9 @@ from domain.orders import PartOf
 from domain.sourcing.policy import Policy
 from domain.values import Value
 
+# Goes up whenever the same problem may be decided otherwise than before: replays tell it.
+SOURCING_VERSION: Final = "2"
+
 
 class Demand(Value):
     """

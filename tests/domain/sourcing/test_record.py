@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from hashlib import sha256
 from random import Random
 
 import pytest
@@ -10,9 +11,27 @@ from cli.random_problems import NOON, random_problem, with_rules
 from domain.orders import DeliveryMethod
 from domain.promises import Promise, promised_packages
 from domain.sourcing.answers import answers
+from domain.sourcing.kernel import Kernel
 from domain.sourcing.policy import Constraint, Policy
-from domain.sourcing.problem import Candidate, Decision, Demand, Plan, Problem, ServiceOption
-from domain.sourcing.record import OF_THE_DECISION, Packed, Quoted, Record, Seen, pack, unpack
+from domain.sourcing.problem import (
+    SOURCING_VERSION,
+    Candidate,
+    Decision,
+    Demand,
+    Plan,
+    Problem,
+    ServiceOption,
+)
+from domain.sourcing.record import (
+    OF_THE_DECISION,
+    Packed,
+    Quoted,
+    Record,
+    Seen,
+    canonical,
+    pack,
+    unpack,
+)
 from domain.sourcing.replay import again, decide, replay
 from domain.sourcing.solver import solve
 from tests.domain.sourcing.brute import seeded
@@ -192,11 +211,24 @@ def test_a_replay_says_what_differs_and_which_version() -> None:
 
     assert difference is not None
     assert difference.parts == ("gap_minor",)
-    [change] = difference.versions.values()
-    assert change.startswith("1.0 → ")
+    assert list(difference.versions) == ["numpy"]
+    assert difference.versions["numpy"].startswith("1.0 → ")
     same = replay(Record(decision=decision.model_copy(update={"gap_minor": 1})))
     assert same is not None
     assert same.versions == {}
+
+
+def test_what_is_decided_is_what_this_version_decides() -> None:
+    """Where this fails and is meant to: SOURCING_VERSION goes up, and the digest with it."""
+    problems = (with_rules(seeded(seed), random_problem(seeded(seed))) for seed in range(60))
+    decisions = [solve(problem, "web-1/1") for problem in problems]
+    said = [
+        one.model_dump(mode="json", exclude={"problem", "solver_versions"})
+        for one in decisions
+        if one.solver == Kernel.solver
+    ]
+    digest = sha256(canonical(said)).hexdigest()
+    assert (SOURCING_VERSION, digest[:16]) == ("2", "97e07a400886cd7c")
 
 
 def test_a_replay_by_other_versions_that_is_the_same_is_no_difference() -> None:
