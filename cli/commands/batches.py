@@ -42,7 +42,10 @@ def now(
 ) -> None:
     """Have what waits be due now; a worker sources it together within seconds."""
     orders = run(_hasten(profile))
-    typer.echo(f"{orders} orders are due")
+    if profile and not orders:
+        typer.echo(f"no order waits in {profile}; `batches list` shows where some do")
+        return
+    typer.echo("1 order is due" if orders == 1 else f"{orders} orders are due")
 
 
 @batches.command()

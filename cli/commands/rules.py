@@ -143,7 +143,8 @@ def try_out(
     as_json: AsJson = False,
 ) -> None:
     """Judge and solve an order, real or invented, and write nothing."""
-    file = _read(order) if Path(order).is_file() else None
+    named_file = Path(order).is_file() or order.endswith(".json") or order == "-"
+    file = _read(order) if named_file else None
     found = run(_try(order, file, with_))
     if as_json:
         typer.echo(found.model_dump_json())
