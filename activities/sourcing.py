@@ -27,6 +27,7 @@ from domain.sourcing.policy import Policy
 from domain.sourcing.problem import Decision, Plan, Problem
 from domain.sourcing.record import Quoted, Record, Seen
 from domain.sourcing.replay import decide
+from domain.sourcing.terms import terms
 from storage import cooling, decisions, open_orders, prices, promises, records, rules, snapshot
 from storage.database import transaction
 from storage.promises import Claimed
@@ -225,4 +226,5 @@ def _sourced(decision: Decision) -> Sourced:
         outcome=decision.outcome,
         review=decision.review,
         release_at=decision.release_at,
+        terms=terms(decision),
     )
