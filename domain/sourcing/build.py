@@ -22,6 +22,7 @@ MILES_ABROAD: Final = -1
 SPLIT_FEE_MINOR: Final = 100
 PICKUP: Final = "pickup"  # the service of what customers collect
 LATE_DAY_MINOR: Final = 300
+MOST_REASON: Final = 200  # characters of why a node may not serve; the API takes no more
 UNKNOWN_PRODUCT: Final = Product(sku="?")
 
 
