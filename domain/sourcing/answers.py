@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from domain.sourcing.allowance import Spent, allowed
 from domain.sourcing.build import PICKUP
+from domain.sourcing.comparing import SAID, against, compared
 from domain.sourcing.explain import services
 from domain.sourcing.problem import Assignment, Candidate, Decision, Plan, Problem, ServiceOption
 from domain.sourcing.record import Record
@@ -33,7 +34,6 @@ Question = Literal[
     "which_nodes",
     "which_rules",
 ]
-SAID: Final = {"split": "splitting", "late": "lateness", "stock": "scarce stock"}
 ASKED: Final[Mapping[Question, str]] = {
     "why_split": "Why does it come in so many packages?",
     "why_farther": "Why not from a node that is nearer?",
@@ -79,14 +79,6 @@ def answers(record: Record) -> tuple[Answer, ...]:
     )
 
 
-def against(gap_minor: int, currency: str) -> str:
-    """What another plan would cost, beside the one that was decided on."""
-    gap = money(abs(gap_minor), currency)
-    if gap_minor < 0:
-        return f"would cost {gap} less, but something else counts for more"
-    return f"would cost {gap} more" if gap_minor else "would cost the same"
-
-
 _Told = tuple[str, dict[str, Any]]
 
 
@@ -116,7 +108,7 @@ def _split(decision: Decision) -> _Told:
     facts |= {"one_node": whole, "one_node_cost_minor": one.cost.total, "gap_minor": gap}
     if gap <= 0 and decision.promise and decision.promise.kept:
         return f"{split} {whole} alone would have cost no more; as it was promised.", facts
-    return f"{split} From {whole} alone it {against(gap, problem.currency)}.", facts
+    return f"{split} From {whole} alone it {against(decision, one)}.", facts
 
 
 def _farther(decision: Decision) -> _Told:
@@ -149,7 +141,7 @@ def _farther(decision: Decision) -> _Told:
         return f"{told} The nearest, {near.node}, is out: {_reason(decision, near)}.", facts
     gap = other.cost.total - plan.cost.total
     facts["best_nearer"] = {"node": able.node, "miles": able.miles, "gap_minor": gap}
-    cost = against(gap, problem.currency)
+    cost = against(decision, other)
     return f"{told} A package from {able.node} ({able.miles} miles) {cost}.", facts
 
 
@@ -247,6 +239,7 @@ def _service(record: Record) -> _Told:
     problem, said, facts, tried = decision.problem, [], [], 0
     for package in decision.plan.assignments:
         others: dict[str, dict[str, int]] = {}
+        told: list[str] = []
         for option in services(record, package.node):
             if option.service == package.service or tried == MOST_TRIED_SERVICES:
                 continue
@@ -255,22 +248,19 @@ def _service(record: Record) -> _Told:
             if plan is not None and _left(plan) <= _left(decision.plan):
                 gap = plan.cost.total - decision.plan.cost.total
                 others[option.service] = {"gap_minor": gap, "days_late": option.days_late}
+                costs, but = compared(decision, plan)
+                late = (
+                    f", {count(option.days_late, 'day', 'days')} late" if option.days_late else ""
+                )
+                told.append(f"{option.service} {costs}{late}{but}")
         facts.append({"node": package.node, "service": package.service, "others": others})
         if package.service == PICKUP:
             said.append(f"The customer collects it at {package.node}")
             continue
         if others or tried < MOST_TRIED_SERVICES:
-            said.append(f"{package.service} from {package.node}: {_services_told(problem, others)}")
+            ways = "; ".join(told) or "no other service could bring it"
+            said.append(f"{package.service} from {package.node}: {ways}")
     return f"{'. '.join(said) or 'Nothing of it ships'}.", {"packages": facts}
-
-
-def _services_told(problem: Problem, others: Mapping[str, Mapping[str, int]]) -> str:
-    said = (
-        f"{name} {against(other['gap_minor'], problem.currency)}"
-        + (f", {count(other['days_late'], 'day', 'days')} late" if other["days_late"] else "")
-        for name, other in others.items()
-    )
-    return joined(said) or "no other service could bring it"
 
 
 def _not_shipped(decision: Decision) -> _Told:
@@ -317,8 +307,7 @@ def _nodes(decision: Decision) -> _Told:
             "cost_minor": second.cost.total,
             "gap_minor": decision.gap_minor,
         }
-        gap = against(decision.gap_minor or 0, problem.currency)
-        told += f" The next best, {joined(names)}, {gap}."
+        told += f" The next best, {joined(names)}, {against(decision, second)}."
     by_reason: dict[str, list[str]] = {}
     for node, reason in decision.eliminated.items():
         by_reason.setdefault(reason, []).append(node)

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from domain.sourcing.allowance import Spent, allowed
 from domain.sourcing.build import not_by, options_of
+from domain.sourcing.comparing import what_counts
 from domain.sourcing.problem import Candidate, Plan, Problem, ServiceOption
 from domain.sourcing.record import Record
 from domain.sourcing.rulings import Ruling, speaks_of
@@ -346,10 +347,12 @@ def _beside(problem: Problem, best: Plan, other: Plan) -> str:
     """What to say where plans are not compared by their money alone, and that alone misleads."""
     gap, better = best.cost.total - other.cost.total, best.worth < other.worth
     if (gap > 0 and better) or (gap < 0 and not better):
-        return ", but something else counts for more"
+        return f", but {what_counts(problem, best, other) or 'something else counts for more'}"
     _, each = lever(problem)
     against = best.rank > other.rank or best.objective - other.objective > gap * each
-    return ", and something else counts against it too" if against and not better else ""
+    if better or not against:
+        return ""
+    return f", and {what_counts(problem, best, other, each) or 'something else counts against it'}"
 
 
 def _told(found: Counterfactual, currency: str, beside: str) -> str:

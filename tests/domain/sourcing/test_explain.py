@@ -16,6 +16,7 @@ from domain.sourcing.record import Record, Seen
 from domain.sourcing.solver import best_with, cheapest_plan, passes_with, solve
 from domain.sourcing.steps import applied
 from tests.domain.sourcing.brute import seeded
+from tests.domain.sourcing.test_answers import fastest
 from tests.domain.sourcing.test_solver import changed, nodes_of, served, two_nodes
 from tests.samples import a_node
 
@@ -209,7 +210,8 @@ def test_what_counts_beside_money_is_told(value: int, told: bool) -> None:  # no
 
     assert found.gap_minor is not None
     assert [step.minor for step in found.change] == [found.gap_minor + value + 1]
-    assert ("more than without it, and something else counts against it too" in found.text) == told
+    also = "more than without it, and rule vendors-last counts 4.00 USD against it."
+    assert (also in found.text) == told
 
 
 def test_a_node_that_would_win_though_it_costs_more_says_so() -> None:
@@ -220,8 +222,25 @@ def test_a_node_that_would_win_though_it_costs_more_says_so() -> None:
 
     assert found.change == found.assumed
     assert (
-        "3.20 USD more than without it, but something else counts for more,"
+        "3.20 USD more than without it, but rule ours-first counts 4.00 USD for it,"
         " and it would have been chosen." in found.text
+    )
+
+
+def test_what_counts_for_more_than_money_is_named() -> None:
+    """The cheaper node's only service takes two days longer, and days count."""
+    problem = fastest(two_nodes(stock=(1, 1), base=(500, 820)), days=(4, 2))
+    found = why(Record(decision=solve(problem, "o/1")), "N0")
+    dearer = _barred(problem, "N1", eliminated="offline")
+    other = why(Record(decision=solve(dearer, "o/1")), "N1")
+
+    assert found.text.startswith(
+        "N0 was not chosen: the best plan with it costs 5.00 USD, 3.20 USD less than without it,"
+        " but arrives 2 days later, and a day counts 100.00 USD here."
+    )
+    assert (
+        "3.20 USD more than without it, but arrives 2 days earlier, and a day counts 100.00 USD"
+        " here, and it would have been chosen." in other.text
     )
 
 
