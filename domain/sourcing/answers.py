@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from domain.sourcing.allowance import Spent, allowed
 from domain.sourcing.build import PICKUP
-from domain.sourcing.comparing import SAID, against, compared
+from domain.sourcing.comparing import SAID, against, by_services, compared
 from domain.sourcing.explain import services
 from domain.sourcing.problem import Assignment, Candidate, Decision, Plan, Problem, ServiceOption
 from domain.sourcing.record import Record
@@ -63,14 +63,14 @@ def answers(record: Record) -> tuple[Answer, ...]:
     """
     with allowed(MOST_WORK):
         told = {
-            "why_split": _within(lambda: _split(record.decision)),
-            "why_farther": _within(lambda: _farther(record.decision)),
+            "why_split": _within(lambda: _split(record)),
+            "why_farther": _within(lambda: _farther(record)),
             "what_cost": _cost(record.decision),
             "what_stock": _stock(record.decision),
             "when_delivered": _delivered(record.decision),
             "why_service": _within(lambda: _service(record)),
             "why_not_shipped": _not_shipped(record.decision),
-            "which_nodes": _nodes(record.decision),
+            "which_nodes": _nodes(record),
             "which_rules": _rules(record.decision),
         }
     return tuple(
@@ -89,8 +89,9 @@ def _within(answer: Callable[[], _Told]) -> _Told:
         return "What else there was takes more work to find than an answer may take.", {}
 
 
-def _split(decision: Decision) -> _Told:
+def _split(record: Record) -> _Told:
     """Against the best plan of one package."""
+    decision = record.decision
     problem, plan = decision.problem, decision.plan
     used = [a.node for a in plan.assignments]
     facts: dict[str, Any] = {"packages": len(used), "nodes": used}
@@ -108,11 +109,13 @@ def _split(decision: Decision) -> _Told:
     facts |= {"one_node": whole, "one_node_cost_minor": one.cost.total, "gap_minor": gap}
     if gap <= 0 and decision.promise and decision.promise.kept:
         return f"{split} {whole} alone would have cost no more; as it was promised.", facts
-    return f"{split} From {whole} alone it {against(decision, one)}.", facts
+    goes = by_services(record, one.assignments)
+    return f"{split} From {whole} alone{goes} it {against(decision, one)}.", facts
 
 
-def _farther(decision: Decision) -> _Told:
+def _farther(record: Record) -> _Told:
     """The nearest node that is nearer than the farthest of the plan, and what is against it."""
+    decision = record.decision
     problem, plan = decision.problem, decision.plan
     miles = {c.node: c.miles for c in problem.candidates}
     used = {a.node for a in plan.assignments}
@@ -135,14 +138,17 @@ def _farther(decision: Decision) -> _Told:
         return "No node is nearer.", facts
     tried = ((c, best_with(problem, c.node)) for c in nearer[:MOST_TRIED])
     able, other = next(((c, found) for c, found in tried if found), (None, None))
-    told = f"{count(len(nearer), 'node is', 'nodes are')} nearer than {most} miles."
+    told = (
+        f"{count(len(nearer), 'node is', 'nodes are')} nearer than {count(most, 'mile', 'miles')}."
+    )
     if able is None or other is None:
         near = nearer[0]
         return f"{told} The nearest, {near.node}, is out: {_reason(decision, near)}.", facts
     gap = other.cost.total - plan.cost.total
     facts["best_nearer"] = {"node": able.node, "miles": able.miles, "gap_minor": gap}
-    cost = against(decision, other)
-    return f"{told} A package from {able.node} ({able.miles} miles) {cost}.", facts
+    goes = by_services(record, (a for a in other.assignments if a.node == able.node))
+    package = f"A package from {able.node} ({count(able.miles, 'mile', 'miles')}){goes}"
+    return f"{told} {package} {against(decision, other)}.", facts
 
 
 def _cost(decision: Decision) -> _Told:
@@ -291,7 +297,8 @@ def _not_shipped(decision: Decision) -> _Told:
     return f"Nobody can serve {'; '.join(said)}.", {"unsourced": facts}
 
 
-def _nodes(decision: Decision) -> _Told:
+def _nodes(record: Record) -> _Told:
+    decision = record.decision
     problem, second = decision.problem, decision.runner_up
     facts: dict[str, Any] = {
         "candidates": len(problem.candidates),
@@ -307,7 +314,8 @@ def _nodes(decision: Decision) -> _Told:
             "cost_minor": second.cost.total,
             "gap_minor": decision.gap_minor,
         }
-        told += f" The next best, {joined(names)}, {against(decision, second)}."
+        goes = by_services(record, second.assignments)
+        told += f" The next best, {joined(names)}{goes}, {against(decision, second)}."
     by_reason: dict[str, list[str]] = {}
     for node, reason in decision.eliminated.items():
         by_reason.setdefault(reason, []).append(node)

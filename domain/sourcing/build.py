@@ -15,6 +15,7 @@ from domain.promising import Lane, days_late
 from domain.rates import zone_of
 from domain.sourcing.policy import Policy
 from domain.sourcing.problem import Candidate, Demand, Problem, ServiceOption
+from domain.sourcing.words import count
 from domain.values import Value
 
 ABROAD_EXTRA_DAYS: Final = 5
@@ -117,7 +118,8 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
             except Invalid as never:
                 reason = str(never)
             else:
-                far = f"too far: {candidate.miles} miles, beyond the last zone"
+                miles = count(candidate.miles, "mile", "miles")
+                far = f"too far: {miles}, beyond the last zone"
                 reason = None if options else far
         candidates.append(candidate.model_copy(update={"options": options, "eliminated": reason}))
     return Problem(

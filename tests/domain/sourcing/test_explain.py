@@ -7,6 +7,7 @@ import pytest
 from cli.random_problems import random_problem, with_rules
 from domain.network import RateCard, Zone
 from domain.orders import Address, DeliveryMethod
+from domain.sourcing.answers import answers
 from domain.sourcing.cpsat import Model
 from domain.sourcing.explain import Counterfactual, why
 from domain.sourcing.policy import Constraint, Policy
@@ -181,6 +182,41 @@ def test_a_node_that_was_out_has_the_services_that_the_network_gives_it() -> Non
     assert [option.base_minor for option in step.options] == [1]
     assert found.plan is not None
     assert found.plan.assignments[0].cost.shipping == 1
+
+
+def test_how_each_plan_goes_is_told_where_there_are_several_services() -> None:
+    """A customer who sees the node's ground at 5.00 USD reads that another service is compared."""
+    problem = fastest(two_nodes(stock=(1, 1), base=(820, 900)), days=(1, 1))
+    candidates = []
+    for candidate in problem.candidates:
+        [option] = candidate.options
+        overnight = option.model_copy(update={"service": "overnight"})
+        ground = option.model_copy(update={"service": "ground", "base_minor": 500, "days": 5})
+        update = {"options": (overnight, ground)}
+        candidates.append(candidate.model_copy(update=update))
+    record = Record(decision=solve(changed(problem, candidates), "o/1"))
+
+    assert why(record, "N1").text.startswith(
+        "N1 was not chosen: the best plan with it by overnight costs 9.00 USD,"
+        " 0.80 USD more than by overnight without it."
+    )
+    told = {answer.question: answer.text for answer in answers(record)}
+    assert "The next best, N1 by overnight, would cost 0.80 USD more." in told["which_nodes"]
+
+
+def test_a_service_that_nobody_would_use_is_one_to_be_told_apart_from() -> None:
+    """The problem has only what may win; the network at that time has all."""
+    problem = two_nodes(stock=(1, 1), base=(500, 820))
+    [option] = problem.candidates[0].options
+    cards = tuple(
+        RateCard(service=service, carrier="ups", zones=(zone,))
+        for service in (option.service, "overnight")
+        for zone in [Zone(max_miles=3000, base_minor=900, per_lb_minor=0, transit_days=2)]
+    )
+    seen = Seen(nodes=(), rate_cards=cards, ship_to=Address(country="US"))
+    found = why(Record(decision=solve(problem, "o/1"), seen=seen), "N1")
+
+    assert f"the best plan with it by {option.service} costs 8.20 USD" in found.text
 
 
 def test_all_that_bars_a_node_is_told_and_not_only_the_first() -> None:
