@@ -343,7 +343,7 @@ def _rules(decision: Decision) -> _Told:
     policy = problem.policy
     names = dict.fromkeys(rule.name for rule in policy.constraints)
     rules = f" with {joined(names)}" if names else ""
-    told = f"Rules {policy.rules or 'built in'}, profile {policy.profile}{rules}."
+    told = f"Rules {policy.rules or 'built in'}, objective {policy.profile}{rules}."
     if problem.max_nodes is not None:
         told += f" At most {count(problem.max_nodes, 'node', 'nodes')}."
     if decision.relaxed:

@@ -88,6 +88,15 @@ def test_money_that_counts_more_or_less_than_it_is_is_named() -> None:
     ) in told(changed(free, [far, near]), "which_nodes")
 
 
+def test_what_plans_are_compared_by_is_the_objective_and_no_profile_of_rules() -> None:
+    problem = two_nodes(stock=(1, 1), base=(500, 820))
+    policy = Policy(rules="standard@1", profile="fastest", weights=PROFILES["fastest"])
+    ruled = problem.model_copy(update={"policy": policy})
+
+    assert told(problem, "which_rules").startswith("Rules built in, objective lowest_cost.")
+    assert told(ruled, "which_rules").startswith("Rules standard@1, objective fastest.")
+
+
 def test_priorities_of_locations_are_named() -> None:
     rules = tuple(
         Constraint(name=node, kind="location_priority", value=value, nodes=(node,))
