@@ -16,7 +16,7 @@ from domain.sourcing.explain import services
 from domain.sourcing.problem import Assignment, Candidate, Decision, Plan, Problem, ServiceOption
 from domain.sourcing.record import Record
 from domain.sourcing.solver import best_with, cheapest_plan
-from domain.sourcing.words import count, joined, moment, money
+from domain.sourcing.words import count, joined, moment, money, reworded
 from domain.values import Value
 
 MOST_WORK: Final = 10.0  # of all answers, in CP-SAT's deterministic time: about as many seconds
@@ -143,7 +143,7 @@ def _farther(record: Record) -> _Told:
     )
     if able is None or other is None:
         near = nearer[0]
-        return f"{told} The nearest, {near.node}, is out: {_reason(decision, near)}.", facts
+        return f"{told} The nearest, {near.node}, is out: {_said(decision, near)}.", facts
     gap = other.cost.total - plan.cost.total
     facts["best_nearer"] = {"node": able.node, "miles": able.miles, "gap_minor": gap}
     goes = by_services(record, (a for a in other.assignments if a.node == able.node))
@@ -290,7 +290,7 @@ def _not_shipped(decision: Decision) -> _Told:
             }
         )
         barred = joined(
-            f"{n} has {c.stock[name]} ({_reason(decision, c) or 'in the plan'})"
+            f"{n} has {c.stock[name]} ({_said(decision, c) or 'in the plan'})"
             for n, c in there.items()
         )
         said.append(f"{line.quantity} of {name}: {barred or 'no node has any'}")
@@ -320,7 +320,8 @@ def _nodes(record: Record) -> _Told:
     for node, reason in decision.eliminated.items():
         by_reason.setdefault(reason, []).append(node)
     out = ". ".join(
-        f"{', '.join(nodes)}: {reason.replace(';', ',')}" for reason, nodes in by_reason.items()
+        f"{', '.join(nodes)}: {reworded(reason).replace(';', ',')}"
+        for reason, nodes in by_reason.items()
     )
     return f"{told}{f' Left out: {out}.' if out else ''}", facts
 
@@ -377,6 +378,10 @@ def _options(problem: Problem, package: Assignment) -> list[ServiceOption]:
 
 def _reason(decision: Decision, candidate: Candidate) -> str:
     return decision.eliminated.get(candidate.node, candidate.eliminated or "")
+
+
+def _said(decision: Decision, candidate: Candidate) -> str:
+    return reworded(_reason(decision, candidate))
 
 
 def _left(plan: Plan) -> int:

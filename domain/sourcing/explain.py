@@ -18,7 +18,7 @@ from domain.sourcing.record import Record
 from domain.sourcing.rulings import Ruling, speaks_of
 from domain.sourcing.solver import best_with, passes, passes_with
 from domain.sourcing.steps import Step, applied, lever, of
-from domain.sourcing.words import count, money
+from domain.sourcing.words import count, money, reworded
 from domain.values import Value
 
 Standing = Literal["chosen", "unchosen", "eliminated"]
@@ -63,7 +63,7 @@ def why(record: Record, node: str) -> Counterfactual:
             return _why(record, node)
     except Spent:
         reason = record.decision.eliminated.get(node, "")
-        told = f"{node} is not in the plan: {reason}."
+        told = f"{node} is not in the plan: {reworded(reason)}."
         text = f"{told} What it would have cost takes more work to find than an answer may take."
         return Counterfactual(node=node, standing="eliminated", reason=reason, text=text)
 
@@ -89,7 +89,8 @@ def _why(record: Record, node: str) -> Counterfactual:
     admitted = applied(problem, node, assumed)
     best = best_with(admitted, node)
     if best is None:
-        none = f"{node} was left out: {reason}. No change of what is recorded would let it serve."
+        out = f"{node} was left out: {reworded(reason)}."
+        none = f"{out} No change of what is recorded would let it serve."
         return Counterfactual(node=node, standing="eliminated", reason=reason, text=none)
     other = _without(admitted, node)[-1]
     changes = case.changes(assumed)
@@ -366,7 +367,7 @@ def _told(found: Counterfactual, currency: str, goes: str, compared: str) -> str
         told = f"{found.node} was not chosen: {costs.format('costs')}."
     else:
         assumed = _joined(found.assumed)
-        told = f"{found.node} was left out: {found.reason}. If {assumed}, "
+        told = f"{found.node} was left out: {reworded(found.reason)}. If {assumed}, "
         told += costs.format("would cost")
         told += ", and it would have been chosen." if found.change == found.assumed else "."
     changes = (found.change, *found.others)

@@ -71,7 +71,7 @@ def test_all_replay() -> None:
     report = json.loads(say("replay", "--all", "--json").output)
     assert (report["ok"], report["decisions"], report["differing"]) == (True, 3, 0)
     assert report["differences"] == []
-    assert say("replay", "web-1").output == "1 decisions, 0 differ\n"
+    assert say("replay", "web-1").output == "1 decision, 0 differ\n"
     assert isinstance(say("replay").exception, Invalid)
 
 
@@ -86,9 +86,9 @@ def test_one_that_comes_out_otherwise_is_named_with_the_version_that_decided_it(
     asyncio.run(_stored(postgres_url, "web-7", another))
     told = say("replay", "--all")
     assert told.exit_code == 1
-    assert "web-7/1: gap_minor differ: decided by other versions (numpy 1.0 → " in told.output
+    assert "web-7/1: gap_minor differs: decided by other versions (numpy 1.0 → " in told.output
     assert "1 by another version: numpy 1.0 → " in told.output
-    assert "4 decisions, 1 differ" in told.output
+    assert "4 decisions, 1 differs" in told.output
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_one_that_was_altered_is_named_and_the_others_are_replayed(
     assert "restore it from a backup" in named["web-2/1"]["hint"]
     told = say("replay", "--all")
     assert told.exit_code == 1
-    assert "web-2/1: record differ" in told.output
+    assert "web-2/1: record differs" in told.output
     assert isinstance(say("replay", "web-2").exception, NotFound)
 
 

@@ -97,6 +97,25 @@ def test_what_plans_are_compared_by_is_the_objective_and_no_profile_of_rules() -
     assert told(ruled, "which_rules").startswith("Rules standard@1, objective fastest.")
 
 
+def test_one_is_told_as_one_and_recorded_as_ever() -> None:
+    """What is recorded must come out the same in a replay by this version."""
+    keep = Constraint(name="keep-one", kind="min_stock", value=1, nodes=("N0",))
+    busy = Constraint(name="busy", kind="max_orders", value=1, nodes=("N1",))
+    problem = two_nodes(stock=(1, 1), base=(500, 820))
+    first, second = problem.candidates
+    busy_one = changed(problem, [first, second.model_copy(update={"open_orders": 1})])
+    ruled = busy_one.model_copy(update={"policy": Policy(constraints=(keep, busy))})
+
+    assert solve(ruled, "o/1").eliminated == {
+        "N0": "rule keep-one: 1 units stay there",
+        "N1": "rule busy: 1 open orders, 1 at most",
+    }
+    assert told(ruled, "which_nodes").endswith(
+        "N0: rule keep-one: 1 unit stays there. N1: rule busy: 1 open order, 1 at most."
+    )
+    assert "N0 has 1 (rule keep-one: 1 unit stays there)" in told(ruled, "why_not_shipped")
+
+
 def test_priorities_of_locations_are_named() -> None:
     rules = tuple(
         Constraint(name=node, kind="location_priority", value=value, nodes=(node,))
