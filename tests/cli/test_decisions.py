@@ -5,6 +5,7 @@ import base64
 import json
 import os
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
@@ -12,13 +13,15 @@ from typer.testing import CliRunner, Result
 
 from cli import app as entry
 from domain.errors import Invalid, NotFound
+from domain.orders import Order
 from domain.sourcing.answers import ASKED
 from domain.sourcing.problem import Decision
 from domain.sourcing.solver import solve
-from storage import database, decisions
+from storage import cooling, database, decisions, records
 from storage.database import transaction
 from tests.domain.sourcing.brute import seeded
 from tests.domain.sourcing.test_record import crowded, with_surroundings
+from tests.samples import a_change, an_order
 
 
 @pytest.fixture
@@ -53,6 +56,17 @@ def test_a_decision_is_shown_with_its_answers() -> None:
     [told] = json.loads(say("show", "web-1/1", "--json").output)
     assert told["stored"]["record"]["decision"]["decision_id"] == "web-1/1"
     assert isinstance(say("show", "web-9").exception, NotFound)
+
+
+@pytest.mark.usefixtures("settings")
+def test_an_order_that_cools_down_says_until_when_it_waits(postgres_url: str) -> None:
+    until = asyncio.run(_cooling(postgres_url, an_order("cools")))
+    for words in (("show", "web-cools"), ("why", "web-cools"), ("replay", "web-cools")):
+        told = str(say(*words).exception)
+        assert told.startswith(f"web-cools is not decided yet: it waits until {until}")
+
+    asyncio.run(_stored(postgres_url, "web-cools", lambda decision: decision))
+    assert say("show", "web-cools").exit_code == 0
 
 
 @pytest.mark.usefixtures("settings")
@@ -118,6 +132,17 @@ def test_one_that_was_altered_is_named_and_the_others_are_replayed(
     assert told.exit_code == 1
     assert "web-2/1: record differs" in told.output
     assert isinstance(say("replay", "web-2").exception, NotFound)
+
+
+async def _cooling(url: str, order: Order) -> str:
+    engine = database.engine(url)
+    async with transaction(engine) as conn:
+        await conn.execute(text("TRUNCATE orders CASCADE"))
+        await records.accept(conn, order, "run", a_change(order))
+        request = {"order_id": order.order_id, "round": 1}
+        until = await cooling.enter(conn, "calm@1/all", timedelta(hours=1), request)
+    await engine.dispose()
+    return f"{until:%Y-%m-%d %H:%M:%S} UTC"
 
 
 async def _stored(url: str, order_id: str, changed: Callable[[Decision], Decision]) -> None:
