@@ -48,6 +48,15 @@ async def test_the_same_order_again_gets_the_same_answer(play: Play) -> None:
         assert await story.submit() == first
 
 
+async def test_one_unit_is_received_as_one(play: Play) -> None:
+    async with play(lines=(Line(line_id="1", sku="mug", quantity=1),)) as story:
+        await story.submit()
+        await story.delivered()
+
+    received = [event for event in story.world.events.values() if event.type == "received"]
+    assert [event.summary for event in received] == ["1 unit on 1 line from test"]
+
+
 async def test_a_rejection_is_sourced_elsewhere(play: Play) -> None:
     world = World()
     world.manners["A"] = "rejects"
