@@ -21,7 +21,7 @@ from domain.records import OrderState
 from domain.rules.facts import Case
 from domain.rules.judging import Posed, cool_down, decide_by, pose
 from domain.rules.sets import Version
-from domain.sourcing.build import Particulars, build
+from domain.sourcing.build import MOST_REASON, Particulars, build
 from domain.sourcing.certifying import certified
 from domain.sourcing.policy import Policy
 from domain.sourcing.problem import Decision, Plan, Problem
@@ -87,7 +87,7 @@ class Asked:
             promise_by=request.promise_by,
             units=request.units,
             ship_to=order.ship_to,
-            excluded={**_hidden(now, order), **request.excluded},
+            excluded={**_hidden(now, order), **_gave_back(request.excluded)},
             firm_node=request.firm_node,
             method=order.method,
             policy=policy,
@@ -201,6 +201,17 @@ def _rejections(state: OrderState) -> dict[str, int]:
 def _hidden(now: Snapshot, order: Order) -> Mapping[str, str]:
     """Nodes that the order's channel may not have ship; a pickup was granted when it was taken."""
     return now.hidden if order.method is DeliveryMethod.SHIP else {}
+
+
+def _gave_back(excluded: Mapping[str, str]) -> Mapping[str, str]:
+    """
+    Nodes that had the order already, with what they said; people should not read it as what we know
+    of the node: one that said "no stock" may have some by our count.
+    """
+    return {
+        node: f"gave it back: {said}"[:MOST_REASON] if said else "gave it back"
+        for node, said in excluded.items()
+    }
 
 
 def compare(decision: Decision) -> None:

@@ -12,6 +12,7 @@ import typer
 from cli.printing import console, table
 from cli.target import installation, run
 from domain.errors import Invalid, NotFound
+from domain.sourcing.words import count, reworded
 
 if TYPE_CHECKING:
     from api.trying import Tried
@@ -193,7 +194,8 @@ def _print_tried(found: Tried) -> None:
         screen.print("no profile matches the order: the built-in policy holds")
     else:
         screen.print(
-            f"[bold]{policy.rules}[/bold], profile {found.judged.profile}: {policy.profile}"
+            f"[bold]{policy.rules}[/bold], profile {found.judged.profile},"
+            f" objective {policy.profile}"
         )
         for said in found.judged.told:
             screen.print(f"  {_told(said)}", markup=False)
@@ -202,14 +204,15 @@ def _print_tried(found: Tried) -> None:
     for package in plan.assignments:
         units = sum(line.quantity for line in package.lines)
         cost = _money(found, package.cost.total)
-        screen.print(f"  {units} units from {package.node} by {package.service}, cost {cost}")
+        sent = count(units, "unit", "units")
+        screen.print(f"  {sent} from {package.node} by {package.service}, cost {cost}")
     left = sum(line.quantity for line in plan.unsourced)
     if left:
-        screen.print(f"  {left} units find no node{_then(found)}")
+        screen.print(f"  {count(left, 'unit finds', 'units find')} no node{_then(found)}")
     if found.relaxed:
         screen.print(f"  not kept to, being soft: {', '.join(found.relaxed)}")
     for node, reason in found.eliminated.items():
-        screen.print(f"  not from {node}: {reason}", markup=False)
+        screen.print(f"  not from {node}: {reworded(reason)}", markup=False)
     review = "; it waits for approval" if found.review and plan.assignments else ""
     screen.print(f"cost {_money(found, plan.cost.total)}{review}; nothing was written")
 

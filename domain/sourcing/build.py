@@ -15,6 +15,7 @@ from domain.promising import Lane, days_late
 from domain.rates import zone_of
 from domain.sourcing.policy import Policy
 from domain.sourcing.problem import Candidate, Demand, Problem, ServiceOption
+from domain.sourcing.words import count
 from domain.values import Value
 
 ABROAD_EXTRA_DAYS: Final = 5
@@ -22,6 +23,7 @@ MILES_ABROAD: Final = -1
 SPLIT_FEE_MINOR: Final = 100
 PICKUP: Final = "pickup"  # the service of what customers collect
 LATE_DAY_MINOR: Final = 300
+MOST_REASON: Final = 200  # characters of why a node may not serve; the API takes no more
 UNKNOWN_PRODUCT: Final = Product(sku="?")
 
 
@@ -116,7 +118,8 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
             except Invalid as never:
                 reason = str(never)
             else:
-                far = f"too far: {candidate.miles} miles, beyond the last zone"
+                miles = count(candidate.miles, "mile", "miles")
+                far = f"too far: {miles}, beyond the last zone"
                 reason = None if options else far
         candidates.append(candidate.model_copy(update={"options": options, "eliminated": reason}))
     return Problem(

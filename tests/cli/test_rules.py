@@ -140,7 +140,7 @@ def test_an_invented_order_is_tried(tmp_path: Path) -> None:
     file = tmp_path / "order.json"
     file.write_text(order.model_dump_json())
     told = say("try", str(file), "--with", "web@1").output
-    assert "web@1, profile all: lowest_cost" in told
+    assert "web@1, profile all, objective lowest_cost" in told
     assert 'near when node.code == "DC-A": met for DC-A' in told
     assert 'far when node.code == "DC-X": not met\n' in told
     assert "3 units from DC-" in told

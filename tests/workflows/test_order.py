@@ -59,6 +59,15 @@ async def test_an_order_is_allocated_on_the_terms_of_its_decision(play: Play) ->
     assert world.on_terms == [world.terms]
 
 
+async def test_one_unit_is_received_as_one(play: Play) -> None:
+    async with play(lines=(Line(line_id="1", sku="mug", quantity=1),)) as story:
+        await story.submit()
+        await story.delivered()
+
+    received = [event for event in story.world.events.values() if event.type == "received"]
+    assert [event.summary for event in received] == ["1 unit on 1 line from test"]
+
+
 async def test_a_rejection_is_sourced_elsewhere(play: Play) -> None:
     world = World()
     world.manners["A"] = "rejects"
