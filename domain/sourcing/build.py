@@ -88,7 +88,7 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
     A destination abroad is served by each card's last zone, with five more days; its miles are -1.
     `services` names those that may be used; None is any.
     The units of a pickup were taken at the store when they were reserved: the store has them,
-    whatever else is free there, and needs no further capacity.
+    whatever else is free there or should stay, and needs no further capacity.
     """
     asked = tuple(_demand(snapshot, unit, known) for unit in units)
     place = locate(ship_to.postal_code, ship_to.country, ship_to.region)
@@ -133,9 +133,14 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
         split_fee_minor=split_fee_minor,
         late_day_minor=late_day_minor,
         located_by=place.precision if place else "abroad",
-        policy=policy,
+        policy=_of_pickups(policy) if method is DeliveryMethod.PICKUP else policy,
         prices=known.prices,
     )
+
+
+def _of_pickups(policy: Policy) -> Policy:
+    rules = tuple(rule for rule in policy.constraints if rule.kind != "min_stock")
+    return policy.model_copy(update={"constraints": rules})
 
 
 def options_of(  # noqa: PLR0913  # by name
