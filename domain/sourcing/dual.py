@@ -60,7 +60,7 @@ def solve(
         if norm == 0:
             break
         moved = MOMENTUM * moved + step * (aim - value) / norm * slope * scale
-        after = np.round(np.maximum(at + moved, 0), DECIMALS)
+        after = np.maximum(at + moved, 0).round(DECIMALS)
         moved, at = after - at, after
     return Dual(best, best_at)
 
