@@ -47,6 +47,11 @@ class Work:
         finally:
             _work.reset(token)
 
+    @property
+    def solving(self) -> bool:
+        """Whether a solver is at work that can be halted."""
+        return self._halt is not None
+
     def stop(self) -> None:
         """Stopped is raised at the next solve; the one at work ends."""
         self._stopped = True

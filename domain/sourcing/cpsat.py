@@ -389,7 +389,8 @@ def _run(
         status = _solved(solver, cp, work)
     if status == cp_model.UNKNOWN:
         if work is not None:
-            raise Spent(solver.best_objective_bound)
+            # 0 is also what it says where it has proven nothing.
+            raise Spent(solver.best_objective_bound or None)
         solver.parameters.max_deterministic_time = float("inf")
         solver.parameters.stop_after_first_solution = True
         status = solver.solve(cp)
