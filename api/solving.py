@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
 
@@ -38,14 +38,16 @@ async def solved_for(request: Request, find: Callable[[], _Found], work: Work) -
     await _in_turn(_strange_turn)
     _at_work.add(work)
     finding = asyncio.create_task(asyncio.to_thread(find))
-    finding.add_done_callback(lambda _: _ended(work))
+    finding.add_done_callback(lambda ended: _ended(ended, work))
     hung_up = asyncio.create_task(_hung_up(request))
     try:
         await asyncio.wait({finding, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+        while not finding.done():  # a solver that has just begun does not hear it the first time
+            work.stop()
+            await asyncio.wait({finding}, timeout=0.1)
     finally:
         hung_up.cancel()
-        if not finding.done():
-            work.stop()
+        work.stop()
     return await finding
 
 
@@ -59,9 +61,11 @@ async def _in_turn(turn: asyncio.Semaphore) -> None:
         raise Busy("sourcing", retry_after=max(1, most)) from busy
 
 
-def _ended(work: Work) -> None:
+def _ended(finding: asyncio.Task[Any], work: Work) -> None:
     _at_work.discard(work)
     _strange_turn.release()
+    if not finding.cancelled():
+        finding.exception()  # has been looked at, also where nobody waits for it
 
 
 async def _hung_up(request: Request) -> None:

@@ -53,7 +53,7 @@ class Work:
         return self._halt is not None
 
     def stop(self) -> None:
-        """Stopped is raised at the next solve; the one at work ends."""
+        """Stopped is raised at the next solve; the one at work ends, unless it only just begins."""
         self._stopped = True
         if halt := self._halt:
             halt()

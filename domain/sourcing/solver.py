@@ -30,7 +30,8 @@ def solve(problem: Problem, decision_id: str, *, by: Solver | None = None) -> De
     gives the same bytes. `runner_up` is the best plan that serves as many units from another set of
     nodes; None where there is none. Every node that the plan leaves out has its reason in
     `eliminated`. The kernel decides what it takes, CP-SAT the rest, or whoever `by` says. Blocks
-    for milliseconds: call it in a thread.
+    for milliseconds: call it in a thread. As a part of the work of a request (`Work`) it takes no
+    more than there is, and may then know of no `runner_up` where there is one.
     """
     question, eliminated = posed(problem)
     decision = answered(question, by, lambda s: _decided(question, s, decision_id, eliminated))

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from time import sleep
 
 import pytest
 
@@ -170,6 +171,8 @@ def test_what_nobody_waits_for_ends() -> None:
         running = pool.submit(endlessly)
         while not work.solving:
             assert not running.done()
-        work.stop()
+        while not running.done():  # one that has just begun does not hear it the first time
+            work.stop()
+            sleep(0.01)
         with pytest.raises(Stopped):
             running.result()
