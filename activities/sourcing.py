@@ -21,12 +21,13 @@ from domain.records import OrderState
 from domain.rules.facts import Case
 from domain.rules.judging import Posed, cool_down, decide_by, pose
 from domain.rules.sets import Version
-from domain.sourcing.build import Particulars, build
+from domain.sourcing.build import MOST_REASON, Particulars, build
 from domain.sourcing.certifying import certified
 from domain.sourcing.policy import Policy
 from domain.sourcing.problem import Decision, Plan, Problem
 from domain.sourcing.record import Quoted, Record, Seen
 from domain.sourcing.replay import decide
+from domain.sourcing.terms import terms
 from storage import cooling, decisions, open_orders, prices, promises, records, rules, snapshot
 from storage.database import transaction
 from storage.promises import Claimed
@@ -86,7 +87,7 @@ class Asked:
             promise_by=request.promise_by,
             units=request.units,
             ship_to=order.ship_to,
-            excluded={**_hidden(now, order), **request.excluded},
+            excluded={**_hidden(now, order), **_gave_back(request.excluded)},
             firm_node=request.firm_node,
             method=order.method,
             policy=policy,
@@ -146,6 +147,7 @@ async def ask(
     """
     active, now = await rules.active(conn), datetime.now(UTC)
     open_now = await open_orders.by_node_for(conn, active)
+    open_now = {node: n - back.open_orders.get(node, 0) for node, n in open_now.items()}
     orders = [await _order(conn, request.order_id) for request in requests]
     skus: dict[str, set[str]] = {}
     for request, (order, _) in zip(requests, orders, strict=True):
@@ -201,6 +203,17 @@ def _hidden(now: Snapshot, order: Order) -> Mapping[str, str]:
     return now.hidden if order.method is DeliveryMethod.SHIP else {}
 
 
+def _gave_back(excluded: Mapping[str, str]) -> Mapping[str, str]:
+    """
+    Nodes that had the order already, with what they said; people should not read it as what we know
+    of the node: one that said "no stock" may have some by our count.
+    """
+    return {
+        node: f"gave it back: {said}"[:MOST_REASON] if said else "gave it back"
+        for node, said in excluded.items()
+    }
+
+
 def compare(decision: Decision) -> None:
     """Two solvers that differ are an alarm; the order goes on as it was decided."""
     other = decision.certificate
@@ -224,4 +237,5 @@ def _sourced(decision: Decision) -> Sourced:
         outcome=decision.outcome,
         review=decision.review,
         release_at=decision.release_at,
+        terms=terms(decision),
     )

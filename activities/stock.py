@@ -87,7 +87,7 @@ class Stock(ports.Stock):
     async def allocate(self, request: Allocate) -> Allocated:
         async with transaction(self._engine) as conn:
             dry = await stock.allocate(
-                conn, request.key, request.reservation_id, request.fulfillments
+                conn, request.key, request.reservation_id, request.fulfillments, request.terms
             )
             if not dry:
                 await records.apply(conn, request.change)

@@ -23,9 +23,11 @@ MOST_NODES: Final = 1000
 MOST_SERVICES: Final = 20
 MOST_SHELVES: Final = 100_000
 MOST_MINOR: Final = 10**10
+MOST_A_DAY: Final = 10**8  # times ten years and the highest weight it stays inside 64 bits
 STATELESS: Final = "stateless"  # the order that a request does not name
 
 NodeCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
+Daily = Annotated[int, Field(ge=0, le=MOST_A_DAY)]
 Signed = Annotated[int, Field(ge=-MOST_MINOR, le=MOST_MINOR)]
 
 
@@ -103,6 +105,11 @@ class PosedCandidate(Candidate):
     open_orders: Annotated[int, Field(ge=0, le=10**9)] = 0
     units_left: Annotated[int, Field(ge=0, le=10**9)] | None = None
 
+    @model_validator(mode="after")
+    def _has_each_service_once(self) -> Self:
+        _once("options", "service", [option.service for option in self.options])
+        return self
+
 
 class PosedWeights(Weights):
     model_config = ConfigDict(extra="forbid")
@@ -153,7 +160,7 @@ class PosedProblem(Problem, Closed):
         tuple[PosedCandidate, ...], FailFast(), Field(min_length=1, max_length=MOST_NODES)
     ]
     split_fee_minor: Minor = SPLIT_FEE_MINOR
-    late_day_minor: Minor = LATE_DAY_MINOR
+    late_day_minor: Daily = LATE_DAY_MINOR
     max_nodes: Annotated[int, Field(ge=1, le=MOST_NODES)] | None = None
     policy: PosedPolicy = PosedPolicy()
 
@@ -218,7 +225,7 @@ class PosedOrder(Closed):
     rate_cards: Annotated[tuple[PutRateCard, ...], Field(min_length=1, max_length=MOST_SERVICES)]
     products: Annotated[tuple[PutProduct, ...], Field(max_length=1000)] = ()
     split_fee_minor: Minor = SPLIT_FEE_MINOR
-    late_day_minor: Minor = LATE_DAY_MINOR
+    late_day_minor: Daily = LATE_DAY_MINOR
     max_nodes: Annotated[int, Field(ge=1, le=MOST_NODES)] | None = None
     policy: PosedPolicy = PosedPolicy()
 

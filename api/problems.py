@@ -68,6 +68,10 @@ CODES: Final[dict[int, str]] = {
 }
 
 
+NO_JSON: Final = "the body is not JSON that can be read"
+_UNREADABLE: Final = "There was an error parsing the body"  # FastAPI's, of text that is not UTF-8
+
+
 class FieldError(Value):
     """`field` is the path to the value, such as `lines.0.quantity`; empty where it is the whole."""
 
@@ -179,7 +183,7 @@ def _field_error(item: Mapping[str, Any]) -> FieldError:
     if item["type"] == "missing" and not path:
         return FieldError(field="", message="there is no body; send one as JSON")
     if item["type"] == "json_invalid":
-        return FieldError(field="", message="the body is not JSON that can be read")
+        return FieldError(field="", message=NO_JSON)
     if item["type"] == "value_error":
         name, colon, rest = message.partition(": ")
         if colon and name.replace("_", "").replace(".", "").isalnum():
@@ -190,6 +194,8 @@ def _field_error(item: Mapping[str, Any]) -> FieldError:
 async def _http(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
+    if error.detail == _UNREADABLE:
+        return answer(HTTPStatus.UNPROCESSABLE_ENTITY, CODES[422], NO_JSON)
     code = CODES.get(error.status_code, "http_error")
     return answer(error.status_code, code, str(error.detail), headers=error.headers)
 

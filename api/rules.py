@@ -143,7 +143,7 @@ async def save(body: SaveRules, access: WritesRules, services: Serving) -> Kept:
     in a condition with line and column.
     """
     _of_all(access)
-    with flaws_told():
+    with flaws_told("rules." if body.rules else ""):
         said = await asyncio.to_thread(_read, body)
         async with transaction(services.engine) as conn:
             return await rules.save(conn, said, actor(access))
@@ -264,8 +264,11 @@ async def archive(
 
 
 @contextmanager
-def flaws_told() -> Iterator[None]:
-    """What is wrong with a set as a problem that names each field; what another set does as 409."""
+def flaws_told(where: str = "") -> Iterator[None]:
+    """
+    What is wrong with a set as a problem that names each field; what another set does as 409.
+    `where` is the set's place in the body.
+    """
     try:
         yield
     except Flawed as flawed:
@@ -276,7 +279,7 @@ def flaws_told() -> Iterator[None]:
         told: dict[str, str] = {}
         for flaw in flawed.flaws:
             row = f"line {flaw.row}: " if flaw.row else ""
-            told.setdefault(flaw.field, f"{row}{flaw.message}")
+            told.setdefault(f"{where}{flaw.field}", f"{row}{flaw.message}")
         raise Unfit(told) from flawed
 
 

@@ -23,7 +23,7 @@ from domain.lifecycle import over
 from domain.money import Money
 from domain.orders import GONE, Bucket, DeliveryMethod, Order, OrderStatus
 from domain.records import OrderState
-from domain.sourcing.answers import against
+from domain.sourcing.comparing import against
 from domain.sourcing.problem import Decision
 from storage.backorders import Awaited
 from storage.intake import IntakeEntry
@@ -298,13 +298,12 @@ def _reasoned(decision: Decision) -> str:
     if all(part.service == DeliveryMethod.PICKUP for part in plan.assignments):
         return f"The customer collects it at {chosen}."
     said = f"From {chosen} it costs {Money(minor=plan.cost.total, currency=currency)}"
-    runner_up = _runner_up(decision)
     if decision.promise and decision.promise.kept:
         return f"{said}."
-    if runner_up is None or runner_up.gap_minor is None:
+    if decision.runner_up is None:
         return f"{said}; no other set of nodes could serve it."
-    gap = against(runner_up.gap_minor, currency)
-    return f"{said}; the next best, {_joined(runner_up.nodes)}, {gap}."
+    second = _joined(dict.fromkeys(part.node for part in decision.runner_up.assignments))
+    return f"{said}; the next best, {second}, {against(decision, decision.runner_up)}."
 
 
 def _doubted(decision: Decision) -> str:

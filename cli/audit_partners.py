@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from domain.orders import DeliveryMethod
+from domain.sourcing.words import count
 from domain.values import Value
 from storage.audit import Finding
 from storage.standing import Share, Standing
@@ -136,7 +137,8 @@ def shops(log: Sequence[ShopOrder], orders: Sequence[Standing]) -> Iterator[Find
         for line, ordered in order.ordered.items():
             told, gone = shop.fulfilled.get(line, 0), order.gone.get(line, 0)
             if told > gone or (order.terminal and told != gone):
-                text = f"the shop knows of {told} units shipped; {gone} were, of {ordered} ordered"
+                known = count(told, "unit", "units")
+                text = f"the shop knows of {known} shipped; {gone} of {ordered} ordered were"
                 yield _found(3, f"{order.order_id} line {line}", text)
 
 
@@ -145,7 +147,8 @@ def _same_units(request: Request, share: Share) -> Iterator[Finding]:
     for line in sorted({*request.shipped, *share.shipped}):
         theirs, ours = request.shipped.get(line, 0), share.shipped.get(line, 0)
         if ours > theirs or (share.ended and ours != theirs):
-            text = f"{ours} units shipped by its record, {theirs} by {request.node}'s own"
+            said = count(ours, "unit", "units")
+            text = f"{said} shipped by its record, {theirs} by {request.node}'s own"
             yield _found(3, f"{share.fulfillment_id} line {line}", text)
 
 
@@ -163,7 +166,7 @@ def _never_too_many(
     for (order_id, line), units in sorted(left.items()):
         ordered = by_order[order_id].asked.get(line, 0) if order_id in by_order else 0
         if units > ordered:
-            text = f"the nodes shipped {units} units of {ordered} ordered"
+            text = f"the nodes shipped {count(units, 'unit', 'units')} of {ordered} ordered"
             yield _found(3, f"{order_id} line {line}", text)
 
 

@@ -14,7 +14,7 @@ from domain.sourcing.answers import Answer, answers
 from domain.sourcing.explain import Counterfactual, why
 from domain.sourcing.replay import Difference, again
 from domain.values import Value
-from storage import decisions
+from storage import cooling, decisions
 from storage.database import transaction
 from storage.decisions import Altered, Stored
 
@@ -141,6 +141,12 @@ async def _named(name: str) -> tuple[Stored, ...]:
     async with conversation(start=_READS, read_only=True) as conn:
         one = await decisions.record(conn, name)
         found = (one,) if one else await decisions.records(conn, name)
+        until = None if found else await cooling.due(conn, name)
+    if until is not None:
+        raise NotFound(
+            f"{name} is not decided yet: it waits until {until:%Y-%m-%d %H:%M:%S} UTC to be sourced"
+            " together with other orders; ./crossdock batches now has it decided at once"
+        )
     if not found:
         raise NotFound(f"no decision {name}, nor an order of that name that was decided")
     return found

@@ -11,6 +11,7 @@ from domain.fulfillments import LineQuantity
 from domain.geography import US
 from domain.orders import Address, DeliveryMethod, Units
 from domain.sourcing.problem import (
+    SOURCING_VERSION,
     Assignment,
     Candidate,
     CostParts,
@@ -137,6 +138,7 @@ def kept(promise: Promise, problem: Problem, plan: Plan, decision_id: str) -> De
         eliminated={node: reason for node, reason in out.items() if node not in used},
         proof="feasible",
         solver="promise",
+        solver_versions={"sourcing": SOURCING_VERSION},
         promise=Promised(token=promise.token, kept=True),
     )
 

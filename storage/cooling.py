@@ -131,6 +131,17 @@ async def waiting(conn: AsyncConnection) -> tuple[Waiting, ...]:
     return tuple(Waiting.model_validate(dict(row)) for row in rows.mappings())
 
 
+async def due(conn: AsyncConnection, order_id: str) -> datetime | None:
+    """Until when the order waits; None where it does not."""
+    query = (
+        select(cooling.c.due_at)
+        .join(orders, orders.c.order_id == cooling.c.order_id)
+        .where(cooling.c.order_id == order_id, orders.c.terminal_at.is_(None))
+    )
+    until: datetime | None = (await conn.execute(query)).scalar_one_or_none()
+    return until
+
+
 async def hasten(conn: AsyncConnection, profile: str | None = None) -> int:
     """Have all that wait, or those of a profile, be due now; how many they are."""
     query = update(cooling).values(due_at=func.now())

@@ -2,9 +2,10 @@
 Every movement of units is posted here, so that the sums, the shelves and the pool stay one truth.
 
 Rows are locked in one order everywhere: reservation, allocation, nodes, pool by SKU, stock by SKU
-and node, capacity, the order's record. A new reservation alone is written after its pool: nobody
-who holds it waits for more. A free unit is one on hand and not allocated; the pool of a SKU is its
-free units at online nodes less its open network reservations: what a posting does to it follows.
+and node, capacity, a node's open orders, the order's record. A new reservation alone is written
+after its pool: nobody who holds it waits for more. A free unit is one on hand and not allocated;
+the pool of a SKU is its free units at online nodes less its open network reservations: what a
+posting does to it follows.
 """
 
 from collections.abc import Collection, Iterable, Mapping

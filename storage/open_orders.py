@@ -1,6 +1,7 @@
 """Which orders are not over: at a node, waiting for goods, all of them."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
 from sqlalchemy import and_, func, or_, select, text
 from sqlalchemy.dialects.postgresql import array
@@ -12,6 +13,19 @@ from domain.rules.sets import Version
 from storage.tables import WAITS_FOR_SUPPLY, fulfillments, orders
 
 _STILL_OPEN = [s.value for s in FulfillmentStatus if s not in ENDED]
+_COUNTED: Final = 7_217_005  # at a node, for one order after the other
+_ALONE: Final = text("""
+SELECT pg_advisory_xact_lock(:lock, number) FROM (
+  SELECT DISTINCT hashtext(node) AS number FROM unnest(CAST(:nodes AS text[])) AS node
+  ORDER BY number) AS asked
+""")
+# Counts no further than it has to; the order is the index's, so as to go along that.
+CROWDED: Final = text("""
+SELECT node FROM unnest(CAST(:nodes AS text[]), CAST(:most AS bigint[])) AS asked (node, most)
+WHERE most <= (SELECT count(*) FROM (
+  SELECT FROM fulfillments AS f WHERE f.node = asked.node AND f.status = ANY(:open)
+  ORDER BY f.status LIMIT asked.most) AS seen)
+""")
 
 
 async def among(conn: AsyncConnection, order_ids: Collection[str]) -> tuple[Order, ...]:
@@ -42,6 +56,20 @@ async def by_node_for(conn: AsyncConnection, active: Iterable[Version]) -> dict[
     profiles = (profile for version in active for profile in version.rules.profiles)
     asks = any(rule.kind == "max_orders" for profile in profiles for rule in profile.rules)
     return await by_node(conn) if asks else {}
+
+
+async def crowded(conn: AsyncConnection, most: Mapping[str, int]) -> set[str]:
+    """
+    The nodes that have so many fulfillments, or more, that have not ended. Whoever else asks this
+    of one of them waits until this transaction ends; to be asked once capacity is locked.
+
+    The days of `capacity` would not do: pickups take none, and two orders at midnight not the same.
+    """
+    if not most:
+        return set()
+    await conn.execute(_ALONE, {"lock": _COUNTED, "nodes": list(most)})
+    asked = {"nodes": list(most), "most": list(most.values()), "open": _STILL_OPEN}
+    return set((await conn.execute(CROWDED, asked)).scalars())
 
 
 async def backordered_for(conn: AsyncConnection, skus: Collection[str]) -> list[str]:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Conflict, NotFound
 from domain.rules.checks import check
+from domain.rules.names import Of, named
 from domain.rules.sets import RuleSet, Version
 from domain.rules.together import check_graph, check_together, targets
 from domain.values import Value
@@ -37,13 +38,17 @@ class Listed(Value):
 
 
 class Kept(Value):
-    """A version whole."""
+    """
+    A version whole. `unknown` are names in it that nothing here has, each with its path; they may
+    be written before what they name is there. Told where it is saved and activated.
+    """
 
     version: int
     status: Status
     actor: str
     at: datetime
     rules: RuleSet
+    unknown: tuple[str, ...] = ()
 
 
 class Entry(Value):
@@ -72,12 +77,12 @@ async def save(conn: AsyncConnection, rules: RuleSet, actor: str) -> Kept:
     digest = hashlib.sha256(body.encode()).hexdigest()
     last = await _row(conn, _of_name(rules.name).order_by(rule_sets.c.version.desc()).limit(1))
     if last is not None and last["digest"] == digest and last["status"] != "archived":
-        return _kept(last)
+        return await _doubted(conn, _kept(last))
     number = 1 if last is None else last["version"] + 1
     row = {"name": rules.name, "version": number, "body": rules, "digest": digest, "actor": actor}
     await conn.execute(insert(rule_sets).values(row))
     await _log(conn, rules.name, number, "saved", actor=actor, note=rules.note)
-    return await get(conn, rules.name, number)
+    return await _doubted(conn, await get(conn, rules.name, number))
 
 
 async def activate(
@@ -105,7 +110,7 @@ async def activate(
         await _log(conn, name, standing[name].number, "archived", actor=actor, note=said)
     await _set(conn, name, version, "active")
     await _log(conn, name, version, "activated", actor=actor, note=note)
-    return await get(conn, name, version)
+    return await _doubted(conn, await get(conn, name, version))
 
 
 async def archive(
@@ -205,6 +210,35 @@ async def history(
     return tuple(Entry.model_validate(dict(row)) for row in rows.mappings())
 
 
+async def _doubted(conn: AsyncConnection, kept: Kept) -> Kept:
+    said = tuple(dict.fromkeys(named(kept.rules)))
+    there: set[tuple[str, str]] = set()
+    for of, query in _THERE.items():
+        if names := [one.name for one in said if one.of == of]:
+            found = await conn.execute(text(query), {"names": names})
+            there |= {(of, name) for name in found.scalars()}
+    told = (f"{o.path}: there is no {o.of} {o.name}" for o in said if (o.of, o.name) not in there)
+    return kept.model_copy(update={"unknown": tuple(told)})
+
+
+# By what a name is of: those of :names that are there.
+_THERE: Final[dict[Of, str]] = {
+    "channel": """
+        SELECT said FROM unnest(CAST(:names AS text[])) AS said
+        WHERE EXISTS (SELECT FROM channels WHERE code = said)
+           OR EXISTS (SELECT FROM api_keys WHERE said = ANY(channels))
+           OR EXISTS (SELECT FROM orders WHERE channel = said)
+    """,
+    "node": "SELECT code FROM nodes WHERE code = ANY(:names)",
+    "SKU": "SELECT sku FROM products WHERE sku = ANY(:names)",
+    "handling class": """
+        SELECT said FROM unnest(CAST(:names AS text[])) AS said
+        WHERE EXISTS (SELECT FROM nodes WHERE body -> 'handling_classes' ? said)
+           OR EXISTS (SELECT FROM rate_cards WHERE body -> 'offers' ? said)
+           OR EXISTS (SELECT FROM products
+                      WHERE body ->> 'handling_class' = said OR body -> 'requires' ? said)
+    """,
+}
 _MOST_READ: Final = 200
 _read: dict[str, RuleSet] = {}
 

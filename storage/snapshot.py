@@ -71,6 +71,7 @@ class Back(Value):
     stock: dict[str, dict[str, int]] = {}
     capacity_left: dict[str, int] = {}
     units_left: dict[str, int] = {}
+    open_orders: dict[str, int] = {}
 
 
 NOTHING: Final = Back()

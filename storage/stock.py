@@ -7,18 +7,21 @@ give-back leaves a tombstone, and a late attempt is refused. Promises are made i
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from sqlalchemy import insert, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Conflict, Invalid, NotFound, Refused
 from domain.fulfillments import Fulfillment, LineQuantity
+from domain.sourcing.terms import Terms
 from domain.values import Value
-from storage import availability, capacity, claims, kits, ledger, supplies
+from storage import availability, capacity, claims, kits, ledger, open_orders, supplies
 from storage.capacity import Load
 from storage.ledger import SYSTEM, Entry, Why
 from storage.tables import node_log, nodes, pool, stock
+
+_NO_TERMS: Final[Mapping[str, Terms]] = {}
 
 
 class Level(Value):
@@ -33,15 +36,20 @@ class Level(Value):
 
 
 async def allocate(
-    conn: AsyncConnection, key: str, reservation_id: str, fulfillments: Sequence[Fulfillment]
+    conn: AsyncConnection,
+    key: str,
+    reservation_id: str,
+    fulfillments: Sequence[Fulfillment],
+    terms: Mapping[str, Terms] = _NO_TERMS,
 ) -> dict[str, str]:
     """
     Move reserved units to the nodes of these fulfillments, and hold capacity of the nodes' today.
 
-    Answers the nodes that cannot, with the reason (offline, out of stock, no capacity), and then
-    has moved nothing; empty is done. What was reserved at a node (pickup) is there already and
-    takes no capacity. Raises Refused(reservation_released, allocation_released),
-    Conflict(not_reserved).
+    Answers the nodes that cannot, with the reason (offline, out of stock, no capacity, or that it
+    would not be on the `terms` of the decision), and then has moved nothing; empty is done. What
+    was reserved at a node (pickup) is there already and takes no capacity. That the orders are open
+    is to be recorded in the same transaction: the next ones are counted with them.
+    Raises Refused(reservation_released, allocation_released), Conflict(not_reserved).
     """
     reservation = await claims.lock_reservation(conn, reservation_id)
     if await ledger.was_done(conn, "allocate", key):
@@ -58,7 +66,8 @@ async def allocate(
             load[f.node] = load.get(f.node, Load(0, 0)).plus(units)
             for lq in f.lines:  # two lines may be of one SKU
                 moved[skus[lq.line_id], f.node] += lq.quantity
-        dry = await _dry(conn, moved, load) | dry
+        dry = await _dry(conn, moved, load, terms) | dry
+    dry = dict.fromkeys(await _crowded(conn, places, terms), "too many open orders") | dry
     if dry:
         return dry
     await ledger.first_time(conn, "allocate", key)
@@ -271,12 +280,25 @@ async def levels(
 
 
 async def _dry(
-    conn: AsyncConnection, moved: Mapping[tuple[str, str], int], load: Mapping[str, Load]
+    conn: AsyncConnection,
+    moved: Mapping[tuple[str, str], int],
+    load: Mapping[str, Load],
+    terms: Mapping[str, Terms],
 ) -> dict[str, str]:
     shelves = await ledger.lock_stock(conn, moved)
     dry = dict.fromkeys(await capacity.full(conn, load), "no capacity")
     spare = await availability.beyond_safety(conn, shelves)
-    for place, units in moved.items():
-        if units > spare.get(place, 0):
-            dry[place[1]] = "out of stock"
+    for (sku, node), units in moved.items():
+        left = spare.get((sku, node), 0) - units
+        if left < 0:
+            dry[node] = "out of stock"
+        elif node in terms and left < terms[node].least.get(sku, 0):
+            dry.setdefault(node, "its last units stay there")
     return dry
+
+
+async def _crowded(
+    conn: AsyncConnection, asked: Collection[str], terms: Mapping[str, Terms]
+) -> set[str]:
+    most = {node: terms[node].most_orders for node in asked if node in terms}
+    return await open_orders.crowded(conn, {n: m for n, m in most.items() if m is not None})

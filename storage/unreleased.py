@@ -47,6 +47,9 @@ JOIN (SELECT a.node, a.capacity_day AS day, count(*) AS places, sum(lines.units)
     WHERE l.fulfillment_id = a.fulfillment_id) AS lines
   WHERE a.fulfillment_id = ANY(:ids) GROUP BY a.node, a.capacity_day) AS back USING (node, day)
 """)  # noqa: S608
+_OPEN: Final = text("""
+SELECT node, count(*) AS open FROM fulfillments WHERE fulfillment_id = ANY(:ids) GROUP BY node
+""")
 
 
 class Unreleased(NamedTuple):
@@ -78,4 +81,5 @@ async def back(conn: AsyncConnection, fulfillment_ids: Collection[str]) -> Back:
         stock=stock,
         capacity_left={row.node: row.orders for row in rows if row.orders is not None},
         units_left={row.node: row.units for row in rows if row.units is not None},
+        open_orders={row.node: row.open for row in await conn.execute(_OPEN, asked)},
     )

@@ -19,6 +19,7 @@ from domain.network import Calendar, Kit
 from domain.orders import TERMINAL
 from domain.records import Change, Message, OrderEvent
 from domain.sourcing.problem import Assignment, CostParts, Outcome, Plan
+from domain.sourcing.terms import Terms
 from domain.validation import validate
 from tests.holdings import Holdings
 from workflows import ports
@@ -37,8 +38,8 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
     `pending` answers it later, `shipped_in_secret` refuses a recall with goods gone. `failures`
     maps a step to how often it fails, before or after its effect; `refusals` a step to its no;
     `pause` holds a step up at its gate; `outage` fails every step of our own. `expected` is when
-    named supply has what is missing. `outcome`, `review`, `cools_until` and `release_after` are
-    what rules say; sourcing does not see the `unseen` nodes.
+    named supply has what is missing. `outcome`, `review`, `cools_until`, `release_after`
+    and `terms` are what rules say; sourcing does not see the `unseen` nodes.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
         self.cools_until: datetime | None = None
         self.release_after: timedelta | None = None
         self.together: list[str] = []
+        self.terms: dict[str, Terms] = {}
+        self.on_terms: list[dict[str, Terms]] = []
         self.seen: Counter[str] = Counter()
         self.calls: list[tuple[str, str]] = []
         self.released: set[str] = set()
@@ -191,6 +194,7 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
     async def allocate(self, request: ports.Allocate) -> ports.Allocated:
         async with self._step("allocate", request.change.state.order_id, request.key) as fresh:
             self.check(request.change)
+            self.on_terms.append(request.terms)
             if fresh and (dry := self._dry(request.fulfillments)):
                 return ports.Allocated(ok=False, dry=dry)
             for f in request.fulfillments if fresh else ():
@@ -307,6 +311,7 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
             release_at=dict.fromkeys((a.node for a in assignments), now + self.release_after)
             if self.release_after
             else {},
+            terms=self.terms,
         )
 
     # ---- the nodes

@@ -152,10 +152,12 @@ class OrderWorkflow(Placing):
 
     def _request(self) -> ValidateOrder:
         order = self._start.order
-        units = sum(line.quantity for line in order.lines)
+        units, lines = sum(line.quantity for line in order.lines), len(order.lines)
+        some = "1 unit" if units == 1 else f"{units} units"
+        on = "1 line" if lines == 1 else f"{lines} lines"
         told = OrderEvent(
             type="received",
-            summary=f"{units} units on {len(order.lines)} lines from {order.channel}",
+            summary=f"{some} on {on} from {order.channel}",
             actor=f"channel:{order.channel}",
             cause=order.channel_order_id,
         )

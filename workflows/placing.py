@@ -223,6 +223,7 @@ class Placing(Leftover):
                 reservation_id=f"{state.order_id}-R{state.reservations}",
                 fulfillments=fulfillments,
                 change=change,
+                terms=sourced.terms,
             )
             return Effect(
                 Stock.allocate,

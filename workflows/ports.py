@@ -18,6 +18,7 @@ from domain.network import Kit
 from domain.orders import Hold, Order, Units
 from domain.records import Change, OrderState
 from domain.sourcing.problem import Outcome, Plan
+from domain.sourcing.terms import Terms
 from domain.values import Value
 
 
@@ -103,7 +104,7 @@ class Sourced(Value):
     """
     `review`: the plan waits for a person's approval. `wait_until`: nothing is decided yet, for the
     order is sourced together with others by then. `release_at`: by node, when it is to be asked,
-    where that is not at once.
+    where that is not at once. `terms`: by node, what rules still ask of it when it is allocated.
     """
 
     decision_id: str
@@ -113,15 +114,20 @@ class Sourced(Value):
     review: bool = False
     wait_until: datetime | None = None
     release_at: dict[str, datetime] = {}
+    terms: dict[str, Terms] = {}
 
 
 class Allocate(Value):
-    """Move the reserved units to the nodes of these fulfillments, with their capacity."""
+    """
+    Move the reserved units to the nodes of these fulfillments, with their capacity, on the terms of
+    the decision that chose them.
+    """
 
     key: str
     reservation_id: str
     fulfillments: tuple[Fulfillment, ...]
     change: Change
+    terms: dict[str, Terms] = {}
 
 
 class Allocated(Value):

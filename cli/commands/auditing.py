@@ -8,6 +8,7 @@ import typer
 
 from cli.printing import console, table
 from cli.target import installation, run
+from domain.sourcing.words import count
 
 if TYPE_CHECKING:
     from cli.audit import AuditReport
@@ -41,7 +42,7 @@ def audit(
             typer.echo(f"repair {made.id}, {_row(made)}: {made.finding}: {made.status} {made.note}")
         for finding in report.findings:
             typer.echo(f"invariant {finding.invariant}, {finding.subject}: {finding.message}")
-        typer.echo(f"{len(report.findings)} findings")
+        typer.echo(count(len(report.findings), "finding", "findings"))
     raise typer.Exit(1 if report.findings else 0)
 
 

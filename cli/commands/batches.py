@@ -10,6 +10,7 @@ import typer
 from cli.printing import console, table
 from cli.target import installation, run
 from domain.money import Money
+from domain.sourcing.words import count
 
 if TYPE_CHECKING:
     from storage.cooling import Waiting
@@ -42,7 +43,10 @@ def now(
 ) -> None:
     """Have what waits be due now; a worker sources it together within seconds."""
     orders = run(_hasten(profile))
-    typer.echo(f"{orders} orders are due")
+    if profile and not orders:
+        typer.echo(f"no order waits in {profile}; `batches list` shows where some do")
+        return
+    typer.echo(count(orders, "order is due", "orders are due"))
 
 
 @batches.command()
@@ -62,8 +66,9 @@ def reoptimise(
         saves = str(Money(minor=one.saves_minor, currency=one.currency))
         listed.add_row(one.order_id, *ways, saves, "moves" if one.moves else "stays")
     console().print(listed)
-    would = "would move" if dry_run else "move"
-    typer.echo(f"{found.looked_at} orders looked at, {found.moved} {would}")
+    looked = count(found.looked_at, "order", "orders")
+    moved = f"{found.moved} would move" if dry_run else count(found.moved, "moves", "move")
+    typer.echo(f"{looked} looked at, {moved}")
 
 
 async def _reoptimise(*, dry_run: bool) -> Reoptimised:

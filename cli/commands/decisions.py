@@ -10,6 +10,7 @@ import typer
 from cli.printing import console
 from cli.target import run
 from domain.errors import Invalid
+from domain.sourcing.words import count
 
 if TYPE_CHECKING:
     from cli.deciding import Told
@@ -77,10 +78,12 @@ def replay(
         typer.echo(report.model_dump_json())
     else:
         for one in report.differences:
-            typer.echo(f"{one.decision_id}: {', '.join(one.parts)} differ: {one.hint}")
-        for version, count in report.other_versions.items():
-            typer.echo(f"{count} by another version: {version}")
-        typer.echo(f"{report.decisions} decisions, {report.differing} differ")
+            verb = "differs" if len(one.parts) == 1 else "differ"
+            typer.echo(f"{one.decision_id}: {', '.join(one.parts)} {verb}: {one.hint}")
+        for version, number in report.other_versions.items():
+            typer.echo(f"{number} by another version: {version}")
+        decided = count(report.decisions, "decision", "decisions")
+        typer.echo(f"{decided}, {count(report.differing, 'differs', 'differ')}")
     raise typer.Exit(0 if report.ok else 1)
 
 

@@ -11,6 +11,7 @@ from cli.printing import console, table
 from cli.target import run
 from domain.errors import NotFound
 from domain.network import Node
+from domain.sourcing.words import count
 
 _BY: Final = "crossdock node"
 Code = Annotated[str, typer.Argument(help="The node's code.")]
@@ -39,14 +40,16 @@ def show() -> None:
 def down(code: Code, reason: Annotated[str, typer.Option()] = "taken down by the operator") -> None:
     """Take a node out of use; what it has not shipped is asked back and sourced elsewhere."""
     told = run(_down(code, reason))
-    typer.echo(f"{code} is offline; {told} orders with work there are told")
+    orders = "order with work there is" if told == 1 else "orders with work there are"
+    typer.echo(f"{code} is offline; {told} {orders} told")
 
 
 @nodes.command()
 def up(code: Code, reason: Annotated[str, typer.Option()] = "back in use") -> None:
     """Put a node back into use; orders that wait for what it has try again."""
     woken = run(_up(code, reason))
-    typer.echo(f"{code} is online; {woken} backordered orders try again")
+    orders = count(woken, "backordered order tries", "backordered orders try")
+    typer.echo(f"{code} is online; {orders} again")
 
 
 async def _nodes() -> tuple[Node, ...]:

@@ -15,6 +15,7 @@ from cli.target import installation, run
 from domain.errors import NotFound, Refused
 from domain.orders import OrderStatus
 from domain.records import Action
+from domain.sourcing.words import count
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -153,10 +154,10 @@ def _print_card(card: OrderCard) -> None:
         options = ", ".join(waiting.options)
         screen.print(f"  [red]attention[/red] {waiting.code}: {waiting.message} ({options})")
     for share in state.fulfillments:
-        units = sum(line.quantity for line in share.lines)
+        units = count(sum(line.quantity for line in share.lines), "unit", "units")
         tracking = ", ".join(package.tracking_number for package in share.packages)
         said = f"{share.status.value}/{share.request.value}"
-        screen.print(f"  {share.fulfillment_id}: {units} units at {share.node}, {said} {tracking}")
+        screen.print(f"  {share.fulfillment_id}: {units} at {share.node}, {said} {tracking}")
     for event in card.events:
         told = f"{event.at:%m-%d %H:%M:%S} {event.summary}"
         screen.print(f"  [dim]{told} ({event.actor})[/dim]")

@@ -12,6 +12,7 @@ import typer
 from cli.printing import console, table
 from cli.target import installation, run
 from domain.errors import Invalid, NotFound
+from domain.sourcing.words import count, reworded
 
 if TYPE_CHECKING:
     from api.trying import Tried
@@ -77,7 +78,7 @@ def bring(
 ) -> None:
     """Keep a file's rule set as a new draft; what is wrong is told with line and field."""
     kept = run(_import(_read(file), activated=activated))
-    typer.echo(f"{_label(kept)} is {'a ' if kept.status == 'draft' else ''}{kept.status}")
+    _tell(kept)
 
 
 @rules.command()
@@ -122,8 +123,7 @@ def diff(
 def activate(named: Numbered, note: Why = "") -> None:
     """Have orders judged by a version from now on."""
     name, version = _numbered(named)
-    kept = run(_activate(name, version, note))
-    typer.echo(f"{_label(kept)} is {kept.status}")
+    _tell(run(_activate(name, version, note)))
 
 
 @rules.command()
@@ -144,7 +144,8 @@ def try_out(
     as_json: AsJson = False,
 ) -> None:
     """Judge and solve an order, real or invented, and write nothing."""
-    file = _read(order) if Path(order).is_file() else None
+    named_file = Path(order).is_file() or order.endswith(".json") or order == "-"
+    file = _read(order) if named_file else None
     found = run(_try(order, file, with_))
     if as_json:
         typer.echo(found.model_dump_json())
@@ -164,6 +165,12 @@ def _numbered(named: str) -> tuple[str, int]:
     if version is None:
         raise Invalid(f"{named}: say which version, such as {named}@1; `rules list` shows them")
     return name, version
+
+
+def _tell(kept: Kept) -> None:
+    typer.echo(f"{_label(kept)} is {'a ' if kept.status == 'draft' else ''}{kept.status}")
+    for one in kept.unknown:
+        typer.echo(f"careful: {one}", err=True)
 
 
 def _label(kept: Kept) -> str:
@@ -187,7 +194,8 @@ def _print_tried(found: Tried) -> None:
         screen.print("no profile matches the order: the built-in policy holds")
     else:
         screen.print(
-            f"[bold]{policy.rules}[/bold], profile {found.judged.profile}: {policy.profile}"
+            f"[bold]{policy.rules}[/bold], profile {found.judged.profile},"
+            f" objective {policy.profile}"
         )
         for said in found.judged.told:
             screen.print(f"  {_told(said)}", markup=False)
@@ -196,14 +204,15 @@ def _print_tried(found: Tried) -> None:
     for package in plan.assignments:
         units = sum(line.quantity for line in package.lines)
         cost = _money(found, package.cost.total)
-        screen.print(f"  {units} units from {package.node} by {package.service}, cost {cost}")
+        sent = count(units, "unit", "units")
+        screen.print(f"  {sent} from {package.node} by {package.service}, cost {cost}")
     left = sum(line.quantity for line in plan.unsourced)
     if left:
-        screen.print(f"  {left} units find no node{_then(found)}")
+        screen.print(f"  {count(left, 'unit finds', 'units find')} no node{_then(found)}")
     if found.relaxed:
         screen.print(f"  not kept to, being soft: {', '.join(found.relaxed)}")
     for node, reason in found.eliminated.items():
-        screen.print(f"  not from {node}: {reason}", markup=False)
+        screen.print(f"  not from {node}: {reworded(reason)}", markup=False)
     review = "; it waits for approval" if found.review and plan.assignments else ""
     screen.print(f"cost {_money(found, plan.cost.total)}{review}; nothing was written")
 

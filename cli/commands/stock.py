@@ -11,6 +11,7 @@ import typer
 from cli.printing import console, table
 from cli.target import installation, run
 from domain.errors import Invalid
+from domain.sourcing.words import count
 
 if TYPE_CHECKING:
     from api.loading import Loaded
@@ -45,9 +46,9 @@ def load(
     loaded = run(_load(file, errors, _moment(as_of), again=again))
     went_on = ", going on where it ended" if loaded.resumed else ""
     typer.echo(
-        f"{loaded.rows} rows as of {loaded.as_of:%Y-%m-%d %H:%M:%SZ}{went_on}: {loaded.applied}"
-        f" applied, {loaded.newer} counted later by others, {loaded.rejected} rejected;"
-        f" {loaded.woken} orders try again"
+        f"{count(loaded.rows, 'row', 'rows')} as of {loaded.as_of:%Y-%m-%d %H:%M:%SZ}{went_on}:"
+        f" {loaded.applied} applied, {loaded.newer} counted later by others,"
+        f" {loaded.rejected} rejected; {count(loaded.woken, 'order tries', 'orders try')} again"
     )
     if loaded.rejected:
         typer.echo(f"what is wrong is in {errors}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from threading import Lock
@@ -14,6 +14,7 @@ from cel_expr_python import cel
 
 from domain.errors import Invalid
 from domain.rules.facts import FIELDS, SCOPES, Fact, Scope
+from domain.rules.names import compared
 from domain.rules.sets import MOST_CHARACTERS
 from domain.values import Value
 
@@ -31,6 +32,8 @@ _FOUND: Final = re.compile(
 _UNKNOWN: Final = re.compile(r"undeclared reference to '([^']*)'")
 _WALK: Final = re.compile(r"\b(?:all|exists|exists_one|map|filter)\b(?:\s|//[^\n]*\n)*\(")
 _PATTERN: Final = re.compile(r"\bmatches\b(?:\s|//[^\n]*\n)*\(")
+_UNTYPED: Final = re.compile(r"\bdyn\b(?:\s|//[^\n]*\n)*\(")
+_CONSTANT: Final = re.compile(r"""\b(?:timestamp|duration)\(\s*(?:"[^"\\]*"|'[^'\\]*')\s*\)""")
 _STATUS: Final = re.compile(r"^[A-Z_]+: ")
 
 
@@ -153,17 +156,33 @@ def condition(text: str) -> Condition:
         (list(_WALK.finditer(text))[1:], "walks through a second list; split it into two rules"),
         # A pattern is compiled each time, which may take a thousand times as long as all the rest.
         (list(_PATTERN.finditer(text)), "matches() is not there; use startsWith, contains or in"),
+        (list(_UNTYPED.finditer(text)), "dyn() is not there: types are checked; leave it out"),
     ):
         if found:
-            before = text[: found[0].start()]
-            line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-            raise Flawed([_flaw(text, line, column, cure)])
+            raise Flawed([_flaw_at(text, found[0].start(), cure)])
     expression = _compiled(text)
     if expression.return_type() != cel.Type.BOOL:
         kind = expression.return_type().name().lower()
         message = f"is of type {kind}; a condition must be true or false, so compare it"
         raise Flawed([_flaw(text, 1, 1, message)])
+    if flaws := list(_never(text)):
+        raise Flawed(flaws)
     return Condition(text, expression, _reads(text))
+
+
+def _never(text: str) -> Iterator[Flaw]:
+    """What can be of no use: a text that the field never is, a moment that is none."""
+    for field, said, at in compared(text):
+        among = FIELDS[field].among if field in FIELDS else ()
+        if among and said not in among:
+            near = get_close_matches(said, among, n=1)
+            cure = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(among)}"
+            yield _flaw_at(text, at, f'{field} is never "{said}"; {cure}')
+    for found in _CONSTANT.finditer(text):
+        value = _compiled(found[0]).eval(_environment(None).Activation({})).plain_value()
+        if isinstance(value, str):  # what went wrong
+            cure = 'write such as timestamp("2026-12-24T00:00:00Z"), duration("36h")'
+            yield _flaw_at(text, found.start(), f"{found[0]} cannot be read; {cure}")
 
 
 def _compiled(text: str) -> cel.Expression:
@@ -224,6 +243,11 @@ def _flaw(text: str, line: int, column: int, message: str) -> Flaw:
     shown = rows[line - 1].strip() if line <= len(rows) else ""
     told = f"line {line}, column {column}: {message}; in: {_short(shown)}"
     return Flaw(field="", message=told, line=line, column=column)
+
+
+def _flaw_at(text: str, at: int, message: str) -> Flaw:
+    before = text[:at]
+    return _flaw(text, before.count("\n") + 1, len(before) - before.rfind("\n"), message)
 
 
 def _short(message: str) -> str:

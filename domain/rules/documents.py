@@ -135,7 +135,8 @@ def _tree(text: str) -> Node:
         root = _LOADER(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        message = f"not YAML: {error.problem or error.context}"
+        said = error.problem or error.context
+        message = f"not YAML: {said}; a condition inside {{ }} stands in quotes"
         raise Flawed([Flaw(field="", row=mark.line + 1 if mark else 1, message=message)]) from error
     except (yaml.YAMLError, UnicodeError, RecursionError) as error:
         told = " ".join(str(error).split())[:200]

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple
 
 from domain.geography import locate, miles_between
-from domain.network import Node, Product
-from domain.orders import Line, Order, Units
+from domain.network import Node, NodeKind, Product
+from domain.orders import DeliveryMethod, Line, Order, Units
 from domain.sourcing.build import UNKNOWN_PRODUCT, Snapshot
 
 FieldType = Literal["string", "int", "bool", "timestamp", "list(string)"]
@@ -74,11 +74,15 @@ class Case:
 
 
 class Field(NamedTuple):
-    """`read` takes the case, and what the field is of: units of a line, or a node."""
+    """
+    `read` takes the case, and what the field is of: units of a line, or a node. A text is one of
+    `among`, where that is not empty.
+    """
 
     type: FieldType
     says: str
     read: Callable[[Case, Any], Fact]
+    among: tuple[str, ...] = ()
 
 
 def _capacity(case: Case, node: Node) -> int:
@@ -104,7 +108,12 @@ def _goods(case: Case, read: Callable[[Product], str]) -> list[str]:
 _OF_ORDER: Final[Mapping[str, Field]] = {
     "now": Field("timestamp", "when it is decided", lambda c, _: c.now),
     "order.channel": Field("string", "the channel's code", lambda c, _: c.order.channel),
-    "order.method": Field("string", '"ship" or "pickup"', lambda c, _: c.order.method.value),
+    "order.method": Field(
+        "string",
+        '"ship" or "pickup"',
+        lambda c, _: c.order.method.value,
+        among=tuple(DeliveryMethod),
+    ),
     "order.currency": Field("string", "of its money, such as USD", lambda c, _: c.order.currency),
     "order.total_minor": Field("int", "its total, minor units", lambda c, _: c.order.total_minor),
     "order.goods_minor": Field(
@@ -179,8 +188,15 @@ _OF_LINE: Final[Mapping[str, Field]] = {
 _OF_NODE: Final[Mapping[str, Field]] = {
     "node.code": Field("string", "the node's code", lambda _, n: n.code),
     "node.name": Field("string", "the node's name", lambda _, n: n.name),
-    "node.kind": Field("string", "dc, store, 3pl, vendor or micro", lambda _, n: n.kind.value),
-    "node.status": Field("string", "online or offline", lambda _, n: n.status),
+    "node.kind": Field(
+        "string",
+        "dc, store, 3pl, vendor or micro",
+        lambda _, n: n.kind.value,
+        among=tuple(NodeKind),
+    ),
+    "node.status": Field(
+        "string", "online or offline", lambda _, n: n.status, among=("online", "offline")
+    ),
     "node.ships": Field("bool", "whether it ships for the channel", lambda _, n: n.ships),
     "node.pickup": Field("bool", "whether it offers pickup", lambda _, n: n.pickup),
     "node.postal_code": Field("string", "where it is", lambda _, n: n.postal_code),

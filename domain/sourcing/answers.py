@@ -11,11 +11,13 @@ from typing import Any, Final, Literal
 
 from domain.sourcing.allowance import Spent, allowed
 from domain.sourcing.build import PICKUP
+from domain.sourcing.comparing import SAID, against, by_services, compared
 from domain.sourcing.explain import services
+from domain.sourcing.policy import Kind
 from domain.sourcing.problem import Assignment, Candidate, Decision, Plan, Problem, ServiceOption
 from domain.sourcing.record import Record
 from domain.sourcing.solver import best_with, cheapest_plan
-from domain.sourcing.words import count, joined, moment, money
+from domain.sourcing.words import count, joined, moment, money, reworded
 from domain.values import Value
 
 MOST_WORK: Final = 10.0  # of all answers, in CP-SAT's deterministic time: about as many seconds
@@ -33,7 +35,10 @@ Question = Literal[
     "which_nodes",
     "which_rules",
 ]
-SAID: Final = {"split": "splitting", "late": "lateness", "stock": "scarce stock"}
+# Rules by which an order that cannot leave whole may not leave at all.
+OF_WHAT_STAYS: Final[frozenset[Kind]] = frozenset(
+    {"ship_complete_lines", "ship_complete_order", "value_floor"}
+)
 ASKED: Final[Mapping[Question, str]] = {
     "why_split": "Why does it come in so many packages?",
     "why_farther": "Why not from a node that is nearer?",
@@ -63,28 +68,20 @@ def answers(record: Record) -> tuple[Answer, ...]:
     """
     with allowed(MOST_WORK):
         told = {
-            "why_split": _within(lambda: _split(record.decision)),
-            "why_farther": _within(lambda: _farther(record.decision)),
+            "why_split": _within(lambda: _split(record)),
+            "why_farther": _within(lambda: _farther(record)),
             "what_cost": _cost(record.decision),
             "what_stock": _stock(record.decision),
             "when_delivered": _delivered(record.decision),
             "why_service": _within(lambda: _service(record)),
             "why_not_shipped": _not_shipped(record.decision),
-            "which_nodes": _nodes(record.decision),
+            "which_nodes": _nodes(record),
             "which_rules": _rules(record.decision),
         }
     return tuple(
         Answer(question=question, asked=asked, text=told[question][0], facts=told[question][1])
         for question, asked in ASKED.items()
     )
-
-
-def against(gap_minor: int, currency: str) -> str:
-    """What another plan would cost, beside the one that was decided on."""
-    gap = money(abs(gap_minor), currency)
-    if gap_minor < 0:
-        return f"would cost {gap} less, but something else counts for more"
-    return f"would cost {gap} more" if gap_minor else "would cost the same"
 
 
 _Told = tuple[str, dict[str, Any]]
@@ -97,8 +94,9 @@ def _within(answer: Callable[[], _Told]) -> _Told:
         return "What else there was takes more work to find than an answer may take.", {}
 
 
-def _split(decision: Decision) -> _Told:
+def _split(record: Record) -> _Told:
     """Against the best plan of one package."""
+    decision = record.decision
     problem, plan = decision.problem, decision.plan
     used = [a.node for a in plan.assignments]
     facts: dict[str, Any] = {"packages": len(used), "nodes": used}
@@ -107,7 +105,7 @@ def _split(decision: Decision) -> _Told:
     one = cheapest_plan(problem.model_copy(update={"max_nodes": 1}))
     split = f"It comes in {len(used)} packages, from {joined(used)}."
     if _left(one) > _left(plan):
-        most = _units(problem) - _left(one)
+        most = _units(problem) - _left(cheapest_plan(_in_parts(problem, max_nodes=1)))
         facts["most_units_of_one_node"] = most
         told = f"No one node could send it all: the most from one was {most} of {_units(problem)}."
         return f"{split} {told}", facts
@@ -116,11 +114,20 @@ def _split(decision: Decision) -> _Told:
     facts |= {"one_node": whole, "one_node_cost_minor": one.cost.total, "gap_minor": gap}
     if gap <= 0 and decision.promise and decision.promise.kept:
         return f"{split} {whole} alone would have cost no more; as it was promised.", facts
-    return f"{split} From {whole} alone it {against(gap, problem.currency)}.", facts
+    goes = by_services(record, one.assignments)
+    return f"{split} From {whole} alone{goes} it {against(decision, one)}.", facts
 
 
-def _farther(decision: Decision) -> _Told:
+def _in_parts(problem: Problem, max_nodes: int) -> Problem:
+    """From so many nodes, whatever stays behind."""
+    rules = tuple(r for r in problem.policy.constraints if r.kind not in OF_WHAT_STAYS)
+    policy = problem.policy.model_copy(update={"constraints": rules})
+    return problem.model_copy(update={"max_nodes": max_nodes, "policy": policy})
+
+
+def _farther(record: Record) -> _Told:
     """The nearest node that is nearer than the farthest of the plan, and what is against it."""
+    decision = record.decision
     problem, plan = decision.problem, decision.plan
     miles = {c.node: c.miles for c in problem.candidates}
     used = {a.node for a in plan.assignments}
@@ -143,14 +150,17 @@ def _farther(decision: Decision) -> _Told:
         return "No node is nearer.", facts
     tried = ((c, best_with(problem, c.node)) for c in nearer[:MOST_TRIED])
     able, other = next(((c, found) for c, found in tried if found), (None, None))
-    told = f"{count(len(nearer), 'node is', 'nodes are')} nearer than {most} miles."
+    told = (
+        f"{count(len(nearer), 'node is', 'nodes are')} nearer than {count(most, 'mile', 'miles')}."
+    )
     if able is None or other is None:
         near = nearer[0]
-        return f"{told} The nearest, {near.node}, is out: {_reason(decision, near)}.", facts
+        return f"{told} The nearest, {near.node}, is out: {_said(decision, near)}.", facts
     gap = other.cost.total - plan.cost.total
     facts["best_nearer"] = {"node": able.node, "miles": able.miles, "gap_minor": gap}
-    cost = against(gap, problem.currency)
-    return f"{told} A package from {able.node} ({able.miles} miles) {cost}.", facts
+    goes = by_services(record, (a for a in other.assignments if a.node == able.node))
+    package = f"A package from {able.node} ({count(able.miles, 'mile', 'miles')}){goes}"
+    return f"{told} {package} {against(decision, other)}.", facts
 
 
 def _cost(decision: Decision) -> _Told:
@@ -247,6 +257,7 @@ def _service(record: Record) -> _Told:
     problem, said, facts, tried = decision.problem, [], [], 0
     for package in decision.plan.assignments:
         others: dict[str, dict[str, int]] = {}
+        told: list[str] = []
         for option in services(record, package.node):
             if option.service == package.service or tried == MOST_TRIED_SERVICES:
                 continue
@@ -255,22 +266,19 @@ def _service(record: Record) -> _Told:
             if plan is not None and _left(plan) <= _left(decision.plan):
                 gap = plan.cost.total - decision.plan.cost.total
                 others[option.service] = {"gap_minor": gap, "days_late": option.days_late}
+                costs, but = compared(decision, plan)
+                late = (
+                    f", {count(option.days_late, 'day', 'days')} late" if option.days_late else ""
+                )
+                told.append(f"{option.service} {costs}{late}{but}")
         facts.append({"node": package.node, "service": package.service, "others": others})
         if package.service == PICKUP:
             said.append(f"The customer collects it at {package.node}")
             continue
         if others or tried < MOST_TRIED_SERVICES:
-            said.append(f"{package.service} from {package.node}: {_services_told(problem, others)}")
+            ways = "; ".join(told) or "no other service could bring it"
+            said.append(f"{package.service} from {package.node}: {ways}")
     return f"{'. '.join(said) or 'Nothing of it ships'}.", {"packages": facts}
-
-
-def _services_told(problem: Problem, others: Mapping[str, Mapping[str, int]]) -> str:
-    said = (
-        f"{name} {against(other['gap_minor'], problem.currency)}"
-        + (f", {count(other['days_late'], 'day', 'days')} late" if other["days_late"] else "")
-        for name, other in others.items()
-    )
-    return joined(said) or "no other service could bring it"
 
 
 def _not_shipped(decision: Decision) -> _Told:
@@ -294,14 +302,15 @@ def _not_shipped(decision: Decision) -> _Told:
             }
         )
         barred = joined(
-            f"{n} has {c.stock[name]} ({_reason(decision, c) or 'in the plan'})"
+            f"{n} has {c.stock[name]} ({_said(decision, c) or 'in the plan'})"
             for n, c in there.items()
         )
         said.append(f"{line.quantity} of {name}: {barred or 'no node has any'}")
     return f"Nobody can serve {'; '.join(said)}.", {"unsourced": facts}
 
 
-def _nodes(decision: Decision) -> _Told:
+def _nodes(record: Record) -> _Told:
+    decision = record.decision
     problem, second = decision.problem, decision.runner_up
     facts: dict[str, Any] = {
         "candidates": len(problem.candidates),
@@ -317,13 +326,14 @@ def _nodes(decision: Decision) -> _Told:
             "cost_minor": second.cost.total,
             "gap_minor": decision.gap_minor,
         }
-        gap = against(decision.gap_minor or 0, problem.currency)
-        told += f" The next best, {joined(names)}, {gap}."
+        goes = by_services(record, second.assignments)
+        told += f" The next best, {joined(names)}{goes}, {against(decision, second)}."
     by_reason: dict[str, list[str]] = {}
     for node, reason in decision.eliminated.items():
         by_reason.setdefault(reason, []).append(node)
     out = ". ".join(
-        f"{', '.join(nodes)}: {reason.replace(';', ',')}" for reason, nodes in by_reason.items()
+        f"{', '.join(nodes)}: {reworded(reason).replace(';', ',')}"
+        for reason, nodes in by_reason.items()
     )
     return f"{told}{f' Left out: {out}.' if out else ''}", facts
 
@@ -346,11 +356,13 @@ def _rules(decision: Decision) -> _Told:
     policy = problem.policy
     names = dict.fromkeys(rule.name for rule in policy.constraints)
     rules = f" with {joined(names)}" if names else ""
-    told = f"Rules {policy.rules or 'built in'}, profile {policy.profile}{rules}."
+    told = f"Rules {policy.rules or 'built in'}, objective {policy.profile}{rules}."
     if problem.max_nodes is not None:
         told += f" At most {count(problem.max_nodes, 'node', 'nodes')}."
     if decision.relaxed:
-        told += f" Not kept, so that more could be served: {joined(decision.relaxed)}."
+        as_promised = promise is not None and promise.kept
+        why = "" if as_promised else ", so that more could be served"
+        told += f" Not kept{why}: {joined(decision.relaxed)}."
     if promise is not None:
         told += (
             " As it was promised."
@@ -380,6 +392,10 @@ def _options(problem: Problem, package: Assignment) -> list[ServiceOption]:
 
 def _reason(decision: Decision, candidate: Candidate) -> str:
     return decision.eliminated.get(candidate.node, candidate.eliminated or "")
+
+
+def _said(decision: Decision, candidate: Candidate) -> str:
+    return reworded(_reason(decision, candidate))
 
 
 def _left(plan: Plan) -> int:

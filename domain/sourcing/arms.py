@@ -8,6 +8,7 @@ from typing import Final
 
 from domain.sourcing.books import unpriced
 from domain.sourcing.problem import Decision
+from domain.sourcing.words import count
 from domain.values import Value
 
 FEWEST: Final = 10  # SKUs of each arm, below which nothing is said
@@ -63,7 +64,8 @@ class Verdict(Value):
         return (
             f"a unit of priced SKUs costs {self.effect:+.1%} against unpriced ones"
             f" (standard error {self.error:.1%};"
-            f" {self.priced.units_since} and {self.unpriced.units_since} units)"
+            f" {self.priced.units_since} and"
+            f" {count(self.unpriced.units_since, 'unit', 'units')})"
         )
 
 

@@ -15,6 +15,7 @@ from domain.promising import Lane, days_late
 from domain.rates import zone_of
 from domain.sourcing.policy import Policy
 from domain.sourcing.problem import Candidate, Demand, Problem, ServiceOption
+from domain.sourcing.words import count
 from domain.values import Value
 
 ABROAD_EXTRA_DAYS: Final = 5
@@ -22,6 +23,7 @@ MILES_ABROAD: Final = -1
 SPLIT_FEE_MINOR: Final = 100
 PICKUP: Final = "pickup"  # the service of what customers collect
 LATE_DAY_MINOR: Final = 300
+MOST_REASON: Final = 200  # characters of why a node may not serve; the API takes no more
 UNKNOWN_PRODUCT: Final = Product(sku="?")
 
 
@@ -86,7 +88,7 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
     A destination abroad is served by each card's last zone, with five more days; its miles are -1.
     `services` names those that may be used; None is any.
     The units of a pickup were taken at the store when they were reserved: the store has them,
-    whatever else is free there, and needs no further capacity.
+    whatever else is free there or should stay, and needs no further capacity.
     """
     asked = tuple(_demand(snapshot, unit, known) for unit in units)
     place = locate(ship_to.postal_code, ship_to.country, ship_to.region)
@@ -116,7 +118,8 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
             except Invalid as never:
                 reason = str(never)
             else:
-                far = f"too far: {candidate.miles} miles, beyond the last zone"
+                miles = count(candidate.miles, "mile", "miles")
+                far = f"too far: {miles}, beyond the last zone"
                 reason = None if options else far
         candidates.append(candidate.model_copy(update={"options": options, "eliminated": reason}))
     return Problem(
@@ -130,9 +133,14 @@ def build(  # noqa: PLR0913  # an order's part of the problem, by name
         split_fee_minor=split_fee_minor,
         late_day_minor=late_day_minor,
         located_by=place.precision if place else "abroad",
-        policy=policy,
+        policy=_of_pickups(policy) if method is DeliveryMethod.PICKUP else policy,
         prices=known.prices,
     )
+
+
+def _of_pickups(policy: Policy) -> Policy:
+    rules = tuple(rule for rule in policy.constraints if rule.kind != "min_stock")
+    return policy.model_copy(update={"constraints": rules})
 
 
 def options_of(  # noqa: PLR0913  # by name

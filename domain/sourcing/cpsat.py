@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from math import ceil
+from operator import attrgetter
 from typing import Final
 
 from ortools.sat.python import cp_model
 
+from domain.errors import Invalid
 from domain.rates import (
     THOUSANDTHS_MM3_PER_IN3,
     UNITS_PER_G,
@@ -61,17 +63,18 @@ class Model:
         self._proven, self._left_bound = True, 0
         self._cp = cp_model.CpModel()
         self._nodes: dict[str, _Node] = {}
-        points = [term for candidate in question.usable for term in self._add_node(candidate)]
+        # Which of equal plans is found depends on the order of the nodes: not on the caller's.
+        usable = sorted(question.usable, key=attrgetter("node"))
+        points = [term for candidate in usable for term in self._add_node(candidate)]
         for index, item in enumerate(self._items):
             taken = [n.units[index] for n in self._nodes.values() if index in n.units]
             self._cp.add(_sum(taken) <= item.quantity)
         self._keep_kits_whole()
         self._keep_limits()
         take(_BUILD_EACH * len(self._cp.proto.variables))
-        self._fixed(self._all_units(), highest=True, known=question.most_units)
-        if question.rank:
-            self._fixed(_sum(question.rank_of(c) * self._of(c).used for c in question.usable))
-        self._cp.minimize(_sum(points))
+        self._serve_most(question.most_units)
+        self._rank = _sum(question.rank_of(c) * self._of(c).used for c in usable)
+        self._points = _sum(points)
 
     @property
     def versions(self) -> dict[str, str]:
@@ -92,6 +95,15 @@ class Model:
             )
         if forced is not None:
             cp.add(self._nodes[forced].used == 1)
+        proven = self._proven
+        if self._question.rank:  # the best of these plans: others may be of a better one
+            cp.minimize(self._rank)
+            solver, status = _run(cp, self._work_limit)
+            if status == cp_model.INFEASIBLE:
+                return None
+            proven = proven and status == cp_model.OPTIMAL
+            cp.add(self._rank == round(solver.objective_value))
+        cp.minimize(self._points)
         solver, status = _run(cp, self._work_limit)
         if status == cp_model.INFEASIBLE:
             return None
@@ -100,7 +112,7 @@ class Model:
             for candidate in self._question.usable
             if solver.boolean_value(self._of(candidate).used)
         )
-        optimal = status == cp_model.OPTIMAL and self._proven
+        optimal = status == cp_model.OPTIMAL and proven
         work = solver.response_proto.deterministic_time
         bound = None if optimal else self.bound(solver.best_objective_bound)
         return Answer(loads, optimal, work, bound)
@@ -327,22 +339,18 @@ class Model:
         cp.add(units <= question.units * some_sent)
         cp.add(left >= floor * (some_left + some_sent - 1))
 
-    def _fixed(
-        self, goal: cp_model.LinearExpr, *, highest: bool = False, known: int | None = None
-    ) -> None:
-        """Every answer keeps to the goal at its best."""
-        best = bound = known
-        if best is None:
+    def _serve_most(self, known: int | None) -> None:
+        """Every answer serves as many units as can be served at all."""
+        most = bound = known
+        if most is None:
             cp = self._cp.clone()
-            cp.minimize(-goal if highest else goal)
+            cp.maximize(self._all_units())
             solver, status = _run(cp, self._work_limit)
-            self._proven = self._proven and status == cp_model.OPTIMAL
-            sign = -1 if highest else 1
-            best = sign * round(solver.objective_value)
-            bound = sign * ceil(solver.best_objective_bound - 1e-6)
-        if highest:
-            self._left_bound = max(0, self._question.units - (bound or 0))
-        self._cp.add(goal == best)
+            self._proven = status == cp_model.OPTIMAL
+            most = round(solver.objective_value)
+            bound = int(solver.best_objective_bound + 1e-6)
+        self._left_bound = max(0, self._question.units - (bound or 0))
+        self._cp.add(self._all_units() == most)
 
     def _load(self, solver: cp_model.CpSolver, candidate: Candidate) -> Load:
         node, question = self._of(candidate), self._question
@@ -370,6 +378,7 @@ def _run(
 
     Measured: OR-Tools 9.15's presolve called a model infeasible that has a solution, by inclusions
     of linear rows. It looks for none, and what it calls infeasible is asked again without it.
+    Raises Invalid where the numbers are too large to be added up in 64 bits.
     """
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
@@ -394,6 +403,8 @@ def _run(
         solver.parameters.max_deterministic_time = float("inf")
         solver.parameters.stop_after_first_solution = True
         status = solver.solve(cp)
+    if status == cp_model.MODEL_INVALID:  # nothing else can be wrong with it
+        raise Invalid("quantities, weights or costs: too large to be compared exactly; lower them")
     if status not in {cp_model.OPTIMAL, cp_model.FEASIBLE, cp_model.INFEASIBLE}:
         raise RuntimeError(f"the sourcing model is broken: {solver.status_name(status)}")
     spend(solver.response_proto.deterministic_time)

@@ -14,6 +14,7 @@ MOMENTUM: Final = 0.5
 PATIENCE: Final = 12  # passes without a better bound, then the steps are halved
 AIM: Final = 0.10  # over the value without prices is what the steps aim at first
 AHEAD: Final = 0.005  # over the best bound is the least that they aim at
+DECIMALS: Final = 2  # of a price: processors differ in the last bits, and steps make much of it
 
 
 class Dual(NamedTuple):
@@ -59,7 +60,7 @@ def solve(
         if norm == 0:
             break
         moved = MOMENTUM * moved + step * (aim - value) / norm * slope * scale
-        after = np.maximum(at + moved, 0)
+        after = np.maximum(at + moved, 0).round(DECIMALS)
         moved, at = after - at, after
     return Dual(best, best_at)
 

@@ -12,12 +12,13 @@ from typing import Final, Literal
 
 from domain.sourcing.allowance import Spent, allowed
 from domain.sourcing.build import not_by, options_of
+from domain.sourcing.comparing import by_services, what_counts
 from domain.sourcing.problem import Candidate, Plan, Problem, ServiceOption
 from domain.sourcing.record import Record
 from domain.sourcing.rulings import Ruling, speaks_of
 from domain.sourcing.solver import best_with, passes, passes_with
 from domain.sourcing.steps import Step, applied, lever, of
-from domain.sourcing.words import money
+from domain.sourcing.words import count, money, reworded
 from domain.values import Value
 
 Standing = Literal["chosen", "unchosen", "eliminated"]
@@ -62,7 +63,7 @@ def why(record: Record, node: str) -> Counterfactual:
             return _why(record, node)
     except Spent:
         reason = record.decision.eliminated.get(node, "")
-        told = f"{node} is not in the plan: {reason}."
+        told = f"{node} is not in the plan: {reworded(reason)}."
         text = f"{told} What it would have cost takes more work to find than an answer may take."
         return Counterfactual(node=node, standing="eliminated", reason=reason, text=text)
 
@@ -88,7 +89,8 @@ def _why(record: Record, node: str) -> Counterfactual:
     admitted = applied(problem, node, assumed)
     best = best_with(admitted, node)
     if best is None:
-        none = f"{node} was left out: {reason}. No change of what is recorded would let it serve."
+        out = f"{node} was left out: {reworded(reason)}."
+        none = f"{out} No change of what is recorded would let it serve."
         return Counterfactual(node=node, standing="eliminated", reason=reason, text=none)
     other = _without(admitted, node)[-1]
     changes = case.changes(assumed)
@@ -105,7 +107,10 @@ def _why(record: Record, node: str) -> Counterfactual:
         others=tuple(changes[1:]),
         text="",
     )
-    return found.model_copy(update={"text": _told(found, currency, _beside(admitted, best, other))})
+    goes = by_services(record, (a for a in best.assignments if a.node == node))
+    compared = _compared(found, currency, by_services(record, other.assignments))
+    compared += "" if found.more_units else _beside(admitted, best, other)
+    return found.model_copy(update={"text": _told(found, currency, goes, compared)})
 
 
 def wins(problem: Problem, node: str) -> bool:
@@ -185,6 +190,8 @@ class _Case:
         """Where no price would do: the first rule without which one does; else the fewest."""
         rules = tuple(step for step in self._possible() if step.kind == "rule")
         for step in rules:
+            if self._wins((*assumed, step)):
+                return [self._least(self._needed((*assumed, step), self._wins))]
             if found := self._cheaper((*assumed, step)):
                 return [self._least(found)]
         if found := self._cheaper((*assumed, *rules)):
@@ -201,7 +208,8 @@ class _Case:
             text = "" if bare else f"it had not been out ({self._barred(candidate.eliminated)})"
             yield Step(kind="open", text=text, options=() if candidate.options else options)
         if not options and (far := _farthest(problem)):
-            text = f"it had been no farther than {far.node} ({far.miles} miles)"
+            miles = count(far.miles, "mile", "miles")
+            text = f"it had been no farther than {far.node} ({miles})"
             yield Step(kind="reach", text=text, options=far.options)
         elif not candidate.options and candidate.eliminated is None:
             yield Step(kind="reach", text="a service had gone there", options=options)
@@ -216,7 +224,8 @@ class _Case:
         if lacking := _lacking(problem, candidate):
             yield _stock(lacking)
         if problem.max_nodes is not None:
-            text = f"the order might have come from more than {problem.max_nodes} nodes"
+            most = count(problem.max_nodes, "node", "nodes")
+            text = f"the order might have come from more than {most}"
             yield Step(kind="limit", text=text)
         for rule in _rules(problem)[:MOST_RULES]:
             yield Step(kind="rule", text=f"there had been no rule {rule}", rule=rule)
@@ -233,7 +242,8 @@ class _Case:
     def _cheaper(self, steps: tuple[Step, ...]) -> tuple[Step, ...] | None:
         """
         With by how much it loses, and one more: no plan without it is as good then. Where two
-        passes ask for more than that, with the least that does; None where no price does.
+        passes ask for more than that, or it takes less, with the least that does; None where no
+        price does.
         """
         problem = applied(self._problem, self._node, steps)
         ours, others = passes_with(problem, self._node), _without(problem, self._node)
@@ -250,11 +260,15 @@ class _Case:
             return (*steps, Step(kind="cost", text=text, minor=minor))
 
         if self._wins(cut(guess)):
-            return cut(guess)
-        high = next((guess << n for n in range(1, DOUBLINGS) if self._wins(cut(guess << n))), None)
-        if high is None:
-            return None
-        low = high // 2
+            if guess == 1 or not self._wins(cut(guess - 1)):
+                return cut(guess)
+            low, high = 0, guess - 1
+        else:
+            more = (guess << n for n in range(1, DOUBLINGS) if self._wins(cut(guess << n)))
+            high = next(more, 0)
+            if not high:
+                return None
+            low = high // 2
         while low + 1 < high:
             middle = (low + high) // 2
             low, high = (low, middle) if self._wins(cut(middle)) else (middle, high)
@@ -346,20 +360,21 @@ def _beside(problem: Problem, best: Plan, other: Plan) -> str:
     """What to say where plans are not compared by their money alone, and that alone misleads."""
     gap, better = best.cost.total - other.cost.total, best.worth < other.worth
     if (gap > 0 and better) or (gap < 0 and not better):
-        return ", but something else counts for more"
+        return f", but {what_counts(problem, best, other) or 'something else counts for more'}"
     _, each = lever(problem)
     against = best.rank > other.rank or best.objective - other.objective > gap * each
-    return ", and something else counts against it too" if against and not better else ""
+    if better or not against:
+        return ""
+    return f", and {what_counts(problem, best, other, each) or 'something else counts against it'}"
 
 
-def _told(found: Counterfactual, currency: str, beside: str) -> str:
-    costs = f"the best plan with it {{}} {money(found.cost_minor or 0, currency)}, "
-    costs += _compared(found, currency) + ("" if found.more_units else beside)
+def _told(found: Counterfactual, currency: str, goes: str, compared: str) -> str:
+    costs = f"the best plan with it{goes} {{}} {money(found.cost_minor or 0, currency)}, {compared}"
     if not found.assumed:
         told = f"{found.node} was not chosen: {costs.format('costs')}."
     else:
         assumed = _joined(found.assumed)
-        told = f"{found.node} was left out: {found.reason}. If {assumed}, "
+        told = f"{found.node} was left out: {reworded(found.reason)}. If {assumed}, "
         told += costs.format("would cost")
         told += ", and it would have been chosen." if found.change == found.assumed else "."
     changes = (found.change, *found.others)
@@ -374,13 +389,13 @@ def _joined(steps: Iterable[Step]) -> str:
     return " and ".join(step.text for step in steps if step.text)
 
 
-def _compared(found: Counterfactual, currency: str) -> str:
+def _compared(found: Counterfactual, currency: str, goes: str) -> str:
+    """With the best plan without it, which goes by these services."""
     gap = found.gap_minor or 0
     if found.more_units:
-        units = "1 unit" if found.more_units == 1 else f"{found.more_units} units"
-        return f"and serves {units} more than any without it"
+        return f"and serves {count(found.more_units, 'unit', 'units')} more than any without it"
     if gap == 0:
-        return "the same as without it"
+        return f"the same as{goes} without it"
     if gap < 0:
-        return f"{money(-gap, currency)} less than without it"
-    return f"{money(gap, currency)} more than without it"
+        return f"{money(-gap, currency)} less than{goes} without it"
+    return f"{money(gap, currency)} more than{goes} without it"

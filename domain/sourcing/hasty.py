@@ -45,7 +45,8 @@ class Hasty:
             if self._model is not None:
                 return self._model.solve(other_than=other_than, forced=forced)
         except Spent as spent:
-            if self._model and spent.bound is not None and isfinite(spent.bound):
+            points = not self._question.rank  # else it may be the rank that was being sought
+            if self._model and points and spent.bound is not None and isfinite(spent.bound):
                 proven = self._model.bound(spent.bound)
         if other_than or forced is not None:
             raise Spent

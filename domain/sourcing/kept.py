@@ -98,11 +98,13 @@ class _Reading:
         )
 
     def _offers(self, candidate: Candidate, package: Assignment, what: str) -> bool:
-        return any(
+        """A service that was promised need be none of the problem's: what it offers is unknown."""
+        known = [
             option.offers is None or what in option.offers
             for option in candidate.options
             if (option.service, option.carrier) == (package.service, package.carrier)
-        )
+        ]
+        return any(known) or not known
 
     def _cartons(self) -> int:
         return sum(package.cartons for package in self._plan.assignments)

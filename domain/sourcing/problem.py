@@ -12,6 +12,9 @@ from domain.orders import PartOf
 from domain.sourcing.policy import Policy
 from domain.values import Value
 
+# Goes up whenever the same problem may be decided otherwise than before: replays tell it.
+SOURCING_VERSION: Final = "2"
+
 
 class Demand(Value):
     """
@@ -253,7 +256,8 @@ class Decision(Value):
     `eliminated` gives for every node that the plan does not use the reason. `runner_up` is the best
     plan that differs in its set of nodes (in a second pass: of those that get more), with
     `gap_minor` what it would cost more; less than 0 where something else counts more than money.
-    `relaxed` are the soft rules that the plan does not keep to. `proof` says whether the optimum is
+    `relaxed` are the soft rules that the plan does not keep to; of a promise that is kept,
+    all rules that it does not. `proof` says whether the optimum is
     proven; where it is not, `bound` is what is proven: the plan's objective less the bound's is the
     gap. `promise` is there where the order came with a quoted plan: one that is kept is taken as it
     was promised, without a search for a better one. `certificate` is there where the decision is

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from domain.promises import keep, kept, units_by_sku
+from domain.sourcing.kept import broken
 from domain.sourcing.problem import Decision, Problem, Promised
 from domain.sourcing.record import Quoted, Record, canonical
 from domain.sourcing.solver import solve
@@ -32,15 +33,17 @@ def decide(problem: Problem, decision_id: str, quoted: Quoted | None = None) -> 
     """
     As it was promised, while all of it is still to be sourced and the plan can be kept; else anew.
 
-    A share that a node gave back is no longer what was promised: it is decided without a word.
+    A share that a node gave back is no longer what was promised: it is decided without a word. Of
+    a promise that is kept the rules that it breaks are named, hard ones of since then too.
     """
     if quoted is None or units_by_sku(problem.demands) != quoted.promise.units:
         return solve(problem, decision_id)
     plan = keep(quoted.promise, problem, quoted.came)
     if not isinstance(plan, str):
-        return kept(quoted.promise, problem, plan, decision_id)
-    broken = Promised(token=quoted.promise.token, kept=False, reason=plan)
-    return solve(problem, decision_id).model_copy(update={"promise": broken})
+        decision = kept(quoted.promise, problem, plan, decision_id)
+        return decision.model_copy(update={"relaxed": broken(problem, plan)})
+    not_kept = Promised(token=quoted.promise.token, kept=False, reason=plan)
+    return solve(problem, decision_id).model_copy(update={"promise": not_kept})
 
 
 def replay(record: Record) -> Difference | None:

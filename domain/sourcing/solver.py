@@ -12,7 +12,7 @@ from domain.sourcing.hasty import Hasty
 from domain.sourcing.kept import broken
 from domain.sourcing.planning import planned
 from domain.sourcing.posing import posed
-from domain.sourcing.problem import Bound, Decision, Plan, Problem
+from domain.sourcing.problem import SOURCING_VERSION, Bound, Decision, Plan, Problem
 from domain.sourcing.reasons import not_chosen
 from domain.sourcing.search import Answer, Question, Search
 
@@ -160,7 +160,7 @@ def _decided(
         proof="optimal" if proven else "feasible",
         bound=_bound(question, first, before),
         solver=search.solver,
-        solver_versions=search.versions,
+        solver_versions={"sourcing": SOURCING_VERSION, **search.versions},
         statistics={
             "candidates": len(question.usable),
             "items": len(question.items),

@@ -69,7 +69,10 @@ class Together:
             self._add(takes)
 
     def problem(self, number: int, problem: Problem) -> Problem:
-        """The problem of this order, with no more than what all the others leave."""
+        """
+        The problem of this order, with no more than what all the others leave; what they send is
+        open at its nodes.
+        """
         own = self._takes[number]
         candidates = tuple(self._left(candidate, own) for candidate in problem.candidates)
         return problem.model_copy(update={"candidates": candidates})
@@ -97,7 +100,8 @@ class Together:
             for sku, units in candidate.stock.items()
         }
         stock = {sku: units for sku, units in stock.items() if units > 0}
-        capacity = _less(candidate.capacity_left, self._all.packages[node] - own.packages[node])
+        packages = self._all.packages[node] - own.packages[node]
+        capacity = _less(candidate.capacity_left, packages)
         units = _less(candidate.units_left, self._all.units[node] - own.units[node])
         reason = (
             TAKEN if candidate.stock and not stock else FULL if 0 in {capacity, units} else None
@@ -107,6 +111,7 @@ class Together:
                 "stock": stock,
                 "capacity_left": capacity,
                 "units_left": units,
+                "open_orders": candidate.open_orders + packages,
                 "eliminated": reason,
                 "options": candidate.options if reason is None else (),
             }

@@ -15,7 +15,9 @@ from domain.errors import Conflict
 from domain.fulfillments import FulfillmentStatus, RequestStatus
 from domain.orders import DeliveryMethod, Order, Units
 from domain.rules.sets import RuleSet
+from domain.sourcing.answers import answers
 from domain.sourcing.problem import Outcome, Promised
+from domain.sourcing.record import Record
 from storage import rules
 from storage.database import transaction
 from storage.tables import cooling
@@ -266,6 +268,21 @@ async def test_a_claimed_promise_is_kept_whatever_rules_say_since(town: AsyncEng
     again = await decided(town, order, round_=2, excluded={"DAL": "rejected"})
     assert again.promise is not None
     assert (again.promise.kept, sent(again.plan)) == (False, {"CHI": {"mug": 1}})
+
+
+async def test_a_node_that_gave_the_order_back_is_said_to_have_done_so(town: AsyncEngine) -> None:
+    """Its own words are not told as what is known of it: here it has twenty of them."""
+    order = await place(town)
+    await decided(town, order)
+    long = "x" * 200
+    excluded = {"DAL": "no stock", "SEA": long}
+    again = await decided(town, order, round_=2, excluded=excluded)
+
+    assert again.eliminated["DAL"] == "gave it back: no stock"
+    assert again.eliminated["SEA"] == f"gave it back: {long}"[:200]  # so that the API takes it
+    told = {answer.question: answer.text for answer in answers(Record(decision=again))}
+    assert "20 at DAL" in told["what_stock"]
+    assert "The nearest, DAL, is out: gave it back: no stock." in told["why_farther"]
 
 
 async def test_two_sets_share_the_channels_between_them(town: AsyncEngine) -> None:

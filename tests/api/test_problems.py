@@ -65,9 +65,10 @@ async def test_what_is_not_json_is_said_to_be_so(
     http: httpx.AsyncClient, writer: dict[str, str]
 ) -> None:
     headers = {**writer, "content-type": "application/json"}
-    answer = await http.post("/v1/orders", content=b'{"channel": ', headers=headers)
-    assert answer.status_code == 422
-    assert "JSON" in answer.json()["detail"]
+    for content in (b'{"channel": ', b'{"channel": "\xff"}', b'{"n": ' + b"9" * 5000 + b"}"):
+        answer = await http.post("/v1/orders", content=content, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+        assert answer.json()["detail"] == "the body is not JSON that can be read"
     form = await http.post("/v1/orders", data={"channel": "webshop"}, headers=writer)
     assert (form.status_code, form.json()["code"]) == (415, "unsupported_media_type")
 

@@ -125,25 +125,33 @@ async def test_yaml_goes_in_and_comes_out_the_same(http: httpx.AsyncClient, boss
     [
         (
             {"rules": of(a_rule("r", "max_nodes", "order.totl > 1", value=1))},
-            "profiles.0.rules.0.when",
+            "rules.profiles.0.rules.0.when",
             "line 1, column 6: there is no order.totl; did you mean order.total_minor?",
         ),
         (
             {"rules": of(a_rule("r", "max_nodes", "order.units", value=1))},
-            "profiles.0.rules.0.when",
+            "rules.profiles.0.rules.0.when",
             "line 1, column 1: is of type int",
         ),
         ({"rules": a_set("web", a_profile("a", colour=1))}, "rules.profiles.0.colour", "Extra"),
         (
             {"rules": a_set("web", a_profile(**leads_to("none")))},
-            "profiles.0.outcomes.partial.0.next",
+            "rules.profiles.0.outcomes.partial.0.next",
             "no rule set none",
         ),
-        ({"rules": a_set("web", a_profile(**leads_to("web")))}, "profiles.0.outcomes", "for ever"),
-        ({"rules": a_set("web", a_profile("a"), a_profile("b"))}, "profiles.1", "a and b both"),
+        (
+            {"rules": a_set("web", a_profile(**leads_to("web")))},
+            "rules.profiles.0.outcomes",
+            "for ever",
+        ),
+        (
+            {"rules": a_set("web", a_profile("a"), a_profile("b"))},
+            "rules.profiles.1",
+            "a and b both",
+        ),
         (
             {"rules": a_set("web", a_profile(outcomes={}))},
-            "profiles.0.outcomes.partial",
+            "rules.profiles.0.outcomes.partial",
             "next step",
         ),
         ({"yaml": "name: web\nower: ann\n"}, "ower", "line 2: there is no such field"),

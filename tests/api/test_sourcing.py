@@ -176,12 +176,17 @@ def _ruled(kind: str, **says: Any) -> Json:
         (_problem_with(demands__0__line_id="2"), "problem.demands"),
         (_problem_with(candidates__0__node="NODE-01"), "problem.candidates"),
         (
+            _problem_with(candidates__3__options__1__service="ground"),
+            "problem.candidates.3.options",
+        ),
+        (
             _problem_with(candidates__0__order_cost_minor=10**12),
             "problem.candidates.0.order_cost_minor",
         ),
         (_problem_with(candidates__0__stock={"A": -1}), "problem.candidates.0.stock.A"),
         (_problem_with(as_of="2026-11-20T10:00:00"), "problem.as_of"),
         (_problem_with(max_nodes=0), "problem.max_nodes"),
+        (_problem_with(late_day_minor=10**9), "problem.late_day_minor"),
         (_problem_with(policy__colour="red"), "problem.policy.colour"),
         (_problem_with(policy__weights__fame=1), "problem.policy.weights.fame"),
         (_problem_with(candidates__0__units_left=-1), "problem.candidates.0.units_left"),
@@ -226,6 +231,20 @@ async def test_more_work_than_is_taken_is_refused_with_what_would_be(
     [error] = answer.json()["errors"]
     assert error["field"] == "problem.candidates"
     assert "send 40 at most" in error["message"]
+
+
+async def test_numbers_that_are_too_large_to_be_added_up_are_refused(
+    http: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    body = _problem_with(policy__weights={"handling": 100_000, "carbon_minor_per_kg": 1})
+    [demand, *_] = body["problem"]["demands"]
+    body["problem"]["demands"] = [demand | {"quantity": 100_000}]
+    for candidate in body["problem"]["candidates"]:
+        candidate |= {"stock": {demand["sku"]: 100_000}, "unit_cost_minor": 10**10}
+    answer = await http.post(PATH, json=body, headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid"), answer.text
+    assert "too large" in answer.json()["detail"]
 
 
 async def test_a_long_solve_holds_nobody_else(

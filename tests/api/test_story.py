@@ -8,7 +8,7 @@ import pytest
 
 from api import story
 from domain.records import OrderState
-from domain.sourcing.problem import Certificate, Promised
+from domain.sourcing.problem import Certificate, CostParts, Promised
 from storage.reads import TimelineEvent
 from tests.api.conftest import AT, a_decision, an_order
 
@@ -60,12 +60,15 @@ def test_a_promised_plan_is_told_as_such() -> None:
     [
         (150, "would cost 1.50 USD more."),
         (0, "would cost the same."),
-        (-150, "would cost 1.50 USD less, but something else counts for more."),
+        (-150, "would cost 1.50 USD less, but serves 2 units fewer."),
     ],
 )
 def test_the_next_best_is_told_with_what_it_costs(gap: int, told: str) -> None:
     decision = a_decision(an_order("1"))
-    decision = decision.model_copy(update={"runner_up": decision.plan, "gap_minor": gap})
+    cost = CostParts(shipping=decision.plan.cost.total + gap)
+    left = decision.plan.assignments[0].lines if gap < 0 else ()
+    other = decision.plan.model_copy(update={"cost": cost, "unsourced": left})
+    decision = decision.model_copy(update={"runner_up": other, "gap_minor": gap})
 
     assert story.why(decision).sentence.endswith(f"the next best, DC-DAL, {told}")
 

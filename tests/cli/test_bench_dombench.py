@@ -247,4 +247,4 @@ def test_a_batch_costs_no_more_than_one_order_after_the_other() -> None:
     quick = Effort(passes=30, kept=30, perturbed=4, rounds=5)
     metrics = batch.measured(5, TINY, 1.0, quick)
     assert metrics["cost_to_sequential_rho_1"].value <= 1
-    assert metrics["cost_to_bound_rho_1"].value >= 1
+    assert metrics["cost_to_bound_rho_1"].value >= 1 - 1e-9

@@ -5,6 +5,7 @@ import base64
 import json
 import os
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
@@ -12,13 +13,15 @@ from typer.testing import CliRunner, Result
 
 from cli import app as entry
 from domain.errors import Invalid, NotFound
+from domain.orders import Order
 from domain.sourcing.answers import ASKED
 from domain.sourcing.problem import Decision
 from domain.sourcing.solver import solve
-from storage import database, decisions
+from storage import cooling, database, decisions, records
 from storage.database import transaction
 from tests.domain.sourcing.brute import seeded
 from tests.domain.sourcing.test_record import crowded, with_surroundings
+from tests.samples import a_change, an_order
 
 
 @pytest.fixture
@@ -56,6 +59,17 @@ def test_a_decision_is_shown_with_its_answers() -> None:
 
 
 @pytest.mark.usefixtures("settings")
+def test_an_order_that_cools_down_says_until_when_it_waits(postgres_url: str) -> None:
+    until = asyncio.run(_cooling(postgres_url, an_order("cools")))
+    for words in (("show", "web-cools"), ("why", "web-cools"), ("replay", "web-cools")):
+        told = str(say(*words).exception)
+        assert told.startswith(f"web-cools is not decided yet: it waits until {until}")
+
+    asyncio.run(_stored(postgres_url, "web-cools", lambda decision: decision))
+    assert say("show", "web-cools").exit_code == 0
+
+
+@pytest.mark.usefixtures("settings")
 def test_why_not_from_a_node_and_from_all() -> None:
     told = json.loads(say("why", "web-1", "--json").output)
     assert len(told) >= 15
@@ -71,7 +85,7 @@ def test_all_replay() -> None:
     report = json.loads(say("replay", "--all", "--json").output)
     assert (report["ok"], report["decisions"], report["differing"]) == (True, 3, 0)
     assert report["differences"] == []
-    assert say("replay", "web-1").output == "1 decisions, 0 differ\n"
+    assert say("replay", "web-1").output == "1 decision, 0 differ\n"
     assert isinstance(say("replay").exception, Invalid)
 
 
@@ -86,9 +100,9 @@ def test_one_that_comes_out_otherwise_is_named_with_the_version_that_decided_it(
     asyncio.run(_stored(postgres_url, "web-7", another))
     told = say("replay", "--all")
     assert told.exit_code == 1
-    assert "web-7/1: gap_minor differ: decided by other versions (numpy 1.0 → " in told.output
+    assert "web-7/1: gap_minor differs: decided by other versions (numpy 1.0 → " in told.output
     assert "1 by another version: numpy 1.0 → " in told.output
-    assert "4 decisions, 1 differ" in told.output
+    assert "4 decisions, 1 differs" in told.output
 
 
 @pytest.mark.parametrize(
@@ -116,8 +130,19 @@ def test_one_that_was_altered_is_named_and_the_others_are_replayed(
     assert "restore it from a backup" in named["web-2/1"]["hint"]
     told = say("replay", "--all")
     assert told.exit_code == 1
-    assert "web-2/1: record differ" in told.output
+    assert "web-2/1: record differs" in told.output
     assert isinstance(say("replay", "web-2").exception, NotFound)
+
+
+async def _cooling(url: str, order: Order) -> str:
+    engine = database.engine(url)
+    async with transaction(engine) as conn:
+        await conn.execute(text("TRUNCATE orders CASCADE"))
+        await records.accept(conn, order, "run", a_change(order))
+        request = {"order_id": order.order_id, "round": 1}
+        until = await cooling.enter(conn, "calm@1/all", timedelta(hours=1), request)
+    await engine.dispose()
+    return f"{until:%Y-%m-%d %H:%M:%S} UTC"
 
 
 async def _stored(url: str, order_id: str, changed: Callable[[Decision], Decision]) -> None:

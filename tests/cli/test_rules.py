@@ -122,7 +122,11 @@ def test_what_is_wrong_is_one_line_with_field_and_cure(tmp_path: Path) -> None:
     for command in ("activate", "archive"):
         assert "NAME, or" not in say(command, "--help").output
     assert refused("try", "web-none") == "there is no order web-none"
-    assert say("list", "--json").output == "[]\n"
+    assert refused("try", "none.json") == "none.json: No such file or directory"
+    typo = dump(rules("web", a_profile("all", channels=["weeb"])))
+    told = say("import", "-", given=typo).output
+    assert told == "web@1 is a draft\ncareful: profiles.0.channels.0: there is no channel weeb\n"
+    assert len(json.loads(say("list", "--json").output)) == 1
 
 
 @pytest.mark.usefixtures("shop")
@@ -136,7 +140,7 @@ def test_an_invented_order_is_tried(tmp_path: Path) -> None:
     file = tmp_path / "order.json"
     file.write_text(order.model_dump_json())
     told = say("try", str(file), "--with", "web@1").output
-    assert "web@1, profile all: lowest_cost" in told
+    assert "web@1, profile all, objective lowest_cost" in told
     assert 'near when node.code == "DC-A": met for DC-A' in told
     assert 'far when node.code == "DC-X": not met\n' in told
     assert "3 units from DC-" in told

@@ -12,8 +12,10 @@ from domain.errors import Conflict, NotFound
 from domain.rules.conditions import Flawed
 from domain.rules.evaluation import choose
 from domain.rules.sets import RuleSet
+from storage import network
 from storage import rules as kept
 from storage.database import transaction
+from storage.network import Channel
 from storage.rules import Kept
 from tests.domain.rules.written import a_profile, a_rule, leads_to, rules
 from tests.samples import NOON, an_order
@@ -39,6 +41,27 @@ async def archived(engine: AsyncEngine, name: str, version: int = 1) -> Kept:
 async def active(engine: AsyncEngine) -> list[str]:
     async with transaction(engine) as conn:
         return [version.label for version in await kept.active(conn)]
+
+
+async def test_names_that_nothing_here_has_are_told(world: AsyncEngine) -> None:
+    profile = a_profile(
+        "ship",
+        a_rule("cold", "capability", what="frozenn"),
+        a_rule("out", "exclude", "node.code in ['DC-A', 'DC-X'] || line.sku == 'NONE'"),
+        channels=["api", "apii"],
+    )
+    async with transaction(world) as conn:
+        await network.put_channel(conn, Channel(code="api", kind="api"))
+    (first,) = await saved(world, rules("web", profile))
+    assert first.unknown == (
+        "profiles.0.channels.1: there is no channel apii",
+        "profiles.0.rules.0.what: there is no handling class frozenn",
+        "profiles.0.rules.1.when: there is no node DC-X",
+        "profiles.0.rules.1.when: there is no SKU NONE",
+    )
+    (same,) = await saved(world, rules("web", profile))
+    assert first == same
+    assert (await activated(world, "web")).unknown == first.unknown
 
 
 async def test_what_is_saved_is_a_draft_under_the_next_number(world: AsyncEngine) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from domain.fulfillments import LineQuantity, NodeEventType
 from domain.orders import Line, OrderStatus
+from domain.sourcing.terms import Terms
 from tests.workflows.conftest import PATIENCE
 from tests.workflows.slow import Slow
 from tests.workflows.story import Play
@@ -46,6 +47,25 @@ async def test_the_same_order_again_gets_the_same_answer(play: Play) -> None:
         assert await story.submit() == first
         await story.delivered()
         assert await story.submit() == first
+
+
+async def test_an_order_is_allocated_on_the_terms_of_its_decision(play: Play) -> None:
+    world = World()
+    world.terms = {"A": Terms(most_orders=3, least={"mug": 2})}
+    async with play(world) as story:
+        await story.submit()
+        await story.delivered()
+
+    assert world.on_terms == [world.terms]
+
+
+async def test_one_unit_is_received_as_one(play: Play) -> None:
+    async with play(lines=(Line(line_id="1", sku="mug", quantity=1),)) as story:
+        await story.submit()
+        await story.delivered()
+
+    received = [event for event in story.world.events.values() if event.type == "received"]
+    assert [event.summary for event in received] == ["1 unit on 1 line from test"]
 
 
 async def test_a_rejection_is_sourced_elsewhere(play: Play) -> None:

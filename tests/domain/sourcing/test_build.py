@@ -168,6 +168,7 @@ def test_a_pickup_is_served_by_its_store_from_what_was_held_there() -> None:
         replace(EVERYWHERE, stock={}, capacity_left={"ST-CHI": 0}, units_left={"ST-CHI": 0}),
         method=DeliveryMethod.PICKUP,
         firm_node="ST-CHI",
+        policy=Policy(constraints=(Constraint(name="keep", kind="min_stock", value=5),)),
     )
     plan = solve(made, "d").plan
 

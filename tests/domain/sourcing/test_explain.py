@@ -7,6 +7,7 @@ import pytest
 from cli.random_problems import random_problem, with_rules
 from domain.network import RateCard, Zone
 from domain.orders import Address, DeliveryMethod
+from domain.sourcing.answers import answers
 from domain.sourcing.cpsat import Model
 from domain.sourcing.explain import Counterfactual, why
 from domain.sourcing.policy import Constraint, Policy
@@ -16,6 +17,7 @@ from domain.sourcing.record import Record, Seen
 from domain.sourcing.solver import best_with, cheapest_plan, passes_with, solve
 from domain.sourcing.steps import applied
 from tests.domain.sourcing.brute import seeded
+from tests.domain.sourcing.test_answers import fastest
 from tests.domain.sourcing.test_solver import changed, nodes_of, served, two_nodes
 from tests.samples import a_node
 
@@ -30,10 +32,8 @@ def worth(plans: tuple[Plan, ...] | None) -> tuple[int, int, int] | None:
 def assert_true_under_rules(decision: Decision, found: Counterfactual) -> None:
     problem, node = decision.problem, found.node
     admitted = applied(problem, node, found.assumed)
-    # CP-SAT looks for a package from the node among plans of the best rank only.
-    if all(rule.kind != "location_priority" for rule in admitted.policy.constraints):
-        cp_sat = partial(Model, work_limit=_MOST_WORK)
-        assert worth(passes_with(admitted, node, by=cp_sat)) == worth(passes_with(admitted, node))
+    cp_sat = partial(Model, work_limit=_MOST_WORK)
+    assert worth(passes_with(admitted, node, by=cp_sat)) == worth(passes_with(admitted, node))
     assert found.change, found.text
     for change in (found.change, *found.others):
         won = cheapest_plan(applied(problem, node, change))
@@ -112,6 +112,18 @@ def test_a_change_of_cost_is_the_smallest() -> None:
     assert found.gap_minor == step.minor - 1 == decision.gap_minor
 
 
+def test_a_rule_without_which_it_wins_takes_no_lower_price_besides() -> None:
+    priorities = tuple(
+        Constraint(name="first", kind="location_priority", value=level, nodes=(node,))
+        for level, node in enumerate(("N0", "N1"), 1)
+    )
+    problem = two_nodes(stock=(1, 1), base=(820, 500))
+    ruled = problem.model_copy(update={"policy": Policy(constraints=priorities)})
+    found = why(Record(decision=solve(ruled, "o/1")), "N1")
+
+    assert [(step.kind, step.rule) for step in found.change] == [("rule", "first")]
+
+
 def _barred(problem: Problem, node: str, **changes: object) -> Problem:
     candidates = [
         Candidate.model_validate({**c.model_dump(), **changes}) if c.node == node else c
@@ -182,6 +194,41 @@ def test_a_node_that_was_out_has_the_services_that_the_network_gives_it() -> Non
     assert found.plan.assignments[0].cost.shipping == 1
 
 
+def test_how_each_plan_goes_is_told_where_there_are_several_services() -> None:
+    """A customer who sees the node's ground at 5.00 USD reads that another service is compared."""
+    problem = fastest(two_nodes(stock=(1, 1), base=(820, 900)), days=(1, 1))
+    candidates = []
+    for candidate in problem.candidates:
+        [option] = candidate.options
+        overnight = option.model_copy(update={"service": "overnight"})
+        ground = option.model_copy(update={"service": "ground", "base_minor": 500, "days": 5})
+        update = {"options": (overnight, ground)}
+        candidates.append(candidate.model_copy(update=update))
+    record = Record(decision=solve(changed(problem, candidates), "o/1"))
+
+    assert why(record, "N1").text.startswith(
+        "N1 was not chosen: the best plan with it by overnight costs 9.00 USD,"
+        " 0.80 USD more than by overnight without it."
+    )
+    told = {answer.question: answer.text for answer in answers(record)}
+    assert "The next best, N1 by overnight, would cost 0.80 USD more." in told["which_nodes"]
+
+
+def test_a_service_that_nobody_would_use_is_one_to_be_told_apart_from() -> None:
+    """The problem has only what may win; the network at that time has all."""
+    problem = two_nodes(stock=(1, 1), base=(500, 820))
+    [option] = problem.candidates[0].options
+    cards = tuple(
+        RateCard(service=service, carrier="ups", zones=(zone,))
+        for service in (option.service, "overnight")
+        for zone in [Zone(max_miles=3000, base_minor=900, per_lb_minor=0, transit_days=2)]
+    )
+    seen = Seen(nodes=(), rate_cards=cards, ship_to=Address(country="US"))
+    found = why(Record(decision=solve(problem, "o/1"), seen=seen), "N1")
+
+    assert f"the best plan with it by {option.service} costs 8.20 USD" in found.text
+
+
 def test_all_that_bars_a_node_is_told_and_not_only_the_first() -> None:
     bound = "the order is bound to N1"
     problem = _barred(two_nodes(stock=(1, 1), base=(500, 820)), "N0", eliminated=bound, options=())
@@ -209,7 +256,8 @@ def test_what_counts_beside_money_is_told(value: int, told: bool) -> None:  # no
 
     assert found.gap_minor is not None
     assert [step.minor for step in found.change] == [found.gap_minor + value + 1]
-    assert ("more than without it, and something else counts against it too" in found.text) == told
+    also = "more than without it, and rule vendors-last counts 4.00 USD against it."
+    assert (also in found.text) == told
 
 
 def test_a_node_that_would_win_though_it_costs_more_says_so() -> None:
@@ -220,8 +268,25 @@ def test_a_node_that_would_win_though_it_costs_more_says_so() -> None:
 
     assert found.change == found.assumed
     assert (
-        "3.20 USD more than without it, but something else counts for more,"
+        "3.20 USD more than without it, but rule ours-first counts 4.00 USD for it,"
         " and it would have been chosen." in found.text
+    )
+
+
+def test_what_counts_for_more_than_money_is_named() -> None:
+    """The cheaper node's only service takes two days longer, and days count."""
+    problem = fastest(two_nodes(stock=(1, 1), base=(500, 820)), days=(4, 2))
+    found = why(Record(decision=solve(problem, "o/1")), "N0")
+    dearer = _barred(problem, "N1", eliminated="offline")
+    other = why(Record(decision=solve(dearer, "o/1")), "N1")
+
+    assert found.text.startswith(
+        "N0 was not chosen: the best plan with it costs 5.00 USD, 3.20 USD less than without it,"
+        " but arrives 2 days later, and a day counts 100.00 USD here."
+    )
+    assert (
+        "3.20 USD more than without it, but arrives 2 days earlier, and a day counts 100.00 USD"
+        " here, and it would have been chosen." in other.text
     )
 
 

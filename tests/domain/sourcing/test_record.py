@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from hashlib import sha256
 from random import Random
 
 import pytest
@@ -9,9 +10,28 @@ import pytest
 from cli.random_problems import NOON, random_problem, with_rules
 from domain.orders import DeliveryMethod
 from domain.promises import Promise, promised_packages
+from domain.sourcing.answers import answers
+from domain.sourcing.kernel import Kernel
 from domain.sourcing.policy import Constraint, Policy
-from domain.sourcing.problem import Candidate, Decision, Demand, Problem, ServiceOption
-from domain.sourcing.record import OF_THE_DECISION, Packed, Quoted, Record, Seen, pack, unpack
+from domain.sourcing.problem import (
+    SOURCING_VERSION,
+    Candidate,
+    Decision,
+    Demand,
+    Plan,
+    Problem,
+    ServiceOption,
+)
+from domain.sourcing.record import (
+    OF_THE_DECISION,
+    Packed,
+    Quoted,
+    Record,
+    Seen,
+    canonical,
+    pack,
+    unpack,
+)
 from domain.sourcing.replay import again, decide, replay
 from domain.sourcing.solver import solve
 from tests.domain.sourcing.brute import seeded
@@ -133,10 +153,8 @@ def test_every_field_of_a_candidate_that_is_said_to_change_is_there() -> None:
     assert set(Candidate.model_fields) >= OF_THE_DECISION
 
 
-def test_a_promise_is_kept_again_and_broken_again_from_the_record() -> None:
-    problem = crowded(seeded(3))
-    plan = solve(problem, "web-1/1").plan
-    promise = Promise(
+def promised(problem: Problem, plan: Plan) -> Promise:
+    return Promise(
         token="pr_1",
         channel="web",
         method=DeliveryMethod.SHIP,
@@ -148,6 +166,12 @@ def test_a_promise_is_kept_again_and_broken_again_from_the_record() -> None:
         quoted_at=NOON,
         expires_at=NOON + timedelta(hours=1),
     )
+
+
+def test_a_promise_is_kept_again_and_broken_again_from_the_record() -> None:
+    problem = crowded(seeded(3))
+    plan = solve(problem, "web-1/1").plan
+    promise = promised(problem, plan)
     for came, kept in ((NOON, True), (NOON + timedelta(hours=3), False)):
         quoted = Quoted(promise=promise, came=came)
         decision = decide(problem, "web-1/1", quoted)
@@ -156,6 +180,26 @@ def test_a_promise_is_kept_again_and_broken_again_from_the_record() -> None:
         assert decision.promise is not None
         assert decision.promise.kept is kept
         assert replay(record) is None
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_a_promise_that_is_kept_names_the_rules_that_it_breaks(hard: bool) -> None:  # noqa: FBT001
+    problem = crowded(seeded(3))
+    plan = solve(problem, "web-1/1").plan
+    node = plan.assignments[0].node
+    closed = Constraint(name="closed", kind="offline", hard=hard, nodes=(node,))
+    calm = Constraint(name="calm", kind="max_nodes", value=NODES)
+    ruled = problem.model_copy(update={"policy": Policy(constraints=(closed, calm))})
+    quoted = Quoted(promise=promised(problem, plan), came=NOON)
+    decision = decide(ruled, "web-1/1", quoted)
+    record = Record(decision=decision, quoted=quoted)
+
+    assert decision.plan == plan
+    assert decision.relaxed == ("closed",)
+    assert replay(record) is None
+    assert "Not kept: closed." in next(
+        answer.text for answer in answers(record) if answer.question == "which_rules"
+    )
 
 
 def test_a_replay_says_what_differs_and_which_version() -> None:
@@ -167,11 +211,24 @@ def test_a_replay_says_what_differs_and_which_version() -> None:
 
     assert difference is not None
     assert difference.parts == ("gap_minor",)
-    [change] = difference.versions.values()
-    assert change.startswith("1.0 → ")
+    assert list(difference.versions) == ["numpy"]
+    assert difference.versions["numpy"].startswith("1.0 → ")
     same = replay(Record(decision=decision.model_copy(update={"gap_minor": 1})))
     assert same is not None
     assert same.versions == {}
+
+
+def test_what_is_decided_is_what_this_version_decides() -> None:
+    """Where this fails and is meant to: SOURCING_VERSION goes up, and the digest with it."""
+    problems = (with_rules(seeded(seed), random_problem(seeded(seed))) for seed in range(60))
+    decisions = [solve(problem, "web-1/1") for problem in problems]
+    said = [
+        one.model_dump(mode="json", exclude={"problem", "solver_versions"})
+        for one in decisions
+        if one.solver == Kernel.solver
+    ]
+    digest = sha256(canonical(said)).hexdigest()
+    assert (SOURCING_VERSION, digest[:16]) == ("2", "97e07a400886cd7c")
 
 
 def test_a_replay_by_other_versions_that_is_the_same_is_no_difference() -> None:

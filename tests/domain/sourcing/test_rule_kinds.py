@@ -3,10 +3,11 @@
 import pytest
 
 from domain.orders import PartOf
+from domain.sourcing.cpsat import Model
 from domain.sourcing.kept import broken
 from domain.sourcing.policy import Constraint, Weights
 from domain.sourcing.problem import Decision, Problem
-from domain.sourcing.solver import solve
+from domain.sourcing.solver import best_with, solve
 from tests.domain.sourcing.small import GROUND, left, node, problem, sent
 
 NEAR, FAR = node("near", 500, 100), node("far", 900, 1200)
@@ -78,6 +79,17 @@ def test_a_whole_order_from_a_lower_priority_comes_before_a_split() -> None:
         problem(half, node("near", stock={"B": 1}), FAR, asks={"A": 1, "B": 1}, rules=rules)
     )
     assert sent(decision.plan) == {"far": {"A": 1, "B": 1}}
+
+
+def test_a_plan_with_a_node_may_be_of_a_worse_priority_whoever_decides() -> None:
+    levels = [rule("location_priority", n, nodes=(name,)) for n, name in enumerate("abc", 1)]
+    ruled = problem(node("a"), node("b"), node("c", 100), rules=tuple(levels))
+    by_kernel, by_cp_sat = solve(ruled, "d"), solve(ruled, "d", by=Model)
+
+    assert by_kernel.runner_up
+    assert sent(by_kernel.runner_up) == {"b": {"A": 1}}
+    assert by_cp_sat.runner_up == by_kernel.runner_up
+    assert best_with(ruled, "c", by=Model) == best_with(ruled, "c") is not None
 
 
 def test_a_location_priority_is_hard_also_where_it_says_that_it_is_soft() -> None:

@@ -11,6 +11,7 @@ from domain.sourcing.certifying import certified
 from domain.sourcing.cpsat import Model
 from domain.sourcing.kept import broken
 from domain.sourcing.planning import planned
+from domain.sourcing.policy import Policy
 from domain.sourcing.posing import posed
 from domain.sourcing.problem import Plan, Problem
 from domain.sourcing.solver import best, passes, solve
@@ -124,6 +125,22 @@ def test_cp_sat_alone_decides_the_same() -> None:
         ours = passes(problem)[0]
         other = passes(problem, by=partial(Model, work_limit=60))[0]
         assert ours.worth == other.worth
+
+
+def test_of_equal_plans_cp_sat_has_the_same_in_whatever_order_nodes_are_told() -> None:
+    chance = seeded(7700)
+    for _ in range(10):
+        problem = with_rules(chance, random_problem(chance, lines=3, nodes=6))
+        alike = [
+            candidate.model_copy(update={"node": f"{candidate.node}{twin}"})
+            for candidate in problem.candidates
+            for twin in "ab"
+        ]
+        free = Policy(weights=problem.policy.weights)
+        told = problem.model_copy(update={"candidates": tuple(alike), "policy": free})
+        chance.shuffle(alike)
+        other = told.model_copy(update={"candidates": tuple(alike)})
+        assert passes(told, by=Model) == passes(other, by=Model)
 
 
 def test_where_the_budget_ends_the_plan_has_a_proven_gap() -> None:

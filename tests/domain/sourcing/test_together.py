@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from cli.random_problems import random_problem, with_rules
+from domain.sourcing.policy import Constraint
 from domain.sourcing.problem import Decision, Problem
 from domain.sourcing.record import Record
 from domain.sourcing.replay import replay
@@ -48,6 +49,13 @@ def test_a_place_in_the_day_of_a_node_goes_out_once(limit: str) -> None:
     assert Counter(a.node for d in decisions for a in d.plan.assignments) == {"near": 1, "far": 1}
     [without] = [d for d in decisions if "near" in d.eliminated]
     assert without.eliminated["near"] == FULL
+
+
+def test_a_node_gets_no_more_orders_of_a_batch_than_rules_let_it_have_open() -> None:
+    few = Constraint(name="few", kind="max_orders", value=3)
+    near = node("near", 500, open_orders=1)
+    decisions = decided([problem(near, node("far", 600), rules=(few,)) for _ in range(5)])
+    assert Counter(a.node for d in decisions for a in d.plan.assignments) == {"near": 2, "far": 3}
 
 
 def test_every_decision_is_made_again_from_its_own_problem() -> None:
