@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from domain.errors import Conflict, Invalid, NotFound, Outage, Refused
+from domain.errors import Busy, Conflict, Invalid, NotFound, Outage, Refused
 from domain.values import Value
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -142,7 +142,8 @@ async def _outage(_: Request, error: Exception) -> JSONResponse:
         raise error
     _LOG.warning("outage: %s", error)
     seconds = math.ceil(error.retry_after or _RETRY_SECONDS)
-    detail = f"{error.system} is unavailable; try again in {seconds} s"
+    state = "busy" if isinstance(error, Busy) else "unavailable"
+    detail = f"{error.system} is {state}; try again in {seconds} s"
     headers = {"Retry-After": str(seconds)}
     return answer(HTTPStatus.SERVICE_UNAVAILABLE, "outage", detail, headers=headers)
 

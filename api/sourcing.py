@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Final, Self
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field, model_validator
 
 from api import examples
@@ -15,12 +15,12 @@ from api.problems import Unfit
 from api.schemas import Closed
 from api.security import Sources
 from api.services import Serving
-from api.solving import solved
-from domain.errors import Invalid
+from api.solving import solved_for
+from domain.errors import Invalid, Refused
 from domain.kits import exploded
 from domain.network import Kit, Node, Product, RateCard
 from domain.orders import Units
-from domain.sourcing.allowance import allowed
+from domain.sourcing.allowance import Spent, Stopped, Work
 from domain.sourcing.answers import Answer, answers
 from domain.sourcing.build import build
 from domain.sourcing.explain import Counterfactual, why
@@ -37,7 +37,9 @@ MOST_PAIRS: Final = 20_000
 MOST_PAIRS_LONG: Final = 4_000
 SHORT: Final = 12  # units
 MOST_EXPLAINED: Final = 5
-MOST_WORK: Final = 20.0  # of all that is explained, in CP-SAT's deterministic time
+# Of a request, counted in about seconds of one core: a half of it is kept to explain what was
+# decided, and of what is left then a half for the nodes that are asked about.
+MOST_WORK: Final = 20.0
 
 
 class Seeing(Value):
@@ -79,19 +81,28 @@ class Sourced(Value):
 
 
 @router.post("")
-async def source(body: SolveSourcing, _: Sources, services: Serving) -> Sourced:
+async def source(body: SolveSourcing, request: Request, _: Sources, services: Serving) -> Sourced:
     """
     Decide where an order is served from, and say why; nothing is read from here, and nothing kept.
 
     Give a problem as the solver takes it, or an order with its own nodes, stock and rates. The same
     body gives the same answer (of an order: with its `as_of`). Work is bounded by count: at most
-    100 lines, 1,000 nodes, 4,000 lines × nodes (20,000 where at most 12 units are asked for). What
-    of the explanations takes more work than is allowed says so. One such request is worked on at a
-    time.
+    100 lines, 1,000 nodes, 4,000 lines × nodes (20,000 where at most 12 units are asked for), and
+    about 20 s of a core for all that is solved. Where that ends first, the plan is the best one
+    found, with `proof` `feasible` and, where known, the `bound` that is proven; and what of the
+    explanations was not found says so. One such request is worked on at a time; it ends where its
+    caller hangs up.
     """
     _bounded(body)
-    now = services.clock()
-    return await solved(lambda: _sourced(_decided(body, now), body.explain), strange=True)
+    now, work = services.clock(), Work(MOST_WORK)
+    try:
+        return await solved_for(request, lambda: _sourced(body, now, work), work)
+    except Spent:
+        field = "order.nodes" if body.order else "problem.candidates"
+        message = "no plan was found with the work that a request may take; send fewer"
+        raise Unfit({field: message}) from None
+    except Stopped:
+        raise Refused("the caller hung up") from None  # who does not hear it
 
 
 def _bounded(body: SolveSourcing) -> None:
@@ -163,10 +174,11 @@ def _of_order(order: PosedOrder, now: datetime) -> tuple[Problem, Seen]:
     return problem.model_copy(update={"max_nodes": order.max_nodes}), seen
 
 
-def _sourced(record: Record, explain: tuple[str, ...]) -> Sourced:
-    with allowed(MOST_WORK):
-        return Sourced(
-            decision=record.decision,
-            answers=answers(record),
-            why=tuple(why(record, node) for node in explain),
-        )
+def _sourced(body: SolveSourcing, now: datetime, work: Work) -> Sourced:
+    with work.part(keeping=MOST_WORK / 2, must=True):
+        record = _decided(body, now)
+    with work.part(keeping=work.left / 2 if body.explain else 0):
+        told = answers(record)
+    with work.part():
+        found = tuple(why(record, node) for node in body.explain)
+    return Sourced(decision=record.decision, answers=told, why=found)

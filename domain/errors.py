@@ -6,6 +6,7 @@ Everything this system says no to:
   - Conflict            the thing is past the point of this change, or another took its place
   - Invalid             the request cannot be understood; the message names the field and the cure
 * Outage                someone else is down; trying again may help
+  - Busy                nobody is down: all hands are full
 """
 
 from typing import ClassVar
@@ -54,3 +55,10 @@ class Outage(Exception):
         self.system = system
         self.retry_after = retry_after
         self.maybe_received = maybe_received
+
+
+class Busy(Outage):
+    """What is asked for has all hands full, and took nothing; `retry_after` says until when."""
+
+    def __init__(self, system: str, *, retry_after: float) -> None:
+        super().__init__(system, "is busy", retry_after=retry_after, maybe_received=False)

@@ -18,7 +18,7 @@ from domain.rates import (
     UNITS_PER_LB,
     billed_pounds,
 )
-from domain.sourcing.allowance import left, spend
+from domain.sourcing.allowance import Spent, Work, bounded, left, spend, take
 from domain.sourcing.goods import in_kits
 from domain.sourcing.problem import Candidate, ServiceOption
 from domain.sourcing.search import Answer, Load, Question
@@ -27,6 +27,14 @@ VERSION: Final = version("ortools")
 SEED: Final = 7
 WORK_LIMIT: Final = 1.0  # a solve's, in CP-SAT's deterministic time: the same on a busy machine
 PRESOLVED_FROM: Final = 500  # variables
+
+# Measured in seconds of a core with other work beside: a unit of deterministic time costs the more
+# the larger the model is, and some time is in none. By variable, but for the first.
+_PACE: Final = 2.0
+_PACE_EACH: Final = 2e-4
+_SOLVE: Final = 0.02
+_SOLVE_EACH: Final = 3e-5
+_BUILD_EACH: Final = 3e-5
 
 
 @dataclass
@@ -63,6 +71,7 @@ class Model:
             self._cp.add(_sum(taken) <= item.quantity)
         self._keep_kits_whole()
         self._keep_limits()
+        take(_BUILD_EACH * len(self._cp.proto.variables))
         self._serve_most(question.most_units)
         self._rank = _sum(question.rank_of(c) * self._of(c).used for c in usable)
         self._points = _sum(points)
@@ -70,6 +79,10 @@ class Model:
     @property
     def versions(self) -> dict[str, str]:
         return {"ortools": VERSION}
+
+    def bound(self, points: float) -> tuple[int, int]:
+        """As an answer has it, where so much is proven of the points."""
+        return self._left_bound, ceil(points - 1e-6)
 
     def solve(
         self, *, other_than: Collection[str] = (), forced: str | None = None
@@ -101,9 +114,7 @@ class Model:
         )
         optimal = status == cp_model.OPTIMAL and proven
         work = solver.response_proto.deterministic_time
-        bound = None
-        if not optimal:
-            bound = (self._left_bound, ceil(solver.best_objective_bound - 1e-6))
+        bound = None if optimal else self.bound(solver.best_objective_bound)
         return Answer(loads, optimal, work, bound)
 
     def _of(self, candidate: Candidate) -> _Node:
@@ -362,7 +373,8 @@ def _run(
     cp: cp_model.CpModel, work_limit: float
 ) -> tuple[cp_model.CpSolver, cp_model.CpSolverStatus]:
     """
-    Solve with one worker and a limit in counted work; past it, take the first plan there is.
+    Solve with one worker and a limit in counted work; past it, take the first plan there is. Where
+    all work of a request counts, raise Spent instead.
 
     Measured: OR-Tools 9.15's presolve called a model infeasible that has a solution, by inclusions
     of linear rows. It looks for none, and what it calls infeasible is asked again without it.
@@ -379,11 +391,15 @@ def _run(
     solver.parameters.symmetry_level = 0
     solver.parameters.cut_level = 0
     solver.parameters.linearization_level = 2
-    status = solver.solve(cp)
+    work = bounded()
+    status = _solved(solver, cp, work)
     if status == cp_model.INFEASIBLE and solver.parameters.cp_model_presolve:
         solver.parameters.cp_model_presolve = False
-        status = solver.solve(cp)
+        status = _solved(solver, cp, work)
     if status == cp_model.UNKNOWN:
+        if work is not None:
+            # 0 is also what it says where it has proven nothing.
+            raise Spent(solver.best_objective_bound or None)
         solver.parameters.max_deterministic_time = float("inf")
         solver.parameters.stop_after_first_solution = True
         status = solver.solve(cp)
@@ -393,6 +409,26 @@ def _run(
         raise RuntimeError(f"the sourcing model is broken: {solver.status_name(status)}")
     spend(solver.response_proto.deterministic_time)
     return solver, status
+
+
+def _solved(
+    solver: cp_model.CpSolver, cp: cp_model.CpModel, work: Work | None
+) -> cp_model.CpSolverStatus:
+    """Within the work of the request, if that counts."""
+    if work is None:
+        return solver.solve(cp)
+    size = len(cp.proto.variables)
+    once, pace = _SOLVE + _SOLVE_EACH * size, _PACE + _PACE_EACH * size
+    most = (work.next() - once) / pace
+    if most <= 0:
+        raise Spent
+    limit = solver.parameters.max_deterministic_time
+    solver.parameters.max_deterministic_time = min(limit, most)
+    with work.halting(solver.stop_search):
+        status = solver.solve(cp)
+    solver.parameters.max_deterministic_time = limit
+    work.take(once + pace * solver.response_proto.deterministic_time)
+    return status
 
 
 def _beyond(option: ServiceOption, grams: int, volume: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from domain.money import Money
+from domain.sourcing.allowance import Spent
 from domain.sourcing.planning import planned
 from domain.sourcing.problem import Candidate, Plan
 from domain.sourcing.search import Load, Question, Search
@@ -42,7 +43,11 @@ def not_chosen(
     rest.sort(key=lambda candidate: (candidate.miles, candidate.node))
     sought = rest[:NEAREST_EXPLAINED] if len(question.items) <= EXPLAINED_ITEMS else []
     for candidate in sought:
-        answer = search.solve(forced=candidate.node)
+        try:
+            answer = search.solve(forced=candidate.node)
+        except Spent:
+            reasons[candidate.node] = "has a part of the goods; what it would cost was not found"
+            continue
         if answer is None:
             reasons[candidate.node] = "no plan that serves as many units can use it"
             continue

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, TypeVar
 
 from domain.sourcing import kernel
+from domain.sourcing.allowance import Spent, bounded
 from domain.sourcing.cpsat import Model
+from domain.sourcing.hasty import Hasty
 from domain.sourcing.kept import broken
 from domain.sourcing.planning import planned
 from domain.sourcing.posing import posed
@@ -28,13 +30,15 @@ def solve(problem: Problem, decision_id: str, *, by: Solver | None = None) -> De
     gives the same bytes. `runner_up` is the best plan that serves as many units from another set of
     nodes; None where there is none. Every node that the plan leaves out has its reason in
     `eliminated`. The kernel decides what it takes, CP-SAT the rest, or whoever `by` says. Blocks
-    for milliseconds: call it in a thread.
+    for milliseconds: call it in a thread. As a part of the work of a request (`Work`) it takes no
+    more than there is, and may then know of no `runner_up` where there is one.
     """
     question, eliminated = posed(problem)
     decision = answered(question, by, lambda s: _decided(question, s, decision_id, eliminated))
     if not _once_more(decision.plan, problem):
         return decision
-    before = _first(question, by)
+    # Where the work of a request is counted, the same is not solved twice.
+    before = decision.plan if bounded() else _first(question, by)
     second, out = posed(problem, before)
     found = answered(second, by, lambda s: _decided(second, s, decision_id, out, before))
     if found.plan.assignments == before.assignments:
@@ -109,12 +113,15 @@ def answered(question: Question, by: Solver | None, use: Callable[[Search], T]) 
     """What `use` makes of a solver: the kernel where it takes the question, else CP-SAT."""
     if by is not None:
         return use(by(question))
+    work = bounded()
+    if work and not work.must:
+        work.next()
     if search := kernel.search(question):
         try:
             return use(search)
         except kernel.Beyond:
             pass
-    return use(Model(question))
+    return use(Hasty(question) if work and work.must else Model(question))
 
 
 def best(question: Question, search: Search) -> Answer:
@@ -133,12 +140,12 @@ def _decided(
 ) -> Decision:
     first = best(question, search)
     used = {load.candidate.node for load in first.loads}
-    second = search.solve(other_than=used) if used else None
+    second, sought = _second(search, used)
     plan = planned(question, first.loads, before)
     runner_up = planned(question, second.loads, before) if second else None
     if runner_up and runner_up.worth < plan.worth:  # the first search ended unproven
         plan, runner_up = runner_up, plan
-    proven = first.optimal and (second is None or second.optimal)
+    proven = first.optimal and sought and (second is None or second.optimal)
     work = first.work + (second.work if second else 0.0)
     reasons = {**eliminated, **not_chosen(question, search, plan, runner_up, before)}
     used = {assignment.node for assignment in plan.assignments}
@@ -160,6 +167,14 @@ def _decided(
             "work": round(work, 6),
         },
     )
+
+
+def _second(search: Search, used: Collection[str]) -> tuple[Answer | None, bool]:
+    """The best answer from other nodes; and whether there was work left to look for it."""
+    try:
+        return (search.solve(other_than=used) if used else None), True
+    except Spent:
+        return None, False
 
 
 def _bound(question: Question, answer: Answer, before: Plan) -> Bound | None:

@@ -11,9 +11,10 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from api import solving
+from api import solving, sourcing
 from api.examples import SOURCING
 from api.posed import MOST_LINES
+from domain.sourcing.allowance import Stopped, Work
 from domain.sourcing.answers import ASKED
 from domain.sourcing.problem import Problem
 from domain.sourcing.solver import solve
@@ -21,6 +22,7 @@ from storage import database
 from storage.tables import metadata
 from tests.api.conftest import Api, MakeKey
 from tests.domain.sourcing.brute import seeded
+from tests.domain.sourcing.test_allowance import endless
 from tests.domain.sourcing.test_record import crowded
 
 PATH = "/v1/sourcing"
@@ -273,6 +275,71 @@ async def test_who_does_not_come_to_its_turn_is_told_to_come_again(
         assert (await http.post(PATH, json=SOURCING, headers=headers)).status_code == 200
     assert (busy.status_code, busy.json()["code"]) == (503, "outage")
     assert busy.headers["Retry-After"] == "1"
+    assert busy.json()["detail"] == "sourcing is busy; try again in 1 s"
+
+
+async def test_who_has_to_wait_is_told_for_how_much_work(
+    http: httpx.AsyncClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(solving, "_PATIENCE", timedelta(milliseconds=50))
+    async with solving._strange_turn:
+        monkeypatch.setattr(solving, "_at_work", {Work(12.5)})
+        busy = await http.post(PATH, json=SOURCING, headers=headers)
+    assert (busy.status_code, busy.headers["Retry-After"]) == (503, "13")
+    assert busy.json()["detail"] == "sourcing is busy; try again in 13 s"
+
+
+async def test_all_that_a_request_asks_takes_so_much_work_and_no_more(
+    http: httpx.AsyncClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Work] = []
+
+    def counting(most: float) -> Work:
+        made.append(Work(most))
+        return made[-1]
+
+    monkeypatch.setattr(sourcing, "MOST_WORK", 4.0)
+    monkeypatch.setattr(sourcing, "Work", counting)
+    body = a_problem(endless(lines=60, nodes=40), explain=[f"N{number:02}" for number in range(5)])
+    first = await http.post(PATH, json=body, headers=headers)
+    told = first.json()
+
+    assert first.status_code == 200, first.text
+    assert told["decision"]["proof"] == "feasible"
+    assert told["decision"]["bound"] is not None
+    assert len(told["why"]) == 5
+    assert any("more work" in why["text"] for why in told["why"])
+    assert -0.5 < made[0].left < 0.5  # of 4.0: a solve ends a little late
+    assert (await http.post(PATH, json=body, headers=headers)).content == first.content
+
+
+async def test_what_the_caller_does_not_wait_for_ends(
+    http: httpx.AsyncClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[BaseException | None] = []
+    sourced = sourcing._sourced
+
+    def watched(*given: Any) -> Any:
+        try:
+            found = sourced(*given)
+        except BaseException as end:
+            ends.append(end)
+            raise
+        ends.append(None)
+        return found
+
+    monkeypatch.setattr(sourcing, "MOST_WORK", 1000.0)
+    monkeypatch.setattr(sourcing, "_sourced", watched)
+    body = a_problem(endless(), explain=["N01", "N02"])
+    asking = asyncio.create_task(http.post(PATH, json=body, headers=headers))
+    while not solving._at_work:  # noqa: ASYNC110  # it has no event to wait for
+        await asyncio.sleep(0.01)
+    asking.cancel()
+    while solving._at_work:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+    assert [type(end) for end in ends] == [Stopped]
+    assert (await http.post(PATH, json=SOURCING, headers=headers)).status_code == 200
 
 
 @pytest.mark.parametrize(
