@@ -128,9 +128,10 @@ def _preferred(problem: Problem, one: Plan, other: Plan) -> str:
             )
             minor[rule.name] = minor.get(rule.name, 0) + (ours - theirs) * (rule.value or 0)
     whole = _measured(one, "preference_minor") - _measured(other, "preference_minor")
-    name = max(minor, key=lambda name: minor[name] if whole > 0 else -minor[name])
-    said = money(abs(minor[name]), problem.currency)
-    return f"rule {name} counts {said} {'against' if whole > 0 else 'for'} it"
+    name = max(minor, key=lambda name: minor[name] if whole > 0 else -minor[name], default="")
+    which = f"rule {name} counts" if name else "preferences count"  # a promise's: of rules then
+    said = money(abs(minor.get(name, whole)), problem.currency)
+    return f"{which} {said} {'against' if whole > 0 else 'for'} it"
 
 
 def _measured(plan: Plan, name: str) -> int:
