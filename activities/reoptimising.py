@@ -75,6 +75,7 @@ def _request(one: Unreleased) -> SourceOrder:
         round=state.round + 1,
         units=units_of(state.lines, lines),
         excluded=state.excluded,
+        excluded_at=state.excluded_at,
         firm_node=None,
         promise_by=state.promise_by,
         alone=True,

@@ -18,12 +18,12 @@ from domain.fulfillments import RequestStatus
 from domain.orders import DeliveryMethod, Order
 from domain.promises import GRACE
 from domain.records import OrderState
+from domain.rules.evaluation import Judged
 from domain.rules.facts import Case
-from domain.rules.judging import Posed, cool_down, decide_by, pose
+from domain.rules.judging import Posed, asked_again, cool_down, decide_by, policy_by, pose
 from domain.rules.sets import Version
 from domain.sourcing.build import MOST_REASON, Particulars, build
 from domain.sourcing.certifying import certified
-from domain.sourcing.policy import Policy
 from domain.sourcing.problem import Decision, Plan, Problem
 from domain.sourcing.record import Quoted, Record, Seen
 from domain.sourcing.replay import decide
@@ -76,8 +76,10 @@ class Asked:
     known: Particulars
     claimed: Claimed | None
 
-    def build(self, policy: Policy) -> Problem:
+    def build(self, judged: Judged | None) -> Problem:
         request, order, now = self.request, self.case.order, self.snapshot
+        again = asked_again(judged, self.case)
+        gave_back = {n: said for n, said in request.excluded.items() if n not in again}
         return build(
             now,
             order_id=request.order_id,
@@ -87,10 +89,10 @@ class Asked:
             promise_by=request.promise_by,
             units=request.units,
             ship_to=order.ship_to,
-            excluded={**_hidden(now, order), **_gave_back(request.excluded)},
+            excluded={**_hidden(now, order), **_gave_back(gave_back)},
             firm_node=request.firm_node,
             method=order.method,
-            policy=policy,
+            policy=policy_by(judged),
             known=self.known,
         )
 
@@ -112,7 +114,7 @@ class Asked:
         """Of a problem with no more than is `left` for it."""
         rules = self.request.rules
         return decide_by(
-            self.active, self.case, lambda policy: left(self.build(policy)), self.solve, rules
+            self.active, self.case, lambda judged: left(self.build(judged)), self.solve, rules
         )
 
     def solve(self, problem: Problem) -> Decision:
@@ -165,6 +167,8 @@ async def ask(
             promise_by=request.promise_by,
             round=request.round,
             release_at=max(released, default=None),
+            excluded_at=request.excluded_at,
+            asked_at=request.asked_at,
         )
         known = Particulars(
             price_minor={line.line_id: line.unit_price_minor for line in order.lines},
@@ -237,5 +241,6 @@ def _sourced(decision: Decision) -> Sourced:
         outcome=decision.outcome,
         review=decision.review,
         release_at=decision.release_at,
+        again_at=decision.again_at,
         terms=terms(decision),
     )

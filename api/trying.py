@@ -13,10 +13,9 @@ from domain.errors import NotFound
 from domain.orders import DeliveryMethod, Order
 from domain.rules.evaluation import Judged
 from domain.rules.facts import Case
-from domain.rules.judging import decide_by, pose
+from domain.rules.judging import decide_by, policy_by, pose
 from domain.rules.sets import Version
 from domain.sourcing.build import Particulars, build
-from domain.sourcing.policy import Policy
 from domain.sourcing.problem import Outcome, Plan, Problem
 from domain.sourcing.solver import solve
 from domain.values import Value
@@ -72,7 +71,7 @@ async def tried(
         prices=book or "",
     )
 
-    def built(policy: Policy) -> Problem:
+    def built(judged: Judged | None) -> Problem:
         return build(
             seen,
             order_id=order.order_id,
@@ -85,7 +84,7 @@ async def tried(
             excluded=seen.hidden if ships else {},
             firm_node=None if ships else order.pickup_node,
             method=order.method,
-            policy=policy,
+            policy=policy_by(judged),
             known=known,
         )
 
@@ -116,7 +115,7 @@ async def _sets(
 def _decided(
     sets: Sequence[Version],
     case: Case,
-    built: Callable[[Policy], Problem],
+    built: Callable[[Judged | None], Problem],
     name: str,
 ) -> Tried:
     decision = decide_by(sets, case, built, lambda problem: solve(problem, "try"), name)

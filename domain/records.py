@@ -43,9 +43,10 @@ class OrderState(Value):
     projection.
 
     `round` counts sourcing decisions, `reservations` the reservations made. `excluded` are nodes
-    that may not be asked again, with the reason. `short` is what was missing when the order was
-    backordered. `left_since` is when units were first left over by a decision, and not all of them
-    have had a node since.
+    that may not be asked again, with the reason, and `excluded_at` since when: rules may end it.
+    `short` is what was missing when the order was backordered. `left_since` is when units were
+    first left over by a decision, and not all of them have had a node since that had not given
+    them back before.
     """
 
     order_id: str
@@ -61,6 +62,7 @@ class OrderState(Value):
     round: int = 0
     reservations: int = 0
     excluded: dict[str, str] = {}
+    excluded_at: dict[str, datetime] = {}
     short: dict[str, int] = {}
     left_since: datetime | None = None
     cancel: CancelRequest | None = None

@@ -21,6 +21,7 @@ from domain.records import Change, Message, OrderEvent
 from domain.sourcing.problem import Assignment, CostParts, Outcome, Plan
 from domain.sourcing.terms import Terms
 from domain.validation import validate
+from domain.values import earliest
 from tests.holdings import Holdings
 from workflows import ports
 
@@ -38,8 +39,8 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
     `pending` answers it later, `shipped_in_secret` refuses a recall with goods gone. `failures`
     maps a step to how often it fails, before or after its effect; `refusals` a step to its no;
     `pause` holds a step up at its gate; `outage` fails every step of our own. `expected` is when
-    named supply has what is missing. `outcome`, `review`, `cools_until`, `release_after`
-    and `terms` are what rules say; sourcing does not see the `unseen` nodes.
+    named supply has what is missing. `outcome`, `review`, `cools_until`, `release_after`,
+    `retry_after` and `terms` are what rules say; sourcing does not see the `unseen` nodes.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
         self.unseen: set[str] = set()
         self.cools_until: datetime | None = None
         self.release_after: timedelta | None = None
+        self.retry_after: timedelta | None = None
         self.together: list[str] = []
         self.terms: dict[str, Terms] = {}
         self.on_terms: list[dict[str, Terms]] = []
@@ -276,9 +278,12 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
     def _decide(self, request: ports.SourceOrder) -> ports.Sourced:
         left = {unit.line_id: unit.quantity for unit in request.units}
         now = datetime.now(UTC)
+        ends = self._ends(request)
+        clock = request.asked_at or now
+        shut = {n for n in request.excluded if n not in ends or ends[n] > clock} | self.unseen
         assignments = []
         for node in sorted(self.stock):
-            if request.firm_node not in (None, node) or node in {*request.excluded, *self.unseen}:
+            if request.firm_node not in (None, node) or node in shut:
                 continue
             taken, free = [], dict(self.stock[node])
             for unit in request.units:
@@ -312,7 +317,15 @@ class World(Holdings, ports.Orders, ports.Stock, ports.Sourcing, ports.Nodes, po
             if self.release_after
             else {},
             terms=self.terms,
+            again_at=earliest(*(end for end in ends.values() if end > clock))
+            if unsourced
+            else None,
         )
+
+    def _ends(self, request: ports.SourceOrder) -> dict[str, datetime]:
+        """When the nodes that gave the order back may be asked again."""
+        wait = self.retry_after
+        return {node: at + wait for node, at in request.excluded_at.items()} if wait else {}
 
     # ---- the nodes
 

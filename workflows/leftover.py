@@ -10,7 +10,7 @@ from temporalio import workflow
 from domain.lifecycle import all_moved, units_in
 from domain.orders import Bucket
 from domain.records import CancelRequest, OrderEvent, OrderState
-from domain.sourcing.problem import Outcome
+from domain.values import earliest
 from workflows import taking
 from workflows.book import Effect
 from workflows.conversation import Conversation
@@ -28,6 +28,7 @@ class Leftover(Conversation):
     def __init__(self, start: StartOrder) -> None:
         super().__init__(start)
         self._rules = ""  # the rule set that judges what another one left over
+        self._again_at: datetime | None = None  # by the rules of that other one
 
     def _interrupted(self) -> bool:
         return self._book.cancelling or bool(self._book.state.holds)
@@ -68,12 +69,18 @@ class Leftover(Conversation):
 
     # ---- what it leaves over
 
-    async def _left(self, outcome: Outcome) -> None:
-        """The units that found no node, by what the rules say of them."""
+    async def _left(self, sourced: Sourced) -> None:
+        """
+        The units that found no node, by what the rules say of them.
+
+        A wait that ends with `again_at` needs no patch id: no history from before it has one.
+        """
+        outcome, again = sourced.outcome, earliest(self._again_at, sourced.again_at)
+        self._again_at = None
         if self._supplied or self._interrupted():
             return
         if outcome.then == "next":
-            self._rules = outcome.next
+            self._rules, self._again_at = outcome.next, again
             return
         after = outcome.cancel_after
         if outcome.then == "cancel" and after is None:
@@ -83,12 +90,15 @@ class Leftover(Conversation):
         self._book.adopt(self._book.state.model_copy(update={"left_since": since}))
         by = None if after is None else since + after
         if outcome.then == "backorder":
-            await self._wait_for_stock(by or since + self._book.patience.backorder)
+            await self._wait_for_stock(by or since + self._book.patience.backorder, again)
         else:
-            await self._no_node(outcome.queue, by)
+            await self._no_node(outcome.queue, by, again)
 
-    async def _wait_for_stock(self, by: datetime) -> None:
-        """The units stay the order's, and whatever comes of their SKUs has it decide anew."""
+    async def _wait_for_stock(self, by: datetime, again: datetime | None) -> None:
+        """
+        The units stay the order's, and whatever comes of their SKUs has it decide anew, as does a
+        node that may be asked `again`.
+        """
         skus = {line.line_id: line.sku for line in self._book.state.lines}
         left = units_in(self._book.state, Bucket.RESERVED)
         short: dict[str, int] = {}
@@ -103,30 +113,37 @@ class Leftover(Conversation):
                 cause="source",
             ),
         )
-        in_time = await self._book.clock.until(lambda: self._changed(left), by)
-        if not in_time:
+        in_time = await self._book.clock.until(lambda: self._changed(left), min(by, again or by))
+        if not in_time and workflow.now() >= by:
             await self._let_go("no stock came in time to a node that can fulfill it")
 
-    async def _no_node(self, queue: str = "", by: datetime | None = None) -> None:
-        """No node can serve what is reserved: supply, a node's return or a person goes on."""
+    async def _no_node(
+        self, queue: str = "", by: datetime | None = None, again: datetime | None = None
+    ) -> None:
+        """
+        No node can serve what is reserved: supply, a node that may be asked `again`, or a person
+        goes on.
+        """
         if self._supplied:
             return
         left = units_in(self._book.state, Bucket.RESERVED)
         until = f" It is cancelled on {by:%Y-%m-%d %H:%M} UTC." if by else ""
+        anew = f" A node may be asked again on {again:%Y-%m-%d %H:%M} UTC." if again else ""
         answer = await self._book.attend(
             "source",
             "no_node",
-            f"No node can fulfill {taking.count(left)}. Not asked again: "
+            f"No node can fulfill {taking.count(left)}. Gave it back: "
             f"{', '.join(sorted(self._book.state.excluded)) or 'none'}. `retry` decides anew; "
-            f"`reroute` also allows those nodes again; `cancel` cancels the order.{until}",
+            f"`reroute` also allows those nodes again; `cancel` cancels the order.{anew}{until}",
             ("retry", "reroute", "cancel"),
             unless=lambda: self._changed(left),
             queue=queue,
-            by=by,
+            by=earliest(by, again),
         )
         if answer is not None and answer.action == "reroute":
             self._down.clear()
-            self._book.adopt(self._book.state.model_copy(update={"excluded": {}}))
+            update: dict[str, object] = {"excluded": {}, "excluded_at": {}}
+            self._book.adopt(self._book.state.model_copy(update=update))
         if answer is None and by is not None and workflow.now() >= by and not self._changed(left):
             await self._let_go("no node could fulfill it in time")
 

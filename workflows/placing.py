@@ -142,7 +142,7 @@ class Placing(Leftover):
             return
         self._rules = ""  # not before: what comes to nothing is judged by the same set again
         if not (some and whole):
-            await self._left(sourced.outcome)
+            await self._left(sourced)
 
     def _moving(self) -> bool:
         return any(driver.moving for driver in self._drivers.values())
@@ -163,6 +163,8 @@ class Placing(Leftover):
     async def _decide(self) -> Sourced:
         order, state = self._start.order, self._book.state
         units = units_of(state.lines, units_in(state, Bucket.RESERVED))
+        # A node that gave its work back since it went down is asked afresh, should rules allow it.
+        self._down = {node: why for node, why in self._down.items() if node not in state.excluded}
         request = SourceOrder(
             order_id=state.order_id,
             round=state.round + 1,
@@ -173,6 +175,8 @@ class Placing(Leftover):
             alone=self._alone,
             rules=self._rules,
             together=self._together,
+            excluded_at=state.excluded_at,
+            asked_at=workflow.now(),
         )
 
         async def attempt() -> Sourced:
@@ -203,7 +207,9 @@ class Placing(Leftover):
                     after = with_fulfillment(state, f)
                     state = moved(after, f.lines, Bucket.RESERVED, Bucket.ALLOCATED)
                 promise = state.promise_by or max(f.deliver_by for f in made)
-                since = state.left_since if plan.unsourced else None
+                # That a node is asked once more is no help yet: the wait does not begin anew.
+                once_more = any(f.node in state.excluded for f in made)
+                since = state.left_since if plan.unsourced or once_more else None
                 return state.model_copy(
                     update={"promise_by": promise, "short": {}, "left_since": since}
                 )

@@ -86,7 +86,8 @@ class SourceOrder(Value):
     """
     `alone`: not to wait any more for others to be sourced with. `rules` names the rule set that
     judges what another one left over. `together` names the pass that took the units back, so as to
-    have them sourced with those of other orders.
+    have them sourced with those of other orders. `excluded_at` is since when nodes are excluded;
+    whether rules end that is judged by `asked_at`, the order's clock, where it is ahead of ours.
     """
 
     order_id: str
@@ -98,6 +99,8 @@ class SourceOrder(Value):
     alone: bool = False
     rules: str = ""
     together: str = ""
+    excluded_at: dict[str, datetime] = {}
+    asked_at: datetime | None = None
 
 
 class Sourced(Value):
@@ -105,6 +108,7 @@ class Sourced(Value):
     `review`: the plan waits for a person's approval. `wait_until`: nothing is decided yet, for the
     order is sourced together with others by then. `release_at`: by node, when it is to be asked,
     where that is not at once. `terms`: by node, what rules still ask of it when it is allocated.
+    `again_at`: when the first excluded node may be asked again for what found no node.
     """
 
     decision_id: str
@@ -115,6 +119,7 @@ class Sourced(Value):
     wait_until: datetime | None = None
     release_at: dict[str, datetime] = {}
     terms: dict[str, Terms] = {}
+    again_at: datetime | None = None
 
 
 class Allocate(Value):

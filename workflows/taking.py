@@ -179,8 +179,8 @@ async def given_back(
 
     They return to the order's reservation to be sourced elsewhere; they are free for all where the
     order is being cancelled or the pickup expired. So are a pickup's: its store could not keep
-    them, and a person decides whether to ask it again. The node is not asked again, but for what
-    was `moved`: that it was never asked for.
+    them, and a person decides whether to ask it again. The node is not asked again, unless rules
+    say after how long, but for what was `moved`: that it was never asked for.
     """
     before = book.fulfillment(fulfillment_id)
     after = before if name == "short_shipped" else _after(before, name, event)
@@ -197,6 +197,7 @@ async def given_back(
         fulfillment_id=fulfillment_id,
     )
     messages = (_late_recall(after, reason),) if name in ("expired", "vouched") else ()
+    now = workflow.now()
 
     def effect() -> Effect[GiveBack, None]:
         ends = book.cancelling or expired
@@ -209,7 +210,8 @@ async def given_back(
             if pickup or moves:
                 return state
             excluded = {**state.excluded, after.node: reason[:200]}
-            return state.model_copy(update={"excluded": excluded})
+            since = {**state.excluded_at, after.node: now}
+            return state.model_copy(update={"excluded": excluded, "excluded_at": since})
 
         change = book.change(back(book.state), told, messages=messages)
         request = GiveBack(

@@ -38,14 +38,15 @@ class Told(Value):
 class Judged(Value):
     """
     What a rule set says about an order. `policy` is what the plan is made by; `review`: it waits
-    for approval; `release_after` and `stability_minor` are its profile's. `partial` and `nothing`
-    are what happens where some units, or all, find no node.
+    for approval; `release_after`, `retry_after` and `stability_minor` are its profile's. `partial`
+    and `nothing` are what happens where some units, or all, find no node.
     """
 
     profile: str
     policy: Policy
     review: bool
     release_after: timedelta | None = None
+    retry_after: timedelta | None = None
     stability_minor: int = STABILITY_MINOR
     partial: Outcome
     nothing: Outcome
@@ -95,6 +96,7 @@ def evaluate(version: Version, case: Case) -> Judged | None:
         ),
         review=profile.review,
         release_after=profile.release_after,
+        retry_after=profile.retry_after,
         stability_minor=profile.stability_minor,
         partial=outcomes["partial"],
         nothing=outcomes["nothing"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple
@@ -26,7 +26,9 @@ FAR: Final = 25_000
 class Case:
     """
     One order to decide about, and the network in which, as both are at `now`. `release_at` is when
-    its work was last to be given to its nodes, where it was sourced before.
+    its work was last to be given to its nodes, where it was sourced before; `excluded_at` since
+    when nodes that gave it back are not asked. `asked_at` is the order's own clock, where it has
+    one.
     """
 
     order: Order
@@ -36,6 +38,8 @@ class Case:
     promise_by: datetime | None = None
     round: int = 1
     release_at: datetime | None = None
+    excluded_at: Mapping[str, datetime] = field(default_factory=dict)
+    asked_at: datetime | None = None
 
     @cached_property
     def asked(self) -> Mapping[str, int]:

@@ -13,10 +13,14 @@ from domain.rules.facts import Case
 from domain.rules.sets import Version
 from domain.sourcing.policy import Policy
 from domain.sourcing.problem import Decision, Outcome, Problem
+from domain.sourcing.rulings import refused
+from domain.values import earliest
 
 BUILT_IN: Final = Policy()
 # So long before its cut-off a node is asked at the latest.
 ASKED_BEFORE: Final = timedelta(minutes=15)
+# The problem by what a rule set says; None is the built-in policy.
+Build = Callable[[Judged | None], Problem]
 
 
 class Posed(NamedTuple):
@@ -26,13 +30,31 @@ class Posed(NamedTuple):
     judged: Judged | None
 
 
-def pose(
-    active: Sequence[Version], case: Case, build: Callable[[Policy], Problem], name: str = ""
-) -> Posed:
+def pose(active: Sequence[Version], case: Case, build: Build, name: str = "") -> Posed:
     """By the set of that name, which holds whatever its dates; else by the one it comes to."""
     version = _version(active, case, name)
     judged = evaluate(version, case) if version else None
-    return Posed(build(judged.policy if judged else BUILT_IN), judged)
+    return Posed(build(judged), judged)
+
+
+def policy_by(judged: Judged | None) -> Policy:
+    return judged.policy if judged else BUILT_IN
+
+
+def asked_again(judged: Judged | None, case: Case) -> frozenset[str]:
+    """The nodes that gave the order's work back so long ago that they may be asked once more."""
+    return frozenset(node for node, end in _ends(judged, case).items() if end <= _clock(case))
+
+
+def _ends(judged: Judged | None, case: Case) -> dict[str, datetime]:
+    """By node, from when on it may be asked again."""
+    wait = judged and judged.retry_after
+    return {node: at + wait for node, at in case.excluded_at.items()} if wait else {}
+
+
+def _clock(case: Case) -> datetime:
+    """Where ours is behind the order's, whoever waits until a time would come too early."""
+    return max(case.now, case.asked_at or case.now)
 
 
 def cool_down(
@@ -58,27 +80,31 @@ def _version(active: Sequence[Version], case: Case, name: str) -> Version | None
 def policy_of(active: Sequence[Version], case: Case) -> Policy:
     """What the rules say of a plan for the order, before there is one."""
     version = choose(active, case.order, case.now)
-    judged = evaluate(version, case) if version else None
-    return judged.policy if judged else BUILT_IN
+    return policy_by(evaluate(version, case) if version else None)
 
 
 def decide_by(
     active: Sequence[Version],
     case: Case,
-    build: Callable[[Policy], Problem],
+    build: Build,
     solve: Callable[[Problem], Decision],
     name: str = "",
 ) -> Decision:
     """
     The decision, with what the rules make of it. Where they say so the next set judges the whole
-    order; that ends, for no set is come back to (`checks.check_graph`).
+    order; that ends, for no set is come back to (`checks.check_graph`). A node may be asked again
+    once one of these sets allows it.
     """
+    again_at: datetime | None = None
     while True:
         posed = pose(active, case, build, name)
         decision = ruled(solve(posed.problem), posed.judged, case)
-        waits = decision.outcome.allocate and decision.plan.assignments
-        if decision.outcome.then != "next" or waits or not _left_over(decision):
+        if not _left_over(decision):
             return decision
+        again_at = earliest(again_at, decision.again_at)
+        waits = decision.outcome.allocate and decision.plan.assignments
+        if decision.outcome.then != "next" or waits:
+            return decision.model_copy(update={"again_at": again_at})
         name = decision.outcome.next
 
 
@@ -94,7 +120,11 @@ def ruled(decision: Decision, judged: Judged | None, case: Case) -> Decision:
         queue=said.queue,
         cancel_after=said.cancel_after,
     )
-    left = {"outcome": outcome} if _left_over(decision) else {}
+    left = (
+        {"outcome": outcome, "again_at": _again_at(decision, judged, case)}
+        if _left_over(decision)
+        else {}
+    )
     release_at = _release_at(decision, judged, case)
     said_beside = {"review": judged.review, "release_at": release_at}
     return decision.model_copy(update={**left, **said_beside})
@@ -121,6 +151,20 @@ def _release_at(decision: Decision, judged: Judged, case: Case) -> dict[str, dat
         cutoff = next_cutoff(nodes[code].calendar, case.now + lead) - lead
         found[code] = min(wanted, cutoff - ASKED_BEFORE)
     return {code: at for code, at in found.items() if at > case.now}
+
+
+def _again_at(decision: Decision, judged: Judged, case: Case) -> datetime | None:
+    """
+    When the first of the nodes that gave its work back may be asked for what is left over; None
+    where that is nothing that may still be sourced, for it was refused too often.
+    """
+    hard = [rule for rule in judged.policy.constraints if not rule.soft]
+    left = {line.line_id for line in decision.plan.unsourced}
+    demands = [d for d in decision.problem.demands if not left or d.line_id in left]
+    if all(refused(hard, demand) for demand in demands):
+        return None
+    now = _clock(case)
+    return earliest(*(end for end in _ends(judged, case).values() if end > now))
 
 
 def _left_over(decision: Decision) -> bool:

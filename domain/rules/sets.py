@@ -75,6 +75,8 @@ Wait = Annotated[
     BeforeValidator(_duration),
     Field(ge=timedelta(0), le=timedelta(days=365), examples=["P14D"]),
 ]
+# Less would have an order go round and round with a node that always says no.
+Apart = Annotated[Wait, Field(ge=timedelta(minutes=1))]
 Yes = Annotated[bool, Field(strict=True)]
 
 
@@ -174,6 +176,8 @@ class Profile(Exact):
     waits for a person's approval. `cool_down`: so long an order waits for others of its set and
     profile, to be sourced together with them. `release_after`: so long allocated work stays with us
     before its node is asked, and may be sourced anew where that saves more than `stability_minor`.
+    `retry_after`: so long a node that gave an order's work back is not asked for it again; without
+    it never.
     """
 
     name: Name
@@ -185,6 +189,7 @@ class Profile(Exact):
     review: Yes = False
     cool_down: Wait | None = None
     release_after: Wait | None = None
+    retry_after: Apart | None = None
     stability_minor: Annotated[int, Field(strict=True, ge=0, le=10**9)] = STABILITY_MINOR
     rules: Annotated[tuple[Rule, ...], Field(max_length=MOST_RULES)] = ()
     outcomes: Outcomes

@@ -10,7 +10,7 @@ from typing import Final
 from domain.sourcing.goods import Bundle, Item, Traits, bundles_of, in_kits, items_of
 from domain.sourcing.policy import Kind
 from domain.sourcing.problem import Candidate, Demand, Plan, Problem
-from domain.sourcing.rulings import Ruling, bars, speaks_of, together, unsplit
+from domain.sourcing.rulings import Ruling, bars, refused, speaks_of, together, unsplit
 from domain.sourcing.search import Aboard, Limits, Question
 from domain.sourcing.weighing import Weighing
 
@@ -128,16 +128,11 @@ class _Posing:
         needs = {rule.what for rule in spoken if rule.kind == "capability"} | set(demand.needs)
         whole = any(rule.kind == "ship_complete_lines" for rule in spoken)
         sold = demand.kit.line_id if demand.kit else demand.line_id
-        held = [
-            rule.name
-            for rule in spoken
-            if rule.kind == "max_rejects" and demand.rejections >= (rule.value or 0)
-        ]
         return Traits(
             price_minor=demand.price_minor if self._of("value_floor") else 0,
             needs=tuple(sorted(needs)),
             alone=any(rule.kind == "ship_alone" for rule in spoken),
-            held=held[0] if held else "",
+            held=refused(spoken, demand),
             own=self._groups.get(demand.line_id, f"line {sold}" if whole else ""),
             out=tuple(
                 number

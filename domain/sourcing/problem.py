@@ -263,8 +263,9 @@ class Decision(Value):
     was promised, without a search for a better one. `certificate` is there where the decision is
     one of the share that another solver checks. `outcome` and `review` are what rules make of it:
     of what the plan leaves over, and whether a person must see it first; `release_at` says by node
-    until when they keep its package with us. `batch` names the orders
-    that it was decided with; the problem has what was left for this one.
+    until when they keep its package with us, and `again_at` when the first node that gave its work
+    back may be asked again for what is left over. `batch` names the orders that it was decided
+    with; the problem has what was left for this one.
     """
 
     decision_id: str
@@ -284,6 +285,7 @@ class Decision(Value):
     outcome: Outcome = Outcome()
     review: bool = False
     release_at: dict[str, datetime] = {}
+    again_at: datetime | None = None
     batch: str = ""
 
     @property

@@ -14,7 +14,16 @@ from domain.values import Value
 # What a decision says is compared but for what was checked beside it, the versions themselves, and
 # what rules made of its plan.
 _BESIDE: Final = frozenset(
-    {"problem", "certificate", "solver_versions", "outcome", "review", "release_at", "batch"}
+    {
+        "problem",
+        "certificate",
+        "solver_versions",
+        "outcome",
+        "review",
+        "release_at",
+        "again_at",
+        "batch",
+    }
 )
 
 

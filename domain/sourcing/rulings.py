@@ -41,6 +41,18 @@ def unsplit(problem: Problem, rule: Constraint) -> bool:
     return listed and (rule.value is None or worth < rule.value)
 
 
+def refused(rules: Iterable[Constraint], demand: Demand) -> str:
+    """The first of the rules by which nodes said no to the line too often, if any."""
+    held = (
+        rule.name
+        for rule in rules
+        if rule.kind == "max_rejects"
+        and speaks_of(rule, demand)
+        and demand.rejections >= (rule.value or 0)
+    )
+    return next(held, "")
+
+
 def too_far(candidate: Candidate, miles: int) -> bool:
     """Abroad, which has no distance, is farther than any."""
     return not 0 <= candidate.miles <= miles

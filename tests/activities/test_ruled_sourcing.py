@@ -16,7 +16,7 @@ from domain.fulfillments import FulfillmentStatus, RequestStatus
 from domain.orders import DeliveryMethod, Order, Units
 from domain.rules.sets import RuleSet
 from domain.sourcing.answers import answers
-from domain.sourcing.problem import Outcome, Promised
+from domain.sourcing.problem import Decision, Outcome, Promised
 from domain.sourcing.record import Record
 from storage import rules
 from storage.database import transaction
@@ -283,6 +283,43 @@ async def test_a_node_that_gave_the_order_back_is_said_to_have_done_so(town: Asy
     told = {answer.question: answer.text for answer in answers(Record(decision=again))}
     assert "20 at DAL" in told["what_stock"]
     assert "The nearest, DAL, is out: gave it back: no stock." in told["why_farther"]
+
+
+async def test_a_node_that_gave_the_order_back_rests_as_long_as_rules_say(
+    town: AsyncEngine,
+) -> None:
+    """From the end on it may be asked; without such a rule, or from when on, never."""
+    await hold(town, a_set("web", a_profile("all", retry_after="P3D")))
+    order = await place(town)
+    rest, asked_at = timedelta(days=3), datetime.now(UTC) + timedelta(minutes=5)
+    excluded = dict.fromkeys(("DAL", "CHI", "SEA"), "no stock")
+
+    async def after(round_: int, **since: timedelta) -> Decision:
+        moments = {node: asked_at - ago for node, ago in since.items()}
+        more: dict[str, Any] = {"excluded_at": moments, "asked_at": asked_at}
+        return await decided(town, order, round_, excluded=excluded, **more)
+
+    before = await after(2, DAL=rest - timedelta(seconds=1), CHI=rest / 2)
+    at_the_end = await after(3, DAL=rest, CHI=rest / 2)
+    unknown = await after(4)
+
+    assert (sent(before.plan), before.eliminated["DAL"]) == ({}, "gave it back: no stock")
+    assert before.again_at == asked_at + timedelta(seconds=1)
+    assert (sent(at_the_end.plan), at_the_end.again_at) == ({"DAL": {"mug": 1}}, None)
+    assert at_the_end.eliminated["CHI"] == "gave it back: no stock"
+    assert (sent(unknown.plan), unknown.again_at) == ({}, None)
+    assert (await ask(town, order, 2)).again_at == before.again_at  # of a decision that was made
+    await hold(town, a_set("web", a_profile("all")))
+    assert sent((await after(5, DAL=2 * rest)).plan) == {}
+
+
+async def test_a_rest_ends_by_our_clock_where_the_order_has_none(town: AsyncEngine) -> None:
+    await hold(town, a_set("web", a_profile("all", retry_after="PT1H")))
+    order = await place(town)
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    more: dict[str, Any] = {"excluded": {"DAL": "no"}, "excluded_at": {"DAL": hour_ago}}
+
+    assert sent((await decided(town, order, 2, **more)).plan) == {"DAL": {"mug": 1}}
 
 
 async def test_two_sets_share_the_channels_between_them(town: AsyncEngine) -> None:

@@ -94,6 +94,17 @@ async def is_rejected_then_its_node_goes_down(story: Story) -> OrderStatus:
     return OrderStatus.COMPLETED
 
 
+async def is_asked_again_after_a_rest(story: Story) -> OrderStatus:
+    story.world.manners["A"] = "rejects"
+    await story.submit()
+    state = await story.recorded("no_node")
+    story.world.manners.clear()
+    await story.just_before(state.excluded_at["A"] + timedelta(days=3), timedelta(seconds=-1))
+    await asked(story, 2)
+    await story.deliver(2)
+    return OrderStatus.COMPLETED
+
+
 async def is_collected(story: Story) -> OrderStatus:
     await story.submit()
     await asked(story)
@@ -198,6 +209,12 @@ def _with_patience() -> World:
     return world
 
 
+def _with_a_rest() -> World:
+    world = World({"A": {"mug": 2}})
+    world.retry_after = timedelta(days=3)
+    return world
+
+
 ROADS: dict[Road, tuple[Callable[[], World], dict[str, Any]]] = {
     ships: (World, {}),
     ships_in_two: (
@@ -213,6 +230,7 @@ ROADS: dict[Road, tuple[Callable[[], World], dict[str, Any]]] = {
         lambda: World({node: {"mug": 2} for node in "ABC"}),
         {},
     ),
+    is_asked_again_after_a_rest: (_with_a_rest, {}),
     is_collected: (World, PICKUP),
     expires_after_an_extension: (World, PICKUP),
     is_cancelled_at_its_node: (World, {}),

@@ -1,5 +1,6 @@
 """What rules make of a plan, and of units that found no node."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -104,6 +105,82 @@ async def test_goods_that_help_nobody_do_not_begin_the_wait_anew(
         state = await story.end()
     assert state.status is OrderStatus.CANCELLED
     assert world.problems() == []
+
+
+@pytest.mark.parametrize("then", ["", "queue", "backorder"])
+async def test_a_node_that_said_no_is_asked_again_after_a_rest_by_itself(
+    play: Play, then: Literal["", "queue", "backorder"]
+) -> None:
+    world = nothing_found(Outcome(then=then, queue="scarce" if then == "queue" else ""))
+    world.retry_after = timedelta(days=3)
+    async with play(world) as story:
+        await story.submit()
+        state = await story.recorded("short" if then == "backorder" else "no_node")
+        assert state.excluded.keys() == state.excluded_at.keys() == {"A"}
+        end = state.excluded_at["A"] + world.retry_after
+        if then != "backorder":
+            told = f"A node may be asked again on {end:%Y-%m-%d %H:%M} UTC."
+            assert told in state.attention[0].message
+        world.manners.clear()
+        await story.just_before(end, timedelta(minutes=5))
+        await story.supply()  # whatever has it decide anew, the node rests
+        await story.reached("optimize_source", 3)
+        await story.recorded("short" if then == "backorder" else "no_node")
+        assert world.seen["dispatch"] == 1
+        await story.just_before(end, timedelta(seconds=-1))
+        await story.reached("dispatch", 2)
+        state = await story.delivered(2)
+    assert [f.node for f in state.fulfillments] == ["A", "A"]
+    assert (state.status, state.attention) == (OrderStatus.COMPLETED, ())
+    assert world.problems() == []
+
+
+async def test_a_node_that_keeps_saying_no_rests_each_time_and_the_wait_ends_in_time(
+    play: Play,
+) -> None:
+    world = nothing_found(Outcome(then="queue", cancel_after=timedelta(days=5)))
+    world.retry_after = timedelta(days=3)
+    async with play(world) as story:
+        await story.submit()
+        state = await story.recorded("no_node")
+        first = state.excluded_at["A"]
+        await story.just_before(first + timedelta(days=3), timedelta(seconds=-1))
+        await story.reached("optimize_source", 4)
+        state = await story.recorded("no_node")
+        assert state.excluded_at["A"] >= first + timedelta(days=3)
+        await story.later(timedelta(days=2, minutes=1))
+        state = await asyncio.wait_for(story.end(), 40)
+    assert (state.status, len(state.fulfillments)) == (OrderStatus.CANCELLED, 2)
+    assert world.problems() == []
+
+
+async def test_a_node_that_went_down_is_asked_afresh_after_its_rest(play: Play) -> None:
+    world = World({"A": {"mug": 2}})
+    world.retry_after = timedelta(days=3)
+    async with play(world) as story:
+        await story.submit()
+        await story.until("F1:submitted")
+        await story.down("A")
+        state = await story.recorded("no_node")
+        await story.just_before(state.excluded_at["A"] + world.retry_after, timedelta(seconds=-1))
+        state = await story.delivered(2)
+    assert state.status is OrderStatus.COMPLETED
+    assert world.problems() == []
+
+
+async def test_without_a_rest_a_node_that_said_no_is_asked_when_a_person_says_so(
+    play: Play,
+) -> None:
+    world = nothing_found(Outcome())
+    async with play(world) as story:
+        await story.submit()
+        await story.recorded("no_node")
+        world.manners.clear()
+        await story.later(timedelta(days=200))
+        assert world.seen["optimize_source"] == 2
+        await story.resolve("reroute")
+        state = await story.delivered(2)
+    assert (state.excluded, state.excluded_at) == ({}, {})
 
 
 async def test_what_rules_cancel_at_once_does_not_wait(play: Play) -> None:
